@@ -1,0 +1,5 @@
+//! The admin port: readiness, metrics, what is loaded.
+//!
+//! Owns: its own listener on the cold thread.
+//! Never: prints a key.
+//! Called by: app.

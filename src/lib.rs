@@ -1,0 +1,52 @@
+//! sortie gives plain HTTP applications mutual TLS: plain HTTP in, mTLS out.
+//!
+//! # The house in one minute
+//! ```text
+//!    COLD HALF: decides                            HOT HALF: serves (one copy per core, nothing shared but the snapshot)
+//!
+//!                                                  listener   a connection arrives, plain, captured or direct
+//!    files --> config --\                             v
+//!                        >--> publish --> snapshot <-- proxy   one request, one answer
+//!    files --> certs  --/             (one pointer)    v
+//!                                                  route      where does it go?
+//!                                                      v
+//!                                                  upstream   a warm connection to that place
+//!                                                      v
+//!                                                  tls        the handshake
+//! ```
+//! Four sentences that stay true; `tests/architecture.rs` checks the first two.
+//! 1. Nobody imports upwards. In the hot half the arrow of data and the arrow of imports are the
+//!    same arrow.
+//! 2. The hot half never imports the cold half (config, certs, publish). They meet at one wall,
+//!    [`snapshot`].
+//! 3. Only two rooms hold anything that changes while requests run: [`snapshot`] (one pointer) and
+//!    [`upstream`] (connections, addresses, recent failures). All else is immutable, counters aside.
+//! 4. One request sees one snapshot, from its first byte to its last.
+//!
+//! # Rooms, floor by floor
+//! - 0 [`model`] the shared words; [`drain`] one shutdown signal; [`watch`] "a path changed";
+//!   [`telemetry`] log, metrics, access log.
+//! - 1 [`tls`] credentials, verification, the handshake and why it failed. Cold: [`config`], files
+//!   to a validated configuration.
+//! - 2 [`upstream`] endpoints, pools, connections. Cold: [`certs`], files to credentials.
+//! - 3 [`route`] the table. 4 [`snapshot`] the wall. Cold: [`publish`] builds and swaps.
+//! - 5 [`proxy`] one request, one answer. 6 [`listener`] sockets; [`worker`] one thread each.
+//! - 7 [`admin`] its own port. 8 [`app`] wiring; [`cli`] one file per command; `main`.
+
+pub mod admin;
+pub mod app;
+pub mod certs;
+pub mod cli;
+pub mod config;
+pub mod drain;
+pub mod listener;
+pub mod model;
+pub mod proxy;
+pub mod publish;
+pub mod route;
+pub mod snapshot;
+pub mod telemetry;
+pub mod tls;
+pub mod upstream;
+pub mod watch;
+pub mod worker;

@@ -1,0 +1,178 @@
+//! Host names and host patterns, parsed once, so that every comparison is a plain one.
+//!
+//! Owns: the normal form: lower case, no trailing dot, no port, IPv6 without brackets.
+//! Never: resolves anything.
+//! Called by: config (patterns), proxy (the request's host), route (look-up), tls (server name).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+
+/// A host in normal form: a DNS name in lower case without trailing dot, or an IP address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Host(Box<str>);
+
+/// Why a text is not a host. `Display` says what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// Nothing there.
+    #[error("the host is empty")]
+    Empty,
+    /// Longer than DNS allows (RFC 1035 section 2.3.4).
+    #[error("the host has {0} bytes; 253 is the most that DNS allows")]
+    TooLong(usize),
+    /// A label is empty or longer than 63 bytes.
+    #[error("the label \"{0}\" must have 1 to 63 characters")]
+    Label(String),
+    /// A character that no host name has.
+    #[error("the character {0:?} cannot stand in a host name")]
+    Character(char),
+    /// A star that does not stand alone as the first label.
+    #[error("a wildcard is \"*\" or \"*.suffix\"; a star elsewhere means nothing")]
+    Star,
+}
+
+impl Host {
+    /// Parses and normalises. Accepts bracketed and bare IPv6. Underscores are let through, as
+    /// internal names use them.
+    pub fn parse(text: &str) -> Result<Host, HostError> {
+        Host::normalise(text).map(|host| Host(host.as_ref().into()))
+    }
+
+    /// The normal form of `text`, borrowed when it is normal already (the common case per request).
+    pub fn normalise(text: &str) -> Result<Cow<'_, str>, HostError> {
+        if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
+            return match inner.parse::<std::net::Ipv6Addr>() {
+                Ok(ip) => Ok(Cow::Owned(ip.to_string())),
+                Err(_) => Err(HostError::Character('[')),
+            };
+        }
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(Cow::Owned(ip.to_string()));
+        }
+        let name = text.strip_suffix('.').unwrap_or(text);
+        check_name(name)?;
+        if name.bytes().any(|b| b.is_ascii_uppercase()) {
+            Ok(Cow::Owned(name.to_ascii_lowercase()))
+        } else {
+            Ok(Cow::Borrowed(name))
+        }
+    }
+
+    /// The host as text, in normal form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The address, where the host is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.0.parse().ok()
+    }
+}
+
+fn check_name(name: &str) -> Result<(), HostError> {
+    if name.is_empty() {
+        return Err(HostError::Empty);
+    }
+    if name.len() > 253 {
+        return Err(HostError::TooLong(name.len()));
+    }
+    for label in name.split('.') {
+        if label.is_empty() || label.len() > 63 {
+            return Err(HostError::Label(label.to_owned()));
+        }
+        for c in label.chars() {
+            if c == '*' {
+                return Err(HostError::Star);
+            }
+            if !(c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+                return Err(HostError::Character(c));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a route may say of hosts (ISTIO.md H1): one name, every deeper name, or all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// This host alone.
+    Exact(Host),
+    /// `*.suffix`: any deeper name, at any depth, but not the suffix itself. Holds the suffix.
+    Suffix(Host),
+    /// `*`: every host.
+    Any,
+}
+
+impl HostPattern {
+    /// Parses `name`, `*.name` or `*`.
+    pub fn parse(text: &str) -> Result<HostPattern, HostError> {
+        match text.strip_prefix("*.") {
+            Some(suffix) => Host::parse(suffix).map(HostPattern::Suffix),
+            None if text == "*" => Ok(HostPattern::Any),
+            None => Host::parse(text).map(HostPattern::Exact),
+        }
+    }
+
+    /// True where `host`, in normal form, is one that the pattern means.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            HostPattern::Exact(name) => name.as_str() == host,
+            HostPattern::Suffix(suffix) => host
+                .strip_suffix(suffix.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            HostPattern::Any => true,
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostPattern::Exact(host) => host.fmt(f),
+            HostPattern::Suffix(suffix) => write!(f, "*.{suffix}"),
+            HostPattern::Any => f.write_str("*"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_normal_after_parsing() {
+        for (text, normal) in [
+            ("Bank.Example", "bank.example"),
+            ("bank.example.", "bank.example"),
+            ("[::1]", "::1"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("a_b", "a_b"),
+        ] {
+            assert_eq!(Host::parse(text).unwrap().as_str(), normal);
+        }
+    }
+
+    #[test]
+    fn a_host_with_a_stray_character_is_refused() {
+        for text in [
+            "", ".", "a..b", "a b", "a/b", "a@b", "a:80", "*x.com", "ex*mple",
+        ] {
+            assert!(Host::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn h1_a_suffix_means_deeper_names_and_not_itself() {
+        let pattern = HostPattern::parse("*.foo.com").unwrap();
+        assert!(pattern.matches("a.foo.com") && pattern.matches("a.b.foo.com"));
+        assert!(!pattern.matches("foo.com") && !pattern.matches("afoo.com"));
+        assert!(!pattern.matches(".foo.com"));
+    }
+}

@@ -1,0 +1,5 @@
+//! One request, one answer.
+//!
+//! Owns: the story of a request, and every answer that sortie makes itself.
+//! Never: opens a connection (that is `upstream`).
+//! Called by: listener.

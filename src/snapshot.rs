@@ -1,0 +1,76 @@
+//! All that the hot half believes, and the one pointer to it.
+//!
+//! Owns: [`Snapshot`], immutable, and [`SnapshotCell`], which is swapped whole.
+//! Never: builds one (that is `publish::build`).
+//! Called by: proxy (`load`, once per request), publish (`publish`), admin (shows it).
+//!
+//! Why each worker holds its own handle: a reference count that two cores touch for every request
+//! is a lock in disguise. A worker clones the shared pointer only when the version changes.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::model::{Limits, UnknownHosts};
+use crate::route::RouteTable;
+
+/// Everything that a request may depend on. Never changes once published.
+pub struct Snapshot {
+    /// Counts up from 1 with every publish.
+    pub version: u64,
+    /// Where requests go.
+    pub table: RouteTable,
+    /// What becomes of hosts that the table does not know.
+    pub unknown_hosts: UnknownHosts,
+    /// Bounds on clients.
+    pub limits: Limits,
+}
+
+/// The one pointer.
+pub struct SnapshotCell {
+    current: ArcSwap<Snapshot>,
+}
+
+/// A snapshot as one worker holds it: cloning it touches no count of another worker.
+pub type Held = Arc<Arc<Snapshot>>;
+
+thread_local! {
+    static HELD: RefCell<Option<(usize, Held)>> = const { RefCell::new(None) };
+}
+
+impl SnapshotCell {
+    /// A cell that holds `first`.
+    pub fn new(first: Snapshot) -> Self {
+        SnapshotCell {
+            current: ArcSwap::from_pointee(first),
+        }
+    }
+
+    /// The current snapshot, for the length of one request. Costs one atomic load that no other
+    /// core writes, unless a new version was published.
+    pub fn load(&self) -> Held {
+        let current = self.current.load();
+        let cell = std::ptr::from_ref(self) as usize;
+        HELD.with_borrow_mut(|slot| match slot {
+            Some((of, held)) if *of == cell && Arc::ptr_eq(held.as_ref(), &current) => {
+                Arc::clone(held)
+            }
+            _ => {
+                let held: Held = Arc::new(Arc::clone(&current));
+                *slot = Some((cell, Arc::clone(&held)));
+                held
+            }
+        })
+    }
+
+    /// The current snapshot for the cold half.
+    pub fn peek(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Swaps the pointer. Requests under way keep the one that they began with.
+    pub fn publish(&self, next: Snapshot) {
+        self.current.store(Arc::new(next));
+    }
+}
