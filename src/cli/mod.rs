@@ -4,6 +4,10 @@
 //! Never: does work that a room below could do.
 //! Called by: main.
 
+pub mod check;
+pub mod completions;
+pub mod schema;
+
 use std::process::ExitCode;
 
 /// Runs the command that the command line names.

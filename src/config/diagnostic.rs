@@ -1,0 +1,424 @@
+//! What is wrong in the documents, where, and what to write instead.
+//!
+//! Owns: [`Diagnostic`], [`Diagnostics`] (all of them, not the first) and the one table of codes.
+//! Never: decides what is wrong.
+//! Called by: every file of this room (collects), publish (logs), cli (prints), admin (shows).
+//!
+//! Why the count is bounded: one wrong template makes the same mistake 100,000 times, and nobody
+//! reads the 1001st line.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::ser::SerializeStruct;
+
+/// Kept of one load; what is over it is only counted.
+pub const MAX_DIAGNOSTICS: usize = 1000;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The documents work, but perhaps not as meant.
+    Warning,
+    /// The documents are refused.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        })
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $severity:ident;)*) => {
+        /// What kind of mistake it is: stable, so that people can search for it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code {
+            $($(#[doc = $doc])+ $name,)*
+        }
+
+        impl Code {
+            /// Every code, in order.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
+            /// The number, as in `SRT0101`.
+            pub fn number(self) -> u16 {
+                match self { $(Code::$name => $number,)* }
+            }
+
+            /// One sentence on what the code means.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Code::$name => concat!($($doc),+).trim_ascii(),)* }
+            }
+
+            /// How bad it is, where nothing else is said.
+            pub fn severity(self) -> Severity {
+                match self { $(Code::$name => Severity::$severity,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A file or folder cannot be read.
+    Unreadable = 1, Error;
+    /// A file is larger than 16 MiB.
+    TooLarge = 2, Error;
+    /// A file is not UTF-8.
+    NotUtf8 = 3, Error;
+    /// A file is not YAML.
+    Syntax = 4, Error;
+    /// A key stands twice in one mapping (ISTIO.md X1).
+    DuplicateKey = 5, Error;
+    /// A file is nested too deeply, or has too many values.
+    TooComplex = 6, Error;
+    /// A part of YAML that sortie does not read: tags, keys that are not text, merge keys.
+    YamlFeature = 7, Error;
+    /// There is no document in any of the files.
+    Nothing = 8, Error;
+    /// A document with `apiVersion` or `kind`, which this version does not understand.
+    ForeignDocument = 9, Error;
+    /// A folder without a single configuration file.
+    EmptyFolder = 10, Warning;
+    /// A key that sortie does not know.
+    UnknownKey = 101, Error;
+    /// A key that must be there is not.
+    MissingKey = 102, Error;
+    /// The value is of another kind: a list where text is expected, no value at all, ...
+    WrongKind = 103, Error;
+    /// The value is none of the words that are allowed.
+    NotAChoice = 104, Error;
+    /// A number, size, duration or length outside its bounds.
+    OutOfBounds = 105, Error;
+    /// Text that cannot be read as what it should be: a host, an address, a duration, ...
+    Malformed = 106, Error;
+    /// A regular expression that does not compile.
+    BadRegex = 107, Error;
+    /// A header that a rule may not name.
+    ForbiddenHeader = 108, Error;
+    /// The same name, address or entry twice.
+    Twice = 201, Error;
+    /// An upstream is named that does not exist (Istio's analyzer: IST0101).
+    UnknownUpstream = 202, Error;
+    /// Two keys that exclude each other, or a key that another one makes senseless.
+    Conflict = 203, Error;
+    /// An upstream does not say whether TLS is spoken to it.
+    TlsMissing = 204, Error;
+    /// The keys of a `tls` block do not fit its mode (ISTIO.md T2, T3).
+    TlsMode = 205, Error;
+    /// The same host and port are routed twice (Istio's analyzer: IST0109).
+    HostTwice = 206, Error;
+    /// A setting that exists once is set twice, differently.
+    SetTwice = 207, Error;
+    /// The weights of a split add up to 0.
+    NoWeight = 208, Error;
+    /// A rule that says nothing to do, or a block that says nothing.
+    SaysNothing = 209, Error;
+    /// A rule or condition that is never reached (Istio's analyzer: IST0130).
+    Unreachable = 301, Warning;
+    /// An upstream that no rule uses.
+    Unused = 302, Warning;
+    /// Checks of the server's certificate are switched off.
+    Unverified = 303, Warning;
+    /// Plaintext to a port that is meant for TLS.
+    PlainToTlsPort = 304, Warning;
+    /// No route at all.
+    NoRoutes = 305, Warning;
+    /// A certificate, key, CA or CRL file is not there (ISTIO.md X11).
+    FileMissing = 401, Warning;
+    /// Certificate files that cannot be used: the upstream answers 503 until they can.
+    BadCredential = 402, Error;
+    /// Certificate files that are odd, but not refused (ISTIO.md R11).
+    OddCredential = 403, Warning;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SRT{:04}", self.number())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One mistake.
+///
+/// Displayed as `FILE:LINE:COL: error[SRT0101] FIELD: problem; advice`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// The file as the user named it; a folder's file with the folder before it.
+    #[serde(serialize_with = "as_text")]
+    pub file: Arc<str>,
+    /// From 1; 0 where it is about the whole file.
+    pub line: u32,
+    /// In characters, from 1; 0 where it is about the whole line or file.
+    pub column: u32,
+    /// Such as `routes[0].rules[1].match.path`; empty where it is about the whole document.
+    pub field: String,
+    /// What kind of mistake it is.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong: what came.
+    pub problem: String,
+    /// What to write instead; may be empty.
+    pub advice: String,
+}
+
+fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+            if self.column > 0 {
+                write!(f, ":{}", self.column)?;
+            }
+        }
+        write!(f, ": {}[{}] ", self.severity, self.code)?;
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.problem)?;
+        if !self.advice.is_empty() {
+            write!(f, "; {}", self.advice)?;
+        }
+        Ok(())
+    }
+}
+
+/// All mistakes of all files, at most [`MAX_DIAGNOSTICS`] of them in full.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Diagnostics {
+    /// Nothing wrong so far.
+    pub fn new() -> Self {
+        Diagnostics::default()
+    }
+
+    /// One more. An error takes the place of a warning when the list is full.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        let severity = diagnostic.severity;
+        match severity {
+            Severity::Error => self.errors += 1,
+            Severity::Warning => self.warnings += 1,
+        }
+        if self.list.len() < MAX_DIAGNOSTICS {
+            self.list.push(diagnostic);
+        } else if severity == Severity::Error {
+            let warning = |kept: &Diagnostic| kept.severity == Severity::Warning;
+            if let Some(slot) = self.list.iter().rposition(warning) {
+                self.list.remove(slot);
+                self.list.push(diagnostic);
+            }
+        }
+    }
+
+    /// All of another.
+    pub fn append(&mut self, other: Diagnostics) {
+        let dropped = other.dropped();
+        let kept_errors = other.errors().count();
+        let (errors, warnings) = (other.errors, other.warnings);
+        let kept_warnings = other.list.len() - kept_errors;
+        for diagnostic in other.list {
+            self.push(diagnostic);
+        }
+        if dropped > 0 {
+            self.errors += errors - kept_errors;
+            self.warnings += warnings - kept_warnings;
+        }
+    }
+
+    /// True where the documents must be refused.
+    pub fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// True where there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.errors == 0 && self.warnings == 0
+    }
+
+    /// How many errors, those that were not kept included.
+    pub fn error_count(&self) -> usize {
+        self.errors
+    }
+
+    /// How many warnings, those that were not kept included.
+    pub fn warning_count(&self) -> usize {
+        self.warnings
+    }
+
+    /// How many were counted but not kept.
+    pub fn dropped(&self) -> usize {
+        self.errors + self.warnings - self.list.len()
+    }
+
+    /// Those that were kept, in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.list.iter()
+    }
+
+    /// The errors among those that were kept.
+    pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.iter().filter(|d| d.severity == Severity::Error)
+    }
+
+    /// Every warning becomes an error (`check --strict`).
+    pub fn raise(&mut self) {
+        for diagnostic in &mut self.list {
+            diagnostic.severity = Severity::Error;
+        }
+        self.errors += self.warnings;
+        self.warnings = 0;
+    }
+
+    /// By line and column within each file; files stay in the order in which they came.
+    pub(super) fn sort(&mut self, files: &[Arc<str>]) {
+        let order: std::collections::HashMap<&Arc<str>, usize> =
+            files.iter().enumerate().map(|(n, file)| (file, n)).collect();
+        self.list.sort_by_key(|d| {
+            let file = order.get(&d.file).copied().unwrap_or(usize::MAX);
+            (file, d.line, d.column, d.code)
+        });
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl Extend<Diagnostic> for Diagnostics {
+    fn extend<T: IntoIterator<Item = Diagnostic>>(&mut self, diagnostics: T) {
+        for diagnostic in diagnostics {
+            self.push(diagnostic);
+        }
+    }
+}
+
+impl FromIterator<Diagnostic> for Diagnostics {
+    fn from_iter<T: IntoIterator<Item = Diagnostic>>(diagnostics: T) -> Self {
+        let mut all = Diagnostics::new();
+        all.extend(diagnostics);
+        all
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, diagnostic) in self.list.iter().enumerate() {
+            if n > 0 {
+                f.write_str("\n")?;
+            }
+            diagnostic.fmt(f)?;
+        }
+        match self.dropped() {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+impl Serialize for Diagnostics {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Diagnostics", 3)?;
+        object.serialize_field("errors", &self.errors)?;
+        object.serialize_field("warnings", &self.warnings)?;
+        object.serialize_field("diagnostics", &self.list)?;
+        object.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(line: u32, code: Code) -> Diagnostic {
+        Diagnostic {
+            file: "a.yaml".into(),
+            line,
+            column: 9,
+            field: "routes[0].host".to_owned(),
+            code,
+            severity: code.severity(),
+            problem: "it is wrong".to_owned(),
+            advice: "write it right".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_diagnostic_reads_as_one_line_that_an_editor_can_jump_to() {
+        assert_eq!(
+            one(12, Code::UnknownKey).to_string(),
+            "a.yaml:12:9: error[SRT0101] routes[0].host: it is wrong; write it right"
+        );
+    }
+
+    #[test]
+    fn a_diagnostic_without_a_place_does_not_invent_one() {
+        let whole = Diagnostic {
+            field: String::new(),
+            advice: String::new(),
+            ..one(0, Code::Nothing)
+        };
+        assert_eq!(whole.to_string(), "a.yaml: error[SRT0008] it is wrong");
+    }
+
+    #[test]
+    fn every_code_has_its_own_number_and_a_meaning() {
+        let numbers: std::collections::BTreeSet<_> =
+            Code::ALL.iter().map(|code| code.number()).collect();
+        assert_eq!(numbers.len(), Code::ALL.len());
+        assert!(Code::ALL.iter().all(|code| code.meaning().ends_with('.')));
+        assert!(Code::ALL.iter().is_sorted_by_key(|code| code.number()));
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_the_rest_is_counted() {
+        let many = |code| std::iter::repeat_n(one(1, code), MAX_DIAGNOSTICS);
+        let mut all: Diagnostics = many(Code::Unused).collect();
+        all.push(one(2, Code::UnknownKey));
+        assert_eq!((all.iter().len(), all.dropped()), (MAX_DIAGNOSTICS, 1));
+        assert_eq!(all.errors().count(), 1, "an error displaces a warning");
+        assert!(all.to_string().ends_with("\nand 1 more"));
+        let mut twice = all.clone();
+        twice.append(all);
+        assert_eq!((twice.error_count(), twice.warning_count()), (2, 2000));
+    }
+
+    #[test]
+    fn the_json_form_has_the_same_facts() {
+        let all: Diagnostics = [one(12, Code::UnknownKey)].into_iter().collect();
+        assert_eq!(
+            serde_json::to_value(&all).unwrap(),
+            serde_json::json!({"errors": 1, "warnings": 0, "diagnostics": [{
+                "file": "a.yaml", "line": 12, "column": 9, "field": "routes[0].host",
+                "code": "SRT0101", "severity": "error",
+                "problem": "it is wrong", "advice": "write it right"}]})
+        );
+    }
+}
