@@ -292,8 +292,11 @@ impl Diagnostics {
 
     /// By line and column within each file; files stay in the order in which they came.
     pub(super) fn sort(&mut self, files: &[Arc<str>]) {
-        let order: std::collections::HashMap<&Arc<str>, usize> =
-            files.iter().enumerate().map(|(n, file)| (file, n)).collect();
+        let order: std::collections::HashMap<&Arc<str>, usize> = files
+            .iter()
+            .enumerate()
+            .map(|(n, file)| (file, n))
+            .collect();
         self.list.sort_by_key(|d| {
             let file = order.get(&d.file).copied().unwrap_or(usize::MAX);
             (file, d.line, d.column, d.code)
