@@ -80,7 +80,12 @@ impl Captured {
 
     /// The values of `names` in `headers`.
     pub(super) fn of(names: &[HeaderName], headers: &HeaderMap) -> Captured {
-        Captured(names.iter().map(|name| headers.get(name).cloned()).collect())
+        Captured(
+            names
+                .iter()
+                .map(|name| headers.get(name).cloned())
+                .collect(),
+        )
     }
 }
 
@@ -99,7 +104,9 @@ pub enum AccessFormat {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// Neither a known word nor a format string.
-    #[error("the access log format \"{0}\" is not known; write text, json, or an Envoy format string with operators such as %RESPONSE_CODE%")]
+    #[error(
+        "the access log format \"{0}\" is not known; write text, json, or an Envoy format string with operators such as %RESPONSE_CODE%"
+    )]
     Word(String),
 }
 

@@ -38,7 +38,9 @@ impl std::str::FromStr for LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Not a level and not directives.
-    #[error("\"{text}\" is neither a level (off, error, warn, info, debug, trace) nor a list of directives such as info,sortie::upstream=debug: {source}")]
+    #[error(
+        "\"{text}\" is neither a level (off, error, warn, info, debug, trace) nor a list of directives such as info,sortie::upstream=debug: {source}"
+    )]
     Filter {
         /// As given.
         text: String,
@@ -131,7 +133,10 @@ mod tests {
     #[test]
     fn a_level_that_means_nothing_is_refused() {
         let error = filter("sortie=loud").unwrap_err().to_string();
-        assert!(error.contains("sortie=loud") && error.contains("debug"), "{error}");
+        assert!(
+            error.contains("sortie=loud") && error.contains("debug"),
+            "{error}"
+        );
         assert!("xml".parse::<LogFormat>().is_err());
     }
 

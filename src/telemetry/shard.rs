@@ -224,7 +224,9 @@ mod tests {
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         assert_eq!((counter.value(), gauge.value()), (5000, 6));
     }
 
@@ -247,7 +249,9 @@ mod tests {
     #[test]
     fn reasons_are_counted_each_for_itself() {
         let rejected = ReasonCounter::new(1);
-        ["head", "smuggling", "head"].into_iter().for_each(|reason| rejected.inc(reason));
+        ["head", "smuggling", "head"]
+            .into_iter()
+            .for_each(|reason| rejected.inc(reason));
         assert_eq!(rejected.values(), [("head", 2), ("smuggling", 1)]);
         assert_eq!((rejected.value("head"), rejected.value("other")), (2, 0));
     }

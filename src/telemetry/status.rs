@@ -80,7 +80,10 @@ impl Status {
     /// Why the process is not ready, as `what: why`; empty where it is.
     pub fn reasons(&self) -> Vec<String> {
         let state = lock(&self.0);
-        let lines = state.holds.iter().map(|(what, why)| format!("{what}: {why}"));
+        let lines = state
+            .holds
+            .iter()
+            .map(|(what, why)| format!("{what}: {why}"));
         lines.collect()
     }
 
@@ -139,8 +142,14 @@ mod tests {
         status.refused(vec!["first".into()], at(2));
         status.refused(vec!["second".into()], at(3));
         let refusal = status.refusal().unwrap();
-        assert_eq!((refusal.since, refusal.diagnostics), (at(2), vec!["second".to_owned()]));
+        assert_eq!(
+            (refusal.since, refusal.diagnostics),
+            (at(2), vec!["second".to_owned()])
+        );
         status.accepted(2, at(4));
-        assert_eq!((status.refusal(), status.loaded()), (None, (2, Some(at(4)))));
+        assert_eq!(
+            (status.refusal(), status.loaded()),
+            (None, (2, Some(at(4))))
+        );
     }
 }

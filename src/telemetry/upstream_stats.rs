@@ -374,20 +374,30 @@ impl UpstreamStats {
         if let Some(series) = requests.series(SeriesKey::of(record)) {
             series.duration.observe(micros);
             let thousandths = |bytes: u64| bytes.saturating_mul(1000);
-            series.request_bytes.observe(thousandths(record.request_bytes));
-            series.response_bytes.observe(thousandths(record.response_bytes));
+            series
+                .request_bytes
+                .observe(thousandths(record.request_bytes));
+            series
+                .response_bytes
+                .observe(thousandths(record.response_bytes));
         }
     }
 
     /// How often `event` has happened.
     pub fn counted(&self, event: Event) -> u64 {
-        let cells = self.shards.all().filter_map(|shard| shard.events.get(event as usize));
+        let cells = self
+            .shards
+            .all()
+            .filter_map(|shard| shard.events.get(event as usize));
         cells.map(|cell| cell.load(Ordering::Relaxed)).sum()
     }
 
     /// How many there are now.
     pub fn level(&self, level: Level) -> i64 {
-        let cells = self.shards.all().filter_map(|shard| shard.levels.get(level as usize));
+        let cells = self
+            .shards
+            .all()
+            .filter_map(|shard| shard.levels.get(level as usize));
         cells.map(|cell| cell.load(Ordering::Relaxed)).sum()
     }
 
@@ -455,9 +465,16 @@ mod tests {
         }
         stats.lower(Level::Idle);
         let sums = stats.sums().unwrap();
-        let counts: Vec<_> = sums.series.iter().map(|(k, s)| (k.code, s.duration.count())).collect();
+        let counts: Vec<_> = sums
+            .series
+            .iter()
+            .map(|(k, s)| (k.code, s.duration.count()))
+            .collect();
         assert_eq!(counts, [(200, 6), (503, 3)]);
-        assert_eq!((stats.counted(Event::Reuse), stats.level(Level::Idle)), (3, 2));
+        assert_eq!(
+            (stats.counted(Event::Reuse), stats.level(Level::Idle)),
+            (3, 2)
+        );
     }
 
     #[test]
@@ -486,12 +503,23 @@ mod tests {
         for code in 100..1000 {
             for status in 0..100 {
                 let protocol = RequestProtocol::Grpc(Some(status));
-                stats.record(&RequestRecord { protocol, ..record(code, 1) });
+                stats.record(&RequestRecord {
+                    protocol,
+                    ..record(code, 1)
+                });
             }
         }
         let sums = stats.sums().unwrap();
-        assert!(sums.series.len() <= MAX_SERIES + 10, "{}", sums.series.len());
-        let all: u64 = sums.series.values().map(|series| series.duration.count()).sum();
+        assert!(
+            sums.series.len() <= MAX_SERIES + 10,
+            "{}",
+            sums.series.len()
+        );
+        let all: u64 = sums
+            .series
+            .values()
+            .map(|series| series.duration.count())
+            .sum();
         assert_eq!(all, 900 * 100);
     }
 
@@ -499,8 +527,15 @@ mod tests {
     fn a_grpc_status_that_grpc_does_not_know_is_not_a_label_of_its_own() {
         let of = |status| {
             let protocol = RequestProtocol::Grpc(status);
-            SeriesKey::of(&RequestRecord { protocol, ..record(200, 1) }).grpc
+            SeriesKey::of(&RequestRecord {
+                protocol,
+                ..record(200, 1)
+            })
+            .grpc
         };
-        assert_eq!((of(Some(14)), of(Some(17)), of(None)), (Grpc::Status(14), Grpc::Unknown, Grpc::Unknown));
+        assert_eq!(
+            (of(Some(14)), of(Some(17)), of(None)),
+            (Grpc::Status(14), Grpc::Unknown, Grpc::Unknown)
+        );
     }
 }
