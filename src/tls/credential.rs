@@ -1,14 +1,23 @@
 //! A chain, a key and roots that belong together, checked when made.
 //!
-//! Owns: the checks that a credential must pass, and the facts of its certificates.
-//! Never: reads a file (that is `certs`).
+//! Owns: the checks that a credential must pass (ISTIO.md R11), and the facts of its certificates.
+//! Never: reads a file (that is `certs`), or looks at the clock (the store compares with the old).
 //! Called by: `certs::store` (makes them), `tls::client_config` (uses them).
+//!
+//! Why some oddities only warn: the peer judges them, and Istio serves such pairs (S7).
 
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::RootCertStore;
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
+use x509_parser::certificate::X509Certificate;
+use zeroize::Zeroize;
+
+use super::facts::{CertFacts, CertificateError, parse};
 
 /// What a credential is made of, read but not yet checked.
 pub struct CredentialParts {
@@ -43,6 +52,8 @@ pub struct Identity {
     pub certified: Arc<CertifiedKey>,
     /// Facts of the leaf.
     pub leaf: CertFacts,
+    /// Facts of the certificates behind the leaf, in the chain's order.
+    pub issuers: Vec<CertFacts>,
 }
 
 /// One generation of chain, key, roots and revocation lists.
@@ -53,7 +64,7 @@ pub struct Credential {
     pub generation: Generation,
     /// What we show, if anything.
     pub identity: Option<Identity>,
-    /// Whom we trust.
+    /// Whom we trust: only certificates that can be used as anchors.
     pub roots: Roots,
     /// Facts of the trust anchors that could be read, in the bundle's order.
     pub root_facts: Vec<CertFacts>,
@@ -63,73 +74,233 @@ pub struct Credential {
     pub warnings: Vec<String>,
 }
 
-/// What people ask of a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertFacts {
-    /// RFC 4514 text.
-    pub subject: String,
-    /// RFC 4514 text.
-    pub issuer: String,
-    /// Lower-case hexadecimal, two digits a byte.
-    pub serial: String,
-    /// Subject alternative names.
-    pub sans: Vec<San>,
-    /// Seconds since 1970.
-    pub not_before: i64,
-    /// Seconds since 1970.
-    pub not_after: i64,
-    /// Basic constraints say CA.
-    pub is_ca: bool,
-}
-
-/// A subject alternative name (ISTIO.md T8).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum San {
-    /// `DNS:`, perhaps with a wildcard.
-    Dns(String),
-    /// `URI:`, a SPIFFE id for one.
-    Uri(String),
-    /// `IP:`.
-    Ip(std::net::IpAddr),
-    /// `email:`.
-    Email(String),
-}
-
-impl fmt::Display for San {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            San::Dns(name) => write!(f, "DNS:{name}"),
-            San::Uri(uri) => write!(f, "URI:{uri}"),
-            San::Ip(ip) => write!(f, "IP:{ip}"),
-            San::Email(mail) => write!(f, "email:{mail}"),
-        }
-    }
-}
-
 /// Why parts do not make a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// A certificate cannot be read.
-    #[error("certificate {index} of the chain cannot be read: {reason}")]
+    /// A certificate of our own chain cannot be read.
+    #[error("certificate {index} of the chain cannot be read: {source}")]
     Certificate {
         /// Position in the file, from 1.
         index: usize,
-        /// The parser's words.
-        reason: String,
+        /// What is wrong with it.
+        source: CertificateError,
     },
     /// The key does not belong to the leaf.
-    #[error("the key does not match the certificate (subject {subject})")]
+    #[error(
+        "the key does not match the certificate (subject {subject}){}",
+        match .elsewhere { Some(n) => format!("; it matches certificate {n} of the chain, and the leaf must come first"), None => String::new() }
+    )]
     KeyMismatch {
-        /// The leaf's subject.
+        /// The first certificate's subject.
         subject: String,
+        /// Position, from 1, of a later certificate that the key does match.
+        elsewhere: Option<usize>,
     },
     /// The key is of a kind that cannot sign.
-    #[error("the key cannot be used: {0}")]
+    #[error(
+        "the key cannot be used ({0}); RSA of 2048 bits or more, ECDSA P-256, P-384, P-521 and Ed25519 can"
+    )]
     UnsupportedKey(#[source] rustls::Error),
     /// No certificate in the chain.
     #[error("there is no certificate in it")]
     NoCertificate,
     /// No usable trust anchor.
-    #[error("there is no usable CA certificate in it")]
-    NoRoots,
+    #[error("there is no usable CA certificate in it{}", match .refused { 0 => String::new(), n => format!(": all {n} were refused") })]
+    NoRoots {
+        /// How many there were that cannot be used.
+        refused: usize,
+    },
+    /// A revocation list cannot be used.
+    #[error("the revocation list cannot be used: {0}")]
+    Crl(#[source] VerifierBuilderError),
+}
+
+impl Credential {
+    /// Checks that the parts belong together (R11). The key's bytes are wiped, whatever comes out.
+    ///
+    /// # Errors
+    /// See [`CredentialError`]: an unreadable chain, a key of a wrong kind or of another
+    /// certificate, no usable root, a revocation list that rustls cannot use.
+    pub fn new(parts: CredentialParts) -> Result<Credential, CredentialError> {
+        let mut warnings = Vec::new();
+        let identity = parts
+            .identity
+            .map(|(chain, key)| identity(chain, key, &mut warnings));
+        let identity = identity.transpose()?;
+        let (roots, root_facts) = usable(parts.roots, &mut warnings)?;
+        check_crls(&roots, &parts.crls)?;
+        Ok(Credential {
+            name: parts.name,
+            generation: parts.generation,
+            identity,
+            roots,
+            root_facts,
+            crls: parts.crls,
+            warnings,
+        })
+    }
+
+    /// True where both show, trust and revoke the same, however the files were written (R13).
+    pub fn is_same_as(&self, other: &Credential) -> bool {
+        let chain = |credential: &Credential| {
+            let identity = credential.identity.as_ref();
+            identity.map(|identity| identity.certified.cert.clone())
+        };
+        chain(self) == chain(other)
+            && self.roots.certificates == other.roots.certificates
+            && self.crls == other.crls
+    }
+}
+
+impl fmt::Debug for Credential {
+    /// Names and facts, never the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("name", &self.name)
+            .field("leaf", &self.identity.as_ref().map(|i| &i.leaf))
+            .field("roots", &self.roots)
+            .field("crls", &self.crls.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Roots {
+    /// The name and how many, since a bundle is long.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.certificates.len())
+    }
+}
+
+fn identity(
+    chain: Vec<CertificateDer<'static>>,
+    mut key: PrivateKeyDer<'static>,
+    warnings: &mut Vec<String>,
+) -> Result<Identity, CredentialError> {
+    let signing = aws_lc_rs::sign::any_supported_type(&key);
+    key.zeroize();
+    let parsed = chain
+        .iter()
+        .enumerate()
+        .map(|(at, der)| {
+            parse(der).map_err(|source| CredentialError::Certificate {
+                index: at + 1,
+                source,
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let Some((leaf, issuers)) = parsed.split_first() else {
+        return Err(CredentialError::NoCertificate);
+    };
+    let signing = signing.map_err(CredentialError::UnsupportedKey)?;
+    let facts = CertFacts::of(leaf);
+    if !belongs(signing.as_ref(), leaf) {
+        let elsewhere = issuers.iter().position(|c| belongs(signing.as_ref(), c));
+        return Err(CredentialError::KeyMismatch {
+            subject: facts.subject,
+            elsewhere: elsewhere.map(|at| at + 2),
+        });
+    }
+    warn_of_leaf(leaf, &facts, warnings);
+    warn_of_order(&parsed, warnings);
+    let issuers = issuers.iter().map(CertFacts::of).collect();
+    Ok(Identity {
+        // Not `from_der`: it asks webpki, which refuses version 1 where the peer may not (W1).
+        certified: Arc::new(CertifiedKey::new(chain, signing)),
+        leaf: facts,
+        issuers,
+    })
+}
+
+fn belongs(key: &dyn SigningKey, certificate: &X509Certificate<'_>) -> bool {
+    key.public_key()
+        .is_some_and(|public| public.as_ref() == certificate.public_key().raw)
+}
+
+fn warn_of_leaf(leaf: &X509Certificate<'_>, facts: &CertFacts, warnings: &mut Vec<String>) {
+    let subject = &facts.subject;
+    if facts.version < 3 {
+        warnings.push(format!(
+            "the certificate (subject {subject}) is X.509 version {}, which strict servers refuse; \
+             issue it again with extensions (openssl x509 -req -extfile FILE)",
+            facts.version
+        ));
+    }
+    if facts.is_ca {
+        warnings.push(format!(
+            "the certificate (subject {subject}) is marked as a CA, which strict servers refuse \
+             as a client certificate"
+        ));
+    }
+    if let Ok(Some(usage)) = leaf.extended_key_usage()
+        && !(usage.value.client_auth || usage.value.any)
+    {
+        warnings.push(format!(
+            "the extended key usage of the certificate (subject {subject}) does not contain \
+             clientAuth, so servers will likely refuse it as a client certificate"
+        ));
+    }
+}
+
+fn warn_of_order(chain: &[X509Certificate<'_>], warnings: &mut Vec<String>) {
+    for (at, pair) in chain.windows(2).enumerate() {
+        let [below, above] = pair else { continue };
+        if below.issuer().as_raw() != above.subject().as_raw() {
+            warnings.push(format!(
+                "certificate {} of the chain is not the issuer of certificate {}: write the leaf \
+                 first, then each one's issuer",
+                at + 2,
+                at + 1
+            ));
+        }
+    }
+}
+
+/// Keeps what webpki takes as an anchor (R5, T10; version 1 too), and says what it does not.
+fn usable(
+    roots: Roots,
+    warnings: &mut Vec<String>,
+) -> Result<(Roots, Vec<CertFacts>), CredentialError> {
+    let mut kept = Vec::with_capacity(roots.certificates.len());
+    let mut facts = Vec::with_capacity(roots.certificates.len());
+    for (at, der) in roots.certificates.iter().enumerate() {
+        match RootCertStore::empty().add(der.clone()) {
+            Ok(()) => {
+                facts.extend(CertFacts::read(der).ok());
+                kept.push(der.clone());
+            }
+            Err(error) => warnings.push(format!(
+                "certificate {} of {} is skipped: {error}",
+                at + 1,
+                roots.name
+            )),
+        }
+    }
+    let refused = roots.certificates.len() - kept.len();
+    if kept.is_empty() {
+        return Err(CredentialError::NoRoots { refused });
+    }
+    let certificates = match refused {
+        0 => roots.certificates,
+        _ => Arc::new(kept),
+    };
+    let name = roots.name;
+    Ok((Roots { name, certificates }, facts))
+}
+
+/// A list that rustls will not take must fail here, where the old generation can stay.
+fn check_crls(
+    roots: &Roots,
+    crls: &[CertificateRevocationListDer<'static>],
+) -> Result<(), CredentialError> {
+    if crls.is_empty() {
+        return Ok(());
+    }
+    let mut anchors = RootCertStore::empty();
+    anchors.add_parsable_certificates(roots.certificates.iter().cloned());
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    WebPkiServerVerifier::builder_with_provider(Arc::new(anchors), provider)
+        .with_crls(crls.iter().cloned())
+        .build()
+        .map(drop)
+        .map_err(CredentialError::Crl)
 }

@@ -5,7 +5,7 @@
 //! Called by: upstream (connect), publish and certs (make credentials and configurations).
 
 mod credential;
+mod facts;
 
-pub use credential::{
-    CertFacts, Credential, CredentialError, CredentialParts, Generation, Identity, Roots, San,
-};
+pub use credential::{Credential, CredentialError, CredentialParts, Generation, Identity, Roots};
+pub use facts::{CertFacts, CertificateError, San};

@@ -1,0 +1,222 @@
+//! What people ask of a certificate: names, serial, validity, in words.
+//!
+//! Owns: [`CertFacts`], [`San`], and names as RFC 4514 text.
+//! Never: decides whether a certificate is trusted.
+//! Called by: `tls::credential` (our own certificates), `tls::connect` (the peer's), certs (tables).
+//!
+//! Why a second parser beside rustls' own: webpki judges a certificate but tells nothing of it.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use rustls::pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::error::X509Error;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+/// What people ask of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertFacts {
+    /// RFC 4514 text.
+    pub subject: String,
+    /// RFC 4514 text.
+    pub issuer: String,
+    /// Lower-case hexadecimal, two digits a byte.
+    pub serial: String,
+    /// Subject alternative names. Empty where there are none, or where they cannot be read.
+    pub sans: Vec<San>,
+    /// Seconds since 1970.
+    pub not_before: i64,
+    /// Seconds since 1970. The certificate is still valid in that second.
+    pub not_after: i64,
+    /// Basic constraints say CA.
+    pub is_ca: bool,
+    /// X.509 version: 1, 2 or 3. Version 1 has no extensions, and webpki refuses it (W1).
+    pub version: u32,
+}
+
+/// A subject alternative name (ISTIO.md T8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum San {
+    /// `DNS:`, perhaps with a wildcard.
+    Dns(String),
+    /// `URI:`, a SPIFFE id for one.
+    Uri(String),
+    /// `IP:`.
+    Ip(IpAddr),
+    /// `email:`.
+    Email(String),
+}
+
+impl fmt::Display for San {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            San::Dns(name) => write!(f, "DNS:{name}"),
+            San::Uri(uri) => write!(f, "URI:{uri}"),
+            San::Ip(ip) => write!(f, "IP:{ip}"),
+            San::Email(mail) => write!(f, "email:{mail}"),
+        }
+    }
+}
+
+/// Why a certificate tells nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// It is not X.509.
+    #[error("it is not an X.509 certificate ({0})")]
+    Malformed(#[source] X509Error),
+    /// It is cut off.
+    #[error("it ends in the middle")]
+    Incomplete,
+    /// Something follows it.
+    #[error("{bytes} stray bytes follow it")]
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
+}
+
+impl CertFacts {
+    /// Reads the facts of one DER certificate. Nothing is verified.
+    pub fn read(der: &CertificateDer<'_>) -> Result<CertFacts, CertificateError> {
+        parse(der).map(|certificate| CertFacts::of(&certificate))
+    }
+
+    pub(super) fn of(certificate: &X509Certificate<'_>) -> CertFacts {
+        CertFacts {
+            subject: rfc4514(certificate.subject()),
+            issuer: rfc4514(certificate.issuer()),
+            serial: hex(certificate.raw_serial()),
+            sans: sans(certificate),
+            not_before: certificate.validity().not_before.timestamp(),
+            not_after: certificate.validity().not_after.timestamp(),
+            is_ca: certificate.is_ca(),
+            version: certificate.version().0.saturating_add(1),
+        }
+    }
+
+    /// True from `not_before` to the last second of `not_after`; `now` in seconds since 1970.
+    pub fn is_valid_at(&self, now: i64) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+}
+
+/// Parses one DER certificate and nothing after it.
+pub(super) fn parse<'a>(
+    der: &'a CertificateDer<'_>,
+) -> Result<X509Certificate<'a>, CertificateError> {
+    match X509Certificate::from_der(der.as_ref()) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok((rest, _)) => Err(CertificateError::Trailing { bytes: rest.len() }),
+        Err(x509_parser::nom::Err::Incomplete(_)) => Err(CertificateError::Incomplete),
+        Err(x509_parser::nom::Err::Error(e) | x509_parser::nom::Err::Failure(e)) => {
+            Err(CertificateError::Malformed(e))
+        }
+    }
+}
+
+fn sans(certificate: &X509Certificate<'_>) -> Vec<San> {
+    let mut found = Vec::new();
+    for extension in certificate.iter_extensions() {
+        let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() else {
+            continue;
+        };
+        found.extend(names.general_names.iter().filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(San::Dns((*name).to_owned())),
+            GeneralName::URI(uri) => Some(San::Uri((*uri).to_owned())),
+            GeneralName::RFC822Name(mail) => Some(San::Email((*mail).to_owned())),
+            GeneralName::IPAddress(bytes) => ip(bytes).map(San::Ip),
+            _ => None,
+        }));
+    }
+    found
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(bytes)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
+}
+
+/// Lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// A distinguished name as RFC 4514 writes it: the last part first.
+fn rfc4514(name: &X509Name<'_>) -> String {
+    let parts: Vec<String> = name
+        .iter_rdn()
+        .map(|rdn| rdn.iter().map(attribute).collect::<Vec<_>>().join("+"))
+        .collect();
+    parts.into_iter().rev().collect::<Vec<_>>().join(",")
+}
+
+fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
+    let oid = attribute.attr_type().to_id_string();
+    // RFC 4514 section 3, and emailAddress, which everybody writes by name.
+    let name = match oid.as_str() {
+        "2.5.4.3" => "CN",
+        "2.5.4.7" => "L",
+        "2.5.4.8" => "ST",
+        "2.5.4.10" => "O",
+        "2.5.4.11" => "OU",
+        "2.5.4.6" => "C",
+        "2.5.4.9" => "STREET",
+        "0.9.2342.19200300.100.1.25" => "DC",
+        "0.9.2342.19200300.100.1.1" => "UID",
+        "1.2.840.113549.1.9.1" => "emailAddress",
+        _ => "",
+    };
+    match text_of(attribute) {
+        Some(value) if !name.is_empty() => format!("{name}={}", escaped(&value)),
+        Some(value) => format!("{oid}={}", escaped(&value)),
+        None if name.is_empty() => format!("{oid}=#{}", hex(attribute.as_slice())),
+        None => format!("{name}=#{}", hex(attribute.as_slice())),
+    }
+}
+
+fn text_of(attribute: &AttributeTypeAndValue<'_>) -> Option<String> {
+    /// Universal tag of BMPString, X.680 section 8.4.
+    const BMP_STRING: u32 = 30;
+    if let Ok(text) = attribute.as_str() {
+        return Some(text.to_owned());
+    }
+    if attribute.attr_value().tag().0 != BMP_STRING {
+        return None;
+    }
+    let units = attribute.as_slice().chunks_exact(2).map(|pair| match pair {
+        [high, low] => u16::from_be_bytes([*high, *low]),
+        _ => 0,
+    });
+    char::decode_utf16(units).collect::<Result<_, _>>().ok()
+}
+
+/// RFC 4514 section 2.4; control characters too, so that no name can forge a log line.
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let last = value.chars().count().saturating_sub(1);
+    for (index, c) in value.chars().enumerate() {
+        let edge = (c == ' ' && (index == 0 || index == last)) || (c == '#' && index == 0);
+        if edge || matches!(c, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
+            text.push('\\');
+            text.push(c);
+        } else if c.is_control() {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                let _ = write!(text, "\\{byte:02X}");
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
