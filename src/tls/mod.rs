@@ -4,8 +4,16 @@
 //! Never: opens a socket or a file.
 //! Called by: upstream (connect), publish and certs (make credentials and configurations).
 
+mod client_config;
+mod connect;
 mod credential;
+mod explain;
 mod facts;
+mod stream;
 
+pub use client_config::{ClientTls, TlsConfigError, provider};
+pub use connect::{Alpn, Connected, HandshakeFacts};
 pub use credential::{Credential, CredentialError, CredentialParts, Generation, Identity, Roots};
 pub use facts::{CertFacts, CertificateError, San};
+pub use explain::{HandshakeError, HandshakeReason};
+pub use stream::Stream;
