@@ -62,11 +62,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// See [`HandshakeReason`].
-    pub async fn connect<S>(
-        &self,
-        _host: &str,
-        _stream: S,
-    ) -> Result<Connected<S>, HandshakeError>
+    pub async fn connect<S>(&self, _host: &str, _stream: S) -> Result<Connected<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {

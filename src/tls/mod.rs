@@ -14,6 +14,6 @@ mod stream;
 pub use client_config::{ClientTls, TlsConfigError, provider};
 pub use connect::{Alpn, Connected, HandshakeFacts};
 pub use credential::{Credential, CredentialError, CredentialParts, Generation, Identity, Roots};
-pub use facts::{CertFacts, CertificateError, San};
 pub use explain::{HandshakeError, HandshakeReason};
+pub use facts::{CertFacts, CertificateError, San};
 pub use stream::Stream;
