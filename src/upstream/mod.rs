@@ -2,4 +2,22 @@
 //!
 //! Owns: endpoints, their health, pools, connections.
 //! Never: reads a route.
-//! Called by: proxy, through its `Upstream`.
+//! Called by: proxy (`Upstream::send`), publish (makes and retires upstreams), admin (`endpoints`).
+
+mod body;
+mod error;
+mod own;
+mod resolve;
+#[expect(clippy::module_inception, reason = "the file is named for the one type it holds")]
+mod upstream;
+
+pub use body::{RequestBody, ResponseBody};
+pub use error::{
+    BodyError, Closed, ConnectFailure, DnsFailure, DnsProblem, Limit, NoEndpoint, Stage,
+    UpstreamError,
+};
+pub use own::OwnAddrs;
+pub use resolve::Resolver;
+pub use upstream::{
+    Answer, Ask, EndpointStatus, SendFailure, Upstream, UpstreamContext, UpstreamTls,
+};
