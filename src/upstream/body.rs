@@ -64,10 +64,12 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.inner).poll_frame(cx).map_err(|source| BodyError::CutOff {
-            explained: source.to_string(),
-            source,
-        })
+        Pin::new(&mut self.inner)
+            .poll_frame(cx)
+            .map_err(|source| BodyError::CutOff {
+                explained: source.to_string(),
+                source,
+            })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -8,7 +8,10 @@ mod body;
 mod error;
 mod own;
 mod resolve;
-#[expect(clippy::module_inception, reason = "the file is named for the one type it holds")]
+#[expect(
+    clippy::module_inception,
+    reason = "the file is named for the one type it holds"
+)]
 mod upstream;
 
 pub use body::{RequestBody, ResponseBody};

@@ -60,14 +60,23 @@ mod tests {
 
     fn own(list: &[&str]) -> OwnAddrs {
         let own = OwnAddrs::new();
-        own.set(list.iter().map(|a| ListenAddr(a.parse().unwrap())).collect());
+        own.set(
+            list.iter()
+                .map(|a| ListenAddr(a.parse().unwrap()))
+                .collect(),
+        );
         own
     }
 
     #[test]
     fn an_address_that_we_listen_on_is_ours() {
         let own = own(&["127.0.0.1:80", "0.0.0.0:15001"]);
-        for peer in ["127.0.0.1:80", "127.0.0.9:15001", "0.0.0.0:80", "[::ffff:127.0.0.1]:80"] {
+        for peer in [
+            "127.0.0.1:80",
+            "127.0.0.9:15001",
+            "0.0.0.0:80",
+            "[::ffff:127.0.0.1]:80",
+        ] {
             assert!(own.is_own(peer.parse().unwrap()), "{peer}");
         }
         let here = "10.0.0.5:15001".parse().unwrap();
@@ -77,7 +86,12 @@ mod tests {
     #[test]
     fn another_port_or_another_host_is_not_ours() {
         let own = own(&["127.0.0.1:80", "0.0.0.0:15001"]);
-        for peer in ["127.0.0.1:81", "127.0.0.2:80", "10.0.0.5:15001", "10.0.0.5:80"] {
+        for peer in [
+            "127.0.0.1:81",
+            "127.0.0.2:80",
+            "10.0.0.5:15001",
+            "10.0.0.5:80",
+        ] {
             assert!(!own.is_own(peer.parse().unwrap()), "{peer}");
         }
         let there = "10.0.0.6:15001".parse().unwrap();
