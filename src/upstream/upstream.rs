@@ -56,6 +56,9 @@ pub struct Ask<'a> {
     pub original_dst: Option<OriginalDst>,
     /// Endpoints that just failed this request; used again only where there are no others.
     pub avoid: &'a [EndpointAddr],
+    /// True where a warm connection just turned out dead: a new one must be opened, as the others
+    /// that are warm may be as dead.
+    pub fresh: bool,
 }
 
 /// An answer's head, its body to come, and how it was come by.
