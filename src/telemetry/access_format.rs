@@ -1,103 +1,76 @@
 //! One request as one line of text or JSON (ISTIO.md B6 to B9).
 //!
-//! Owns: Envoy's format strings, and how foreign text is made harmless.
+//! Owns: how lines are put together, and how foreign text in them is made harmless.
 //! Never: writes a file (that is `access_log`).
-//! Called by: access_log; proxy fills an [`AccessEntry`].
+//! Called by: access_log.
+//!
+//! Why everything foreign is escaped: a client chooses its path, headers and names, and none of
+//! them may look like a second line, a closing quote, or another column.
 
-use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::io::Write;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
-use super::flags::Flags;
-use crate::model::{EndpointAddr, PeerAddr};
+use super::access_entry::{AccessEntry, Captured};
+use super::access_operator::{Headers, Operator, Value};
+use super::timestamp::write_millis;
 
-/// What the access log may say of one request. Empty texts and `None` are written as `-`.
-#[derive(Clone, Copy, Debug)]
-pub struct AccessEntry<'a> {
-    /// When the request began.
-    pub start: SystemTime,
-    /// Empty for a connection without requests.
-    pub method: &'a str,
-    /// Path and query as the client sent them, before any rewrite.
-    pub path: &'a str,
-    /// `HTTP/1.0`, `HTTP/1.1`, `HTTP/2`; empty for a connection without requests.
-    pub protocol: &'a str,
-    /// Status sent to the client; 0 where none was.
-    pub code: u16,
-    /// Why it ended as it did.
-    pub flags: Flags,
-    /// B9: `via_upstream`, `route_not_found`, ... Spaces are written as `_`.
-    pub details: &'a str,
-    /// Why the connection was ended; mostly empty.
-    pub termination_details: &'a str,
-    /// Why the connection to the upstream failed, in words.
-    pub upstream_failure: &'a str,
-    /// Bytes of the request's body.
-    pub bytes_received: u64,
-    /// Bytes of the answer's body.
-    pub bytes_sent: u64,
-    /// From the request's first byte to the answer's last.
-    pub duration: Duration,
-    /// From the request sent to the head of the answer.
-    pub upstream_service_time: Option<Duration>,
-    /// `X-Forwarded-For` as the client sent it.
-    pub xff: &'a [u8],
-    /// `User-Agent`.
-    pub user_agent: &'a [u8],
-    /// `X-Request-Id`.
-    pub request_id: &'a [u8],
-    /// The authority as the client sent it.
-    pub authority: &'a [u8],
-    /// The endpoint that the last try went to.
-    pub upstream_host: Option<EndpointAddr>,
-    /// The upstream's name.
-    pub upstream_cluster: &'a str,
-    /// Our side of the connection to the endpoint.
-    pub upstream_local: Option<SocketAddr>,
-    /// Where the client connected to (the original destination, where there is one).
-    pub downstream_local: SocketAddr,
-    /// Who the client is.
-    pub downstream_remote: PeerAddr,
-    /// SNI of the client's own TLS, where it was seen.
-    pub requested_server_name: &'a str,
-    /// The rule's name.
-    pub route_name: &'a str,
-    /// Headers that a custom format asks for, see [`super::AccessLog::capture_request`].
-    pub request_headers: &'a Captured,
-    /// The same of the answer, see [`super::AccessLog::capture_response`].
-    pub response_headers: &'a Captured,
-}
+/// B6, without the newline.
+const DEFAULT: &str = "[%START_TIME%] \
+    \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% \
+    %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \
+    \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% \
+    %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \
+    \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% \
+    %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% \
+    %REQUESTED_SERVER_NAME% %ROUTE_NAME%";
 
-/// Values of the headers that a format names, in the format's order. Costs nothing where the
-/// format names none, as the default does not.
-#[derive(Clone, Debug, Default)]
-pub struct Captured(Vec<Option<HeaderValue>>);
+/// B7: keys and what they hold, in Istio's order.
+const JSON: &[(&str, &str)] = &[
+    ("start_time", "%START_TIME%"),
+    ("route_name", "%ROUTE_NAME%"),
+    ("method", "%REQ(:METHOD)%"),
+    ("path", "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%"),
+    ("protocol", "%PROTOCOL%"),
+    ("response_code", "%RESPONSE_CODE%"),
+    ("response_flags", "%RESPONSE_FLAGS%"),
+    ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
+    ("connection_termination_details", "%CONNECTION_TERMINATION_DETAILS%"),
+    ("bytes_received", "%BYTES_RECEIVED%"),
+    ("bytes_sent", "%BYTES_SENT%"),
+    ("duration", "%DURATION%"),
+    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
+    ("user_agent", "%REQ(USER-AGENT)%"),
+    ("request_id", "%REQ(X-REQUEST-ID)%"),
+    ("authority", "%REQ(:AUTHORITY)%"),
+    ("upstream_host", "%UPSTREAM_HOST%"),
+    ("upstream_cluster", "%UPSTREAM_CLUSTER_RAW%"),
+    ("upstream_local_address", "%UPSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
+    ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
+    ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
+    ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+];
 
-impl Captured {
-    /// Nothing captured.
-    pub const NONE: Captured = Captured(Vec::new());
-
-    /// The values of `names` in `headers`.
-    pub(super) fn of(names: &[HeaderName], headers: &HeaderMap) -> Captured {
-        Captured(
-            names
-                .iter()
-                .map(|name| headers.get(name).cloned())
-                .collect(),
-        )
-    }
-}
-
-/// How lines look.
+/// How lines look: compiled once, so that an unknown operator is refused at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessFormat {
-    /// Envoy's default line (B6).
-    Text,
-    /// An object with the keys of B7.
-    Json,
-    /// A format string of Envoy's.
-    Custom(Vec<()>),
+pub struct AccessFormat {
+    layout: Layout,
+    headers: Headers,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Layout {
+    Text(Vec<Piece>),
+    Json(Vec<(&'static str, Operator)>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    /// `quoted`: it stands between quotes, so that spaces in it separate nothing.
+    Value { operator: Operator, quoted: bool },
 }
 
 /// Why a format cannot be used.
@@ -105,18 +78,327 @@ pub enum AccessFormat {
 pub enum FormatError {
     /// Neither a known word nor a format string.
     #[error(
-        "the access log format \"{0}\" is not known; write text, json, or an Envoy format string with operators such as %RESPONSE_CODE%"
+        "the access log format \"{0}\" is not known; write text, json, or an Envoy format string \
+         with operators such as %RESPONSE_CODE%"
     )]
     Word(String),
+    /// An operator that is not known.
+    #[error("the access log format has the operator %{0}%, which is not known")]
+    Unknown(String),
+    /// A `%` that begins an operator which does not end.
+    #[error("the access log format has a % at byte {0} without an end; write %% for the sign itself")]
+    Unclosed(usize),
+    /// `REQ` and `RESP` need a header's name, the others take nothing.
+    #[error("the access log format has %{operator}%; {expected}")]
+    Argument {
+        /// As written.
+        operator: String,
+        /// What is allowed there.
+        expected: &'static str,
+    },
 }
 
 impl AccessFormat {
-    /// `text`, `json`, or a format string, told by a `%` in it.
+    /// `text` (B6), `json` (B7), or a format string of Envoy's, told by a `%` in it.
     pub fn parse(text: &str) -> Result<AccessFormat, FormatError> {
         match text {
-            "text" => Ok(AccessFormat::Text),
-            "json" => Ok(AccessFormat::Json),
+            "text" => AccessFormat::compile(DEFAULT),
+            "json" => {
+                let mut headers = Headers::default();
+                let keys = JSON.iter().map(|(key, operator)| {
+                    let inner = operator.trim_matches('%');
+                    Ok((*key, Operator::parse(inner, &mut headers)?))
+                });
+                let layout = Layout::Json(keys.collect::<Result<_, FormatError>>()?);
+                Ok(AccessFormat { layout, headers })
+            }
+            _ if text.contains('%') => AccessFormat::compile(text),
             _ => Err(FormatError::Word(text.to_owned())),
+        }
+    }
+
+    fn compile(text: &str) -> Result<AccessFormat, FormatError> {
+        let (mut pieces, mut literal) = (Vec::new(), String::new());
+        let (mut headers, mut quoted) = (Headers::default(), false);
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('%') {
+            literal.push_str(before);
+            quoted ^= before.matches('"').count() % 2 == 1;
+            if let Some(after) = after.strip_prefix('%') {
+                literal.push('%');
+                rest = after;
+                continue;
+            }
+            let place = text.len() - after.len() - 1;
+            let (inner, after) = after.split_once('%').ok_or(FormatError::Unclosed(place))?;
+            let operator = Operator::parse(inner, &mut headers)?;
+            if !literal.is_empty() {
+                pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+            }
+            pieces.push(Piece::Value { operator, quoted });
+            rest = after;
+        }
+        literal.push_str(rest);
+        if !literal.ends_with('\n') {
+            literal.push('\n');
+        }
+        pieces.push(Piece::Literal(literal));
+        let layout = Layout::Text(pieces);
+        Ok(AccessFormat { layout, headers })
+    }
+
+    /// The values of the request headers that the format names.
+    pub(super) fn capture_request(&self, headers: &HeaderMap) -> Captured {
+        capture(&self.headers.request, headers)
+    }
+
+    /// The values of the answer's headers that the format names.
+    pub(super) fn capture_response(&self, headers: &HeaderMap) -> Captured {
+        capture(&self.headers.response, headers)
+    }
+
+    /// One line, newline included, behind what `out` holds.
+    pub(super) fn write(&self, out: &mut Vec<u8>, entry: &AccessEntry<'_>) {
+        match &self.layout {
+            Layout::Text(pieces) => {
+                for piece in pieces {
+                    match piece {
+                        Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                        Piece::Value { operator, quoted } => {
+                            write_text(out, operator.value(entry), *quoted);
+                        }
+                    }
+                }
+            }
+            Layout::Json(fields) => {
+                for (place, (key, operator)) in fields.iter().enumerate() {
+                    out.extend_from_slice(if place == 0 { b"{\"" } else { b",\"" });
+                    out.extend_from_slice(key.as_bytes());
+                    out.extend_from_slice(b"\":");
+                    write_json(out, operator.value(entry));
+                }
+                out.extend_from_slice(b"}\n");
+            }
+        }
+    }
+}
+
+fn capture(names: &[HeaderName], headers: &HeaderMap) -> Captured {
+    match names.is_empty() {
+        true => Captured::NONE,
+        false => Captured::of(names, headers),
+    }
+}
+
+/// Writing to a vector cannot fail, so the results are dropped here and below.
+fn write_plain(out: &mut Vec<u8>, value: &Value<'_>) {
+    let _ = match value {
+        Value::Nothing | Value::Text(_) | Value::Word(_) | Value::Joined(_) => Ok(()),
+        Value::Number(number) => write!(out, "{number}"),
+        Value::Digits(number) => write!(out, "{number}"),
+        Value::Address(address) => write!(out, "{address}"),
+        Value::Ip(ip) => write!(out, "{ip}"),
+        Value::Flags(flags) => write!(out, "{flags}"),
+        Value::Time(time) => {
+            write_millis(out, *time);
+            Ok(())
+        }
+    };
+}
+
+fn write_text(out: &mut Vec<u8>, value: Value<'_>, quoted: bool) {
+    match value {
+        Value::Nothing | Value::Text(b"") | Value::Word(b"") | Value::Joined(b"") => out.push(b'-'),
+        Value::Text(text) if quoted => text.iter().for_each(|byte| escape(out, *byte)),
+        Value::Text(text) | Value::Word(text) => {
+            for byte in text {
+                match byte {
+                    b' ' => out.extend_from_slice(b"\\x20"),
+                    _ => escape(out, *byte),
+                }
+            }
+        }
+        Value::Joined(text) => joined(text).for_each(|byte| escape(out, byte)),
+        _ => write_plain(out, &value),
+    }
+}
+
+/// Envoy joins the words of such a text: it stands without quotes.
+fn joined(text: &[u8]) -> impl Iterator<Item = u8> {
+    text.iter().map(|byte| match byte {
+        b' ' | b'\t' | b'\r' | b'\n' => b'_',
+        other => *other,
+    })
+}
+
+/// As nginx does: what is not printable ASCII, and what could end a quoted text, as `\xNN`.
+fn escape(out: &mut Vec<u8>, byte: u8) {
+    match byte {
+        b'"' | b'\\' | 0..=0x1f | 0x7f.. => {
+            let _ = write!(out, "\\x{byte:02X}");
+        }
+        _ => out.push(byte),
+    }
+}
+
+fn write_json(out: &mut Vec<u8>, value: Value<'_>) {
+    match value {
+        Value::Nothing | Value::Text(b"") | Value::Word(b"") | Value::Joined(b"") => {
+            out.extend_from_slice(b"null");
+        }
+        Value::Number(_) => write_plain(out, &value),
+        Value::Text(text) | Value::Word(text) => json_text(out, &String::from_utf8_lossy(text)),
+        Value::Joined(text) => {
+            let text: Vec<u8> = joined(text).collect();
+            json_text(out, &String::from_utf8_lossy(&text));
+        }
+        _ => {
+            out.push(b'"');
+            write_plain(out, &value);
+            out.push(b'"');
+        }
+    }
+}
+
+/// RFC 8259 section 7, in ASCII alone: some readers take U+2028 for the end of a line.
+fn json_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+            ' '..='~' => out.push(c as u8),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Flags;
+    use crate::telemetry::access_entry::sample;
+
+    fn line(format: &str, entry: &AccessEntry<'_>) -> String {
+        let mut out = Vec::new();
+        AccessFormat::parse(format).unwrap().write(&mut out, entry);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn b6_the_default_line_is_envoys() {
+        assert_eq!(
+            line("text", &sample()),
+            "[2026-11-21T10:04:05.123Z] \"GET /v1/accounts?id=7 HTTP/1.1\" 200 - via_upstream - \
+             \"-\" 12 3456 7 6 \"-\" \"curl/8.5.0\" \"2c1d0f6e\" \"bank.example\" \
+             \"192.0.2.7:8443\" bank 10.0.0.5:40112 127.0.0.1:80 127.0.0.1:51234 - accounts\n"
+        );
+    }
+
+    #[test]
+    fn b6_a_failed_request_says_why() {
+        let entry = AccessEntry {
+            code: 503,
+            flags: Flags::UF | Flags::URX,
+            details: "upstream_reset_before_response_started{connection failure}",
+            upstream_failure: "the certificate has expired",
+            upstream_service_time: None,
+            upstream_local: None,
+            ..sample()
+        };
+        let text = line("text", &entry);
+        let middle = "503 UF,URX upstream_reset_before_response_started{connection_failure} - \
+                      \"the certificate has expired\" 12 3456 7 - ";
+        assert!(text.contains(middle), "{text}");
+    }
+
+    #[test]
+    fn b7_a_connection_without_requests_begins_with_dashes() {
+        let entry = AccessEntry { method: "", path: "", protocol: "", code: 0, ..sample() };
+        assert!(line("text", &entry).contains("] \"- - -\" 0 - "));
+    }
+
+    #[test]
+    fn b7_json_has_istios_keys_and_nothing_but_json() {
+        let entry = AccessEntry { user_agent: b"a\"b\\c\n\xff\xe2\x80\xa8", ..sample() };
+        let text = line("json", &entry);
+        assert_eq!(text.matches('\n').count(), 1);
+        assert!(text.is_ascii());
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let object = value.as_object().unwrap();
+        assert_eq!(object.len(), JSON.len());
+        assert_eq!(object["user_agent"], "a\"b\\c\n\u{fffd}\u{2028}");
+        assert_eq!((&object["response_code"], &object["duration"]), (&200.into(), &7.into()));
+        assert_eq!(object["upstream_service_time"], "6");
+        assert_eq!(object["upstream_host"], "192.0.2.7:8443");
+        assert_eq!(object["response_flags"], "-");
+        assert!(object["x_forwarded_for"].is_null());
+    }
+
+    #[test]
+    fn nothing_that_a_client_sends_can_forge_a_line_or_a_column() {
+        let evil = "a\" 200 -\r\n[2026] \"GET \u{85}\u{2028}\\x22";
+        let entry = AccessEntry {
+            path: evil,
+            method: evil,
+            authority: evil.as_bytes(),
+            user_agent: evil.as_bytes(),
+            xff: evil.as_bytes(),
+            request_id: evil.as_bytes(),
+            requested_server_name: evil,
+            details: evil,
+            route_name: evil,
+            ..sample()
+        };
+        let text = line("text", &entry);
+        assert!(text.ends_with('\n') && text.matches('\n').count() == 1);
+        assert!(text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)));
+        assert_eq!(text.matches('"').count(), line("text", &sample()).matches('"').count());
+        assert_eq!(line("json", &entry).matches('\n').count(), 1);
+        // Outside quotes a space separates, so it is escaped there; inside it is only a space.
+        let agent = AccessEntry { user_agent: b"a b", ..sample() };
+        assert_eq!(line("%REQ(User-Agent)% \"%REQ(User-Agent)%\"", &agent), "a\\x20b \"a b\"\n");
+    }
+
+    #[test]
+    fn a_custom_format_takes_headers_lengths_and_alternatives() {
+        let format = AccessFormat::parse(
+            "%% %REQ(X-NONE?X-Tenant):3% %REQ(X-TENANT)% %RESP(Content-Type)% %RESP(X)% \
+             %REQ(X-ENVOY-ORIGINAL-PATH)% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+        )
+        .unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("x-tenant", "alpine".parse().unwrap());
+        headers.insert("x-envoy-original-path", "/forged".parse().unwrap());
+        headers.insert("content-type", "text/plain".parse().unwrap());
+        let entry = AccessEntry {
+            request_headers: &format.capture_request(&headers),
+            response_headers: &format.capture_response(&headers),
+            ..sample()
+        };
+        let mut out = Vec::new();
+        format.write(&mut out, &entry);
+        assert_eq!(String::from_utf8(out).unwrap(), "% alp alpine text/plain - - 127.0.0.1\n");
+    }
+
+    #[test]
+    fn a_format_that_cannot_be_used_is_refused_with_the_operator_named() {
+        for (format, part) in [
+            ("%RESPONSE_CODE% %NO_SUCH%", "%NO_SUCH%, which is not known"),
+            ("%response_code%", "%response_code%"),
+            ("a %RESPONSE_CODE", "byte 2"),
+            ("%START_TIME(%s)%", "START_TIME("),
+            ("%REQ%", "name of a header"),
+            ("%REQ(X):%", "name of a header"),
+            ("%REQ(a b)%", "name of a header"),
+            ("envoy", "\"envoy\" is not known"),
+        ] {
+            let text = AccessFormat::parse(format).unwrap_err().to_string();
+            assert!(text.contains(part), "{format}: {text}");
         }
     }
 }

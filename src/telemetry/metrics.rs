@@ -191,6 +191,11 @@ impl Metrics {
         })
     }
 
+    /// How many workers have a shard of their own.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// The counters of the upstream `name`: the same ones as long as anybody holds them, and for
     /// [`GRACE`] after that. For requests without an upstream there are [`BLACK_HOLE`],
     /// [`PASSTHROUGH`] and [`UNKNOWN`]. Not for the request path: hold what it returns.

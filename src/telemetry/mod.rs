@@ -4,8 +4,11 @@
 //! Never: decides anything.
 //! Called by: every room.
 
+mod access_entry;
 mod access_format;
 mod access_log;
+mod access_operator;
+mod access_sink;
 mod exposition;
 mod flags;
 mod logging;
@@ -15,8 +18,10 @@ mod status;
 mod timestamp;
 mod upstream_stats;
 
-pub use access_format::{AccessEntry, AccessFormat, Captured, FormatError};
-pub use access_log::{AccessLog, AccessLogError};
+pub use access_entry::{AccessEntry, Captured};
+pub use access_format::{AccessFormat, FormatError};
+pub use access_log::AccessLog;
+pub use access_sink::AccessLogError;
 pub use flags::Flags;
 pub use logging::{LogControl, LogError, LogFormat};
 pub use metrics::{

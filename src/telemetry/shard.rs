@@ -243,7 +243,7 @@ mod tests {
         }
         let cells: Vec<u64> = counter.0.all().map(|c| c.load(Ordering::Relaxed)).collect();
         assert_eq!(cells, [7, 7, 0]);
-        assert_eq!(std::mem::align_of::<Padded<AtomicU64>>(), 128);
+        assert_eq!(align_of::<Padded<AtomicU64>>(), 128);
     }
 
     #[test]
