@@ -35,11 +35,17 @@ const JSON: &[(&str, &str)] = &[
     ("response_code", "%RESPONSE_CODE%"),
     ("response_flags", "%RESPONSE_FLAGS%"),
     ("response_code_details", "%RESPONSE_CODE_DETAILS%"),
-    ("connection_termination_details", "%CONNECTION_TERMINATION_DETAILS%"),
+    (
+        "connection_termination_details",
+        "%CONNECTION_TERMINATION_DETAILS%",
+    ),
     ("bytes_received", "%BYTES_RECEIVED%"),
     ("bytes_sent", "%BYTES_SENT%"),
     ("duration", "%DURATION%"),
-    ("upstream_service_time", "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"),
+    (
+        "upstream_service_time",
+        "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+    ),
     ("x_forwarded_for", "%REQ(X-FORWARDED-FOR)%"),
     ("user_agent", "%REQ(USER-AGENT)%"),
     ("request_id", "%REQ(X-REQUEST-ID)%"),
@@ -50,7 +56,10 @@ const JSON: &[(&str, &str)] = &[
     ("downstream_local_address", "%DOWNSTREAM_LOCAL_ADDRESS%"),
     ("downstream_remote_address", "%DOWNSTREAM_REMOTE_ADDRESS%"),
     ("requested_server_name", "%REQUESTED_SERVER_NAME%"),
-    ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
+    (
+        "upstream_transport_failure_reason",
+        "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    ),
 ];
 
 /// How lines look: compiled once, so that an unknown operator is refused at start.
@@ -70,7 +79,10 @@ enum Layout {
 enum Piece {
     Literal(String),
     /// `quoted`: it stands between quotes, so that spaces in it separate nothing.
-    Value { operator: Operator, quoted: bool },
+    Value {
+        operator: Operator,
+        quoted: bool,
+    },
 }
 
 /// Why a format cannot be used.
@@ -86,7 +98,9 @@ pub enum FormatError {
     #[error("the access log format has the operator %{0}%, which is not known")]
     Unknown(String),
     /// A `%` that begins an operator which does not end.
-    #[error("the access log format has a % at byte {0} without an end; write %% for the sign itself")]
+    #[error(
+        "the access log format has a % at byte {0} without an end; write %% for the sign itself"
+    )]
     Unclosed(usize),
     /// `REQ` and `RESP` need a header's name, the others take nothing.
     #[error("the access log format has %{operator}%; {expected}")]
@@ -318,13 +332,22 @@ mod tests {
 
     #[test]
     fn b7_a_connection_without_requests_begins_with_dashes() {
-        let entry = AccessEntry { method: "", path: "", protocol: "", code: 0, ..sample() };
+        let entry = AccessEntry {
+            method: "",
+            path: "",
+            protocol: "",
+            code: 0,
+            ..sample()
+        };
         assert!(line("text", &entry).contains("] \"- - -\" 0 - "));
     }
 
     #[test]
     fn b7_json_has_istios_keys_and_nothing_but_json() {
-        let entry = AccessEntry { user_agent: b"a\"b\\c\n\xff\xe2\x80\xa8", ..sample() };
+        let entry = AccessEntry {
+            user_agent: b"a\"b\\c\n\xff\xe2\x80\xa8",
+            ..sample()
+        };
         let text = line("json", &entry);
         assert_eq!(text.matches('\n').count(), 1);
         assert!(text.is_ascii());
@@ -332,7 +355,10 @@ mod tests {
         let object = value.as_object().unwrap();
         assert_eq!(object.len(), JSON.len());
         assert_eq!(object["user_agent"], "a\"b\\c\n\u{fffd}\u{2028}");
-        assert_eq!((&object["response_code"], &object["duration"]), (&200.into(), &7.into()));
+        assert_eq!(
+            (&object["response_code"], &object["duration"]),
+            (&200.into(), &7.into())
+        );
         assert_eq!(object["upstream_service_time"], "6");
         assert_eq!(object["upstream_host"], "192.0.2.7:8443");
         assert_eq!(object["response_flags"], "-");
@@ -356,12 +382,24 @@ mod tests {
         };
         let text = line("text", &entry);
         assert!(text.ends_with('\n') && text.matches('\n').count() == 1);
-        assert!(text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)));
-        assert_eq!(text.matches('"').count(), line("text", &sample()).matches('"').count());
+        assert!(
+            text.bytes()
+                .all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte))
+        );
+        assert_eq!(
+            text.matches('"').count(),
+            line("text", &sample()).matches('"').count()
+        );
         assert_eq!(line("json", &entry).matches('\n').count(), 1);
         // Outside quotes a space separates, so it is escaped there; inside it is only a space.
-        let agent = AccessEntry { user_agent: b"a b", ..sample() };
-        assert_eq!(line("%REQ(User-Agent)% \"%REQ(User-Agent)%\"", &agent), "a\\x20b \"a b\"\n");
+        let agent = AccessEntry {
+            user_agent: b"a b",
+            ..sample()
+        };
+        assert_eq!(
+            line("%REQ(User-Agent)% \"%REQ(User-Agent)%\"", &agent),
+            "a\\x20b \"a b\"\n"
+        );
     }
 
     #[test]
@@ -382,7 +420,10 @@ mod tests {
         };
         let mut out = Vec::new();
         format.write(&mut out, &entry);
-        assert_eq!(String::from_utf8(out).unwrap(), "% alp alpine text/plain - - 127.0.0.1\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "% alp alpine text/plain - - 127.0.0.1\n"
+        );
     }
 
     #[test]

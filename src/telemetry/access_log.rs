@@ -291,8 +291,9 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let mut lines: Vec<&str> = text.lines().collect();
         lines.sort_unstable();
-        let mut expected: Vec<String> =
-            (0..4).flat_map(|i| (0..500).map(move |line| format!("/{i}/{line}"))).collect();
+        let mut expected: Vec<String> = (0..4)
+            .flat_map(|i| (0..500).map(move |line| format!("/{i}/{line}")))
+            .collect();
         expected.sort_unstable();
         assert_eq!(lines, expected);
         assert_eq!(metrics.access_log.dropped.value(), 0);
@@ -318,7 +319,10 @@ mod tests {
         assert_eq!(metrics.access_log.dropped.value(), 2);
         let (mut spare, mut batch) = (Vec::new(), Vec::new());
         shared.take(&mut spare, &mut batch);
-        assert_eq!(String::from_utf8(batch).unwrap(), "/1234\n/1234\n".to_owned());
+        assert_eq!(
+            String::from_utf8(batch).unwrap(),
+            "/1234\n/1234\n".to_owned()
+        );
     }
 
     #[test]
@@ -381,6 +385,9 @@ mod tests {
         let path = folder.path().join("none/access.log");
         let result = AccessLog::open(path.to_str().unwrap(), path_only(), &Metrics::new(1));
         let text = result.unwrap_err().to_string();
-        assert!(text.contains("there is no folder") && text.contains("/none;"), "{text}");
+        assert!(
+            text.contains("there is no folder") && text.contains("/none;"),
+            "{text}"
+        );
     }
 }

@@ -157,14 +157,22 @@ impl Operator {
             Some((first, second)) => (source(first)?, Some(source(second)?)),
             None => (source(names)?, None),
         };
-        Ok(Operator::Header { first, second, most })
+        Ok(Operator::Header {
+            first,
+            second,
+            most,
+        })
     }
 
     /// What the operator stands for in `entry`.
     pub(super) fn value<'a>(&self, entry: &AccessEntry<'a>) -> Value<'a> {
         match self {
             Operator::Simple(simple) => simple.value(entry),
-            Operator::Header { first, second, most } => {
+            Operator::Header {
+                first,
+                second,
+                most,
+            } => {
                 let value = match (first.value(entry), second) {
                     (Value::Nothing, Some(second)) => second.value(entry),
                     (value, _) => value,
@@ -249,7 +257,10 @@ impl Simple {
             of.map_or(Value::Nothing, |of| Value::Number(u64::from(of.port())))
         };
         let upstream = entry.upstream_host.map(|host| host.0);
-        let (local, remote) = (Some(entry.downstream_local), Some(entry.downstream_remote.0));
+        let (local, remote) = (
+            Some(entry.downstream_local),
+            Some(entry.downstream_remote.0),
+        );
         match self {
             Simple::StartTime => Value::Time(entry.start),
             Simple::Protocol => Value::Text(entry.protocol.as_bytes()),
@@ -259,7 +270,9 @@ impl Simple {
             Simple::ConnectionTerminationDetails => {
                 Value::Joined(entry.termination_details.as_bytes())
             }
-            Simple::UpstreamTransportFailureReason => Value::Text(entry.upstream_failure.as_bytes()),
+            Simple::UpstreamTransportFailureReason => {
+                Value::Text(entry.upstream_failure.as_bytes())
+            }
             Simple::BytesReceived => Value::Number(entry.bytes_received),
             Simple::BytesSent => Value::Number(entry.bytes_sent),
             Simple::Duration => Value::Number(millis(entry.duration)),

@@ -56,15 +56,19 @@ impl Sink {
             _ => None,
         };
         if let Some(stream) = stream {
-            let file = stream.map(File::from).map_err(|source| AccessLogError::Open {
-                path: target.into(),
-                source,
-            })?;
+            let file = stream
+                .map(File::from)
+                .map_err(|source| AccessLogError::Open {
+                    path: target.into(),
+                    source,
+                })?;
             return Ok(Sink { file, path: None });
         }
         let path = PathBuf::from(target);
         let file = open_file(&path).map_err(|source| {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
             match folder {
                 Some(folder) if !folder.exists() => AccessLogError::NoFolder {
                     folder: folder.to_owned(),
@@ -136,7 +140,11 @@ impl Outlet {
 
     /// Writes what is left of the batch. A failure is said once, and once more when it is over.
     pub(super) fn write(&mut self, metrics: &Metrics) {
-        while let Some(rest) = self.batch.get(self.written..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self
+            .batch
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
             match self.sink.file.write(rest) {
                 Ok(0) => return self.failed(&io::ErrorKind::WriteZero.into(), metrics),
                 Ok(count) => self.written += count,
@@ -161,7 +169,11 @@ impl Outlet {
         metrics.access_log.write_errors.inc();
         self.failures += 1;
         if self.failures == 1 {
-            let target = self.sink.path.as_deref().unwrap_or(Path::new("standard output"));
+            let target = self
+                .sink
+                .path
+                .as_deref()
+                .unwrap_or(Path::new("standard output"));
             tracing::warn!(
                 path = %target.display(),
                 "access log cannot be written: {error}; lines are kept as long as there is room, \
@@ -176,7 +188,10 @@ impl Outlet {
         let lines = rest.iter().filter(|byte| **byte == b'\n').count();
         if lines > 0 {
             metrics.access_log.dropped.add(lines as u64);
-            tracing::warn!(lines, "access log lines are lost, as they could not be written");
+            tracing::warn!(
+                lines,
+                "access log lines are lost, as they could not be written"
+            );
         }
     }
 }
@@ -204,7 +219,9 @@ mod tests {
     fn a_disk_that_stays_full_is_mentioned_once_and_its_recovery_once() {
         let said = Said::default();
         let writer = said.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .finish();
         let metrics = Metrics::new(1);
         tracing::subscriber::with_default(subscriber, || {
             let mut outlet = Outlet::new(Sink::open("/dev/full").unwrap());
@@ -219,7 +236,10 @@ mod tests {
         });
         let text = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(text.contains("No space left") && text.contains("written again"), "{text}");
+        assert!(
+            text.contains("No space left") && text.contains("written again"),
+            "{text}"
+        );
         assert_eq!(metrics.access_log.write_errors.value(), 3);
     }
 }
