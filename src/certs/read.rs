@@ -1,0 +1,216 @@
+//! Several files as they were at one moment.
+//!
+//! Owns: bounded reading, and the proof that nothing moved meanwhile (ISTIO.md R10).
+//! Never: understands what it read.
+//! Called by: `certs::generation`.
+//!
+//! Why everything is read twice: two readings that agree, byte for byte and inode for inode, show
+//! one moment at which all files were so. Times alone are too coarse to show that.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// Readings that may disagree before we give up for this time.
+const READINGS: usize = 8;
+
+/// A file to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    /// What it is to the user: "certificate", "key", "CA" or "CRL".
+    pub role: &'static str,
+    /// Where it is.
+    pub path: &'a Path,
+    /// Bytes.
+    pub limit: u64,
+}
+
+/// A file as it was. The bytes are wiped when dropped, whatever they are.
+#[derive(PartialEq, Eq)]
+pub(super) struct Content {
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Permission bits.
+    pub mode: u32,
+    /// What shows that a file is another one, or was written to.
+    stamp: Stamp,
+}
+
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    /// With every symbolic link resolved, `..data` included.
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Why a file was not read. Every text names the file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// Not there, or a link to nothing.
+    #[error("the {role} file {} does not exist{}", .path.display(), .hint)]
+    Missing {
+        role: &'static str,
+        path: PathBuf,
+        hint: &'static str,
+    },
+    /// The system says no.
+    #[error("the {role} file {} cannot be read: {source}", .path.display())]
+    Unreadable {
+        role: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// A folder, a pipe, a device.
+    #[error("the {role} file {} is {found}, not a file", .path.display())]
+    NotAFile {
+        role: &'static str,
+        path: PathBuf,
+        found: &'static str,
+    },
+    /// Over the bound.
+    #[error("the {role} file {} is larger than {limit} bytes", .path.display())]
+    TooLarge {
+        role: &'static str,
+        path: PathBuf,
+        limit: u64,
+    },
+    /// It grew or was replaced under our hands, every time.
+    #[error("the {role} file {} kept changing while it was read", .path.display())]
+    Unstable { role: &'static str, path: PathBuf },
+}
+
+/// Reads all of them as of one moment. `known` is asked after the first reading: where it says
+/// that these bytes are in use already, they are their own proof and are not read again.
+///
+/// # Errors
+/// The first file that cannot be read, in the order given.
+pub(super) fn read_together(
+    files: &[Wanted<'_>],
+    known: impl Fn(&[Content]) -> bool,
+) -> Result<Vec<Content>, ReadError> {
+    read_with(files, known, read_one)
+}
+
+fn read_with(
+    files: &[Wanted<'_>],
+    known: impl Fn(&[Content]) -> bool,
+    mut read: impl FnMut(&Wanted<'_>) -> Result<Content, ReadError>,
+) -> Result<Vec<Content>, ReadError> {
+    let mut all = || files.iter().map(&mut read).collect::<Result<Vec<_>, _>>();
+    let mut before = all();
+    if before.as_ref().is_ok_and(|contents| known(contents)) {
+        return before;
+    }
+    for _ in 1..READINGS {
+        let after = all();
+        match (before, after) {
+            (Ok(before), Ok(after)) if before == after => return Ok(after),
+            (Err(before), Err(after)) if same(&before, &after) => return Err(after),
+            (_, after) => before = after,
+        }
+    }
+    before.and_then(|_| match files.first() {
+        Some(file) => Err(ReadError::Unstable {
+            role: file.role,
+            path: file.path.into(),
+        }),
+        None => Ok(Vec::new()),
+    })
+}
+
+/// The same failure of the same file.
+fn same(a: &ReadError, b: &ReadError) -> bool {
+    use ReadError::{Missing, NotAFile, TooLarge, Unreadable};
+    match (a, b) {
+        (Missing { path: a, .. }, Missing { path: b, .. })
+        | (Unreadable { path: a, .. }, Unreadable { path: b, .. })
+        | (NotAFile { path: a, .. }, NotAFile { path: b, .. })
+        | (TooLarge { path: a, .. }, TooLarge { path: b, .. }) => a == b,
+        _ => false,
+    }
+}
+
+fn read_one(file: &Wanted<'_>) -> Result<Content, ReadError> {
+    let fail = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => ReadError::Missing {
+            role: file.role,
+            path: file.path.into(),
+            hint: match fs::symlink_metadata(file.path) {
+                Ok(_) => " (it is a link whose target is missing)",
+                Err(_) => "",
+            },
+        },
+        _ => ReadError::Unreadable {
+            role: file.role,
+            path: file.path.into(),
+            source,
+        },
+    };
+    // Asked before opening, because opening a pipe would wait for its writer.
+    let kind = fs::metadata(file.path).map_err(fail)?.file_type();
+    if !kind.is_file() {
+        return Err(ReadError::NotAFile {
+            role: file.role,
+            path: file.path.into(),
+            found: match kind.is_dir() {
+                true => "a folder",
+                false => "a pipe or a device",
+            },
+        });
+    }
+    let mut opened = File::open(file.path).map_err(fail)?;
+    let metadata = opened.metadata().map_err(fail)?;
+    if metadata.len() > file.limit {
+        return Err(ReadError::TooLarge {
+            role: file.role,
+            path: file.path.into(),
+            limit: file.limit,
+        });
+    }
+    let bytes = read_exactly(&mut opened, metadata.len()).map_err(fail)?;
+    let unstable = || ReadError::Unstable {
+        role: file.role,
+        path: file.path.into(),
+    };
+    let bytes = bytes.ok_or_else(unstable)?;
+    let path = fs::canonicalize(file.path).map_err(fail)?;
+    Ok(Content {
+        bytes,
+        mode: metadata.mode(),
+        stamp: Stamp {
+            path,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        },
+    })
+}
+
+/// Exactly `len` bytes, or `None` where the file has another length by now.
+///
+/// The buffer never grows, because growing would leave a copy of a key behind in freed memory.
+fn read_exactly(file: &mut File, len: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let Ok(len) = usize::try_from(len) else {
+        return Ok(None);
+    };
+    let mut bytes = Zeroizing::new(vec![0; len.saturating_add(1)]);
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok((filled == len).then_some(bytes))
+}
