@@ -4,9 +4,17 @@
 //! Never: makes a TLS configuration.
 //! Called by: publish, admin.
 
+mod backoff;
+mod entry;
+mod expiry;
+mod generation;
+mod pem;
 mod problem;
+mod read;
 mod rows;
+mod say;
 mod store;
+mod system;
 
 pub use problem::{CredentialProblem, ProblemReason};
 pub use rows::{CredentialRow, RowKind, RowProblem};

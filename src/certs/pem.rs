@@ -162,11 +162,7 @@ struct Block<'a> {
 }
 
 /// The blocks of the wanted kind: at least one, or an error that says what is there instead.
-fn wanted<'a>(
-    file: &Path,
-    bytes: &'a [u8],
-    wanted: &Wanted,
-) -> Result<Vec<Block<'a>>, PemError> {
+fn wanted<'a>(file: &Path, bytes: &'a [u8], wanted: &Wanted) -> Result<Vec<Block<'a>>, PemError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(PemError::Empty { file: file.into() });
     }
@@ -312,7 +308,9 @@ fn hint_for(found: &str, expected: &str) -> &'static str {
         ("OPENSSH PRIVATE KEY", "a private key") => {
             "; rewrite it with ssh-keygen -p -m pkcs8 -f FILE"
         }
-        ("EC PARAMETERS", "a private key") => "; it holds the curve only, the key itself is missing",
+        ("EC PARAMETERS", "a private key") => {
+            "; it holds the curve only, the key itself is missing"
+        }
         ("DSA PRIVATE KEY", "a private key") => "; DSA is not supported",
         _ => "",
     }

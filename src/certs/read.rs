@@ -214,3 +214,16 @@ fn read_exactly(file: &mut File, len: u64) -> io::Result<Option<Zeroizing<Vec<u8
     bytes.truncate(filled);
     Ok((filled == len).then_some(bytes))
 }
+
+impl ReadError {
+    /// The file at fault.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            ReadError::Missing { path, .. }
+            | ReadError::Unreadable { path, .. }
+            | ReadError::NotAFile { path, .. }
+            | ReadError::TooLarge { path, .. }
+            | ReadError::Unstable { path, .. } => path,
+        }
+    }
+}

@@ -4,10 +4,19 @@
 //! Never: shows a key.
 //! Called by: admin (`/certs`), cli (`sortie certs`).
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
+use super::expiry::seconds;
+use super::generation::{Names, Part};
+use super::problem::CredentialProblem;
+use super::store::CredentialState;
+use crate::telemetry::rfc3339_seconds;
+use crate::tls::{CertFacts, Credential};
+
 /// One certificate, or one resource that has none yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct CredentialRow {
     /// `file-cert:CERT~KEY`, `file-root:CA`, `file-root:system` or `file-crl:CRL`.
     pub resource: String,
@@ -34,12 +43,12 @@ pub struct CredentialRow {
     pub certificates: usize,
     /// What is wrong with the files now.
     pub problem: Option<RowProblem>,
-    /// What is odd about the certificate in use.
+    /// What is odd about the credential in use; on the row of its identity, where it has one.
     pub warnings: Vec<String>,
 }
 
 /// The TYPE column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum RowKind {
     /// What we show.
     #[serde(rename = "Cert Chain")]
@@ -53,7 +62,7 @@ pub enum RowKind {
 }
 
 /// A problem as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct RowProblem {
     /// The file at fault.
     pub file: String,
@@ -72,6 +81,130 @@ impl RowKind {
             RowKind::CertChain => "Cert Chain",
             RowKind::Ca => "CA",
             RowKind::Crl => "CRL",
+        }
+    }
+}
+
+/// The rows of some credentials at `now` (seconds since 1970): sorted, equal ones once.
+pub(super) fn rows<'a>(
+    states: impl Iterator<Item = (Names, &'a CredentialState)>,
+    now: i64,
+) -> Vec<CredentialRow> {
+    let mut all = BTreeSet::new();
+    for (names, state) in states {
+        let parts = [
+            (names.identity.is_some(), Part::Identity),
+            (true, Part::Roots),
+            (names.crl.is_some(), Part::Crl),
+        ];
+        for (_, part) in parts.into_iter().filter(|(there, _)| *there) {
+            all.extend(part_rows(&names, part, state, now));
+        }
+    }
+    all.into_iter().collect()
+}
+
+fn part_rows(names: &Names, part: Part, state: &CredentialState, now: i64) -> Vec<CredentialRow> {
+    let resource = names.part(part);
+    let problem = state.problem.as_ref().filter(|p| p.resource == resource);
+    let empty = CredentialRow {
+        resource: resource.to_owned(),
+        kind: match part {
+            Part::Identity => RowKind::CertChain,
+            Part::Roots => RowKind::Ca,
+            Part::Crl => RowKind::Crl,
+        },
+        status: status(state, problem),
+        valid: None,
+        serial: None,
+        not_after: None,
+        not_before: None,
+        subject: None,
+        issuer: None,
+        sans: Vec::new(),
+        certificates: 0,
+        problem: problem.map(RowProblem::from),
+        warnings: Vec::new(),
+    };
+    let Some(credential) = &state.current else {
+        return vec![empty];
+    };
+    match part {
+        Part::Identity => {
+            let leaf = credential.identity.iter().map(|identity| &identity.leaf);
+            leaf.map(|leaf| CredentialRow {
+                certificates: 1 + credential.identity.as_ref().map_or(0, |i| i.issuers.len()),
+                warnings: credential.warnings.clone(),
+                ..empty.clone().of(leaf, now)
+            })
+            .collect()
+        }
+        Part::Roots => root_rows(&empty, credential, now),
+        Part::Crl => vec![empty],
+    }
+}
+
+/// One row for each anchor of a file; one in all for the operating system's hundred and more.
+fn root_rows(empty: &CredentialRow, credential: &Credential, now: i64) -> Vec<CredentialRow> {
+    let warnings = match credential.identity {
+        Some(_) => Vec::new(),
+        None => credential.warnings.clone(),
+    };
+    let count = credential.roots.certificates.len();
+    if credential.roots.name == SYSTEM || credential.root_facts.is_empty() {
+        return vec![CredentialRow {
+            certificates: count,
+            warnings,
+            ..empty.clone()
+        }];
+    }
+    let facts = credential.root_facts.iter();
+    facts
+        .map(|facts| CredentialRow {
+            certificates: 1,
+            warnings: warnings.clone(),
+            ..empty.clone().of(facts, now)
+        })
+        .collect()
+}
+
+/// The resource of the operating system's store (ISTIO.md R1).
+pub(super) const SYSTEM: &str = "file-root:system";
+
+fn status(state: &CredentialState, problem: Option<&CredentialProblem>) -> String {
+    match (&state.current, problem) {
+        (Some(_), None) => "ACTIVE".to_owned(),
+        (Some(_), Some(p)) => format!("ACTIVE (reload failed: {})", p.reason.words()),
+        (None, None) => "WARMING".to_owned(),
+        (None, Some(p)) => format!("WARMING ({})", p.reason.words()),
+    }
+}
+
+/// `%032x`, as Istio prints serial numbers.
+pub(super) fn serial(facts: &CertFacts) -> String {
+    format!("{:0>32}", facts.serial)
+}
+
+impl CredentialRow {
+    fn of(mut self, facts: &CertFacts, now: i64) -> CredentialRow {
+        self.valid = Some(facts.is_valid_at(now));
+        self.serial = Some(serial(facts));
+        self.not_after = Some(rfc3339_seconds(facts.not_after));
+        self.not_before = Some(rfc3339_seconds(facts.not_before));
+        self.subject = Some(facts.subject.clone());
+        self.issuer = Some(facts.issuer.clone());
+        self.sans = facts.sans.iter().map(ToString::to_string).collect();
+        self
+    }
+}
+
+impl From<&CredentialProblem> for RowProblem {
+    fn from(problem: &CredentialProblem) -> Self {
+        RowProblem {
+            file: problem.file.display().to_string(),
+            reason: problem.reason.label().to_owned(),
+            words: problem.words.clone(),
+            since: rfc3339_seconds(seconds(problem.since)),
         }
     }
 }

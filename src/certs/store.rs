@@ -1,23 +1,43 @@
 //! The credentials that the configuration names, each as its last good generation.
 //!
-//! Owns: what is loaded, what is wrong, and when to look again.
+//! Owns: the set of credentials, the view that others read, and the expiry gauges.
 //! Never: watches a path (that is `watch`) or swaps the snapshot (that is `publish`).
 //! Called by: `publish::reload`.
+//!
+//! Why the store is told the time: every threshold is then a test without a clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::entry::{Entry, Round};
+use super::expiry::{self, Stage, seconds};
+use super::generation::Names;
 use super::problem::CredentialProblem;
-use super::rows::CredentialRow;
-use crate::model::CredentialSpec;
-use crate::tls::Credential;
+use super::rows::{self, CredentialRow, SYSTEM};
+use super::say;
+use super::system::{SystemRoots, SystemStore};
+use crate::model::{CaSource, CredentialSpec};
+use crate::telemetry::{CertExpiry, Metrics};
+use crate::tls::{CertFacts, Credential, Generation};
 
 /// Reads files into credentials and keeps the last good ones. Blocking; for the cold thread.
-#[derive(Default)]
 pub struct CertStore {
+    metrics: Arc<Metrics>,
+    entries: BTreeMap<CredentialSpec, Entry>,
+    system: SystemStore,
+    /// Up to which stage the end of a certificate was spoken of.
+    told: HashMap<Told, Stage>,
     current: Arc<Credentials>,
+}
+
+/// One certificate of one resource in one generation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Told {
+    resource: String,
+    serial: String,
+    generation: Generation,
 }
 
 /// What [`CertStore::check`] found.
@@ -27,7 +47,7 @@ pub struct Checked {
     pub changed: Vec<String>,
     /// A problem came, went or changed its words: [`CertStore::current`] is another.
     pub problems_changed: bool,
-    /// Look again after this, because of a failure that may heal (R12).
+    /// Look again after this, because of a failure that may heal (R12). At most 10 s.
     pub retry_after: Option<Duration>,
 }
 
@@ -48,30 +68,155 @@ pub struct CredentialState {
 
 impl CertStore {
     /// An empty store.
-    pub fn new() -> CertStore {
-        CertStore::default()
+    pub fn new(metrics: Arc<Metrics>) -> CertStore {
+        CertStore::with(metrics, SystemStore::new())
+    }
+
+    fn with(metrics: Arc<Metrics>, system: SystemStore) -> CertStore {
+        CertStore {
+            metrics,
+            entries: BTreeMap::new(),
+            system,
+            told: HashMap::new(),
+            current: Arc::default(),
+        }
     }
 
     /// Says what must be loaded from the next [`check`](CertStore::check) on; drops the others.
+    /// What is loaded already stays loaded.
     pub fn set(&mut self, specs: Vec<CredentialSpec>) {
-        let _ = specs;
+        let mut old = std::mem::take(&mut self.entries);
+        for spec in specs {
+            let entry = old.remove(&spec).unwrap_or_else(|| Entry::new(&spec));
+            self.entries.insert(spec, entry);
+        }
+        let live: BTreeSet<_> = self.resources().collect();
+        self.metrics
+            .certs
+            .retain(|resource| live.contains(resource));
+        self.told.retain(|told, _| live.contains(&told.resource));
+        self.renew_view();
     }
 
-    /// Reads everything and swaps what is whole and better (R10 to R15, R17).
+    /// Reads everything and swaps what is whole and no worse (R10 to R15), warns of what ends
+    /// soon (R17). `now` is the wall clock.
+    ///
+    /// Blocks for as long as the disk does; a few kilobytes for each credential.
     pub fn check(&mut self, now: SystemTime) -> Checked {
-        let _ = now;
-        Checked::default()
+        let mut round = Round::default();
+        let nothing = SystemRoots::default();
+        let wants_system = self.entries.keys().any(|spec| spec.ca == CaSource::System);
+        let system = match wants_system {
+            true => self.system.roots(now),
+            false => &nothing,
+        };
+        for (spec, entry) in &mut self.entries {
+            entry.check(spec, system, now, &self.metrics, &mut round);
+        }
+        self.tell_of_expiry(now);
+        if round.problems_changed || !round.changed.is_empty() {
+            self.renew_view();
+        }
+        Checked {
+            changed: round.changed.into_iter().collect(),
+            problems_changed: round.problems_changed,
+            retry_after: round.retry_after,
+        }
     }
 
-    /// An immutable view.
+    /// An immutable view of the last check.
     pub fn current(&self) -> Arc<Credentials> {
         Arc::clone(&self.current)
     }
 
-    /// The files to watch.
+    /// The files to watch. They need not exist.
     pub fn paths(&self) -> Vec<PathBuf> {
-        Vec::new()
+        let mut paths = BTreeSet::new();
+        for spec in self.entries.keys() {
+            if let Some((certificate, key)) = &spec.identity {
+                paths.extend([certificate.clone(), key.clone()]);
+            }
+            match &spec.ca {
+                CaSource::System => paths.extend(SystemStore::paths()),
+                CaSource::File(ca) => paths.extend([ca.clone()]),
+            }
+            paths.extend(spec.crl.clone());
+        }
+        paths.into_iter().collect()
     }
+
+    fn resources(&self) -> impl Iterator<Item = String> {
+        self.entries.values().flat_map(|entry| {
+            let Names {
+                identity,
+                roots,
+                crl,
+            } = entry.names.clone();
+            identity.into_iter().chain([roots]).chain(crl)
+        })
+    }
+
+    fn renew_view(&mut self) {
+        let states = self
+            .entries
+            .iter()
+            .map(|(spec, entry)| (spec.clone(), entry.state.clone()));
+        self.current = Arc::new(Credentials {
+            states: states.collect(),
+        });
+    }
+
+    /// Logs each threshold once per generation, and sets the gauges (R17).
+    fn tell_of_expiry(&mut self, now: SystemTime) {
+        let now = seconds(now);
+        let mut gauges = Vec::new();
+        let mut live = HashMap::new();
+        for entry in self.entries.values() {
+            let Some(credential) = &entry.state.current else {
+                continue;
+            };
+            for (resource, usage, facts) in certificates(&entry.names, credential) {
+                let told = Told {
+                    resource: resource.to_owned(),
+                    serial: rows::serial(facts),
+                    generation: credential.generation,
+                };
+                gauges.push(CertExpiry {
+                    resource: told.resource.clone(),
+                    serial: told.serial.clone(),
+                    usage,
+                    not_after: facts.not_after,
+                });
+                let stage = expiry::stage(facts, now);
+                let before = self.told.get(&told).or(live.get(&told)).copied();
+                if stage > before.unwrap_or(Stage::Fine) {
+                    say::ending(&told.resource, facts, stage, now);
+                }
+                // A clock that was set back must not make us say it all again.
+                live.insert(told, before.map_or(stage, |before| before.max(stage)));
+            }
+        }
+        self.told = live;
+        self.metrics.certs.set_expiry(gauges);
+    }
+}
+
+/// Every certificate whose end matters: ours, and the anchors of files. Whoever looks after the
+/// operating system's store looks after its dates too.
+fn certificates<'a>(
+    names: &'a Names,
+    credential: &'a Credential,
+) -> impl Iterator<Item = (&'a str, &'static str, &'a CertFacts)> {
+    let ours = credential.identity.iter().flat_map(|identity| {
+        let all = std::iter::once(&identity.leaf).chain(&identity.issuers);
+        all.map(|facts| (names.whole(), "client", facts))
+    });
+    let anchors = credential
+        .root_facts
+        .iter()
+        .filter(|_| names.roots != SYSTEM)
+        .map(|facts| (names.roots.as_str(), "ca", facts));
+    ours.chain(anchors)
 }
 
 impl Credentials {
@@ -80,8 +225,19 @@ impl Credentials {
         self.states.get(spec)
     }
 
-    /// The rows of the table (ISTIO.md B12), sorted, each resource once.
+    /// The rows of the table (ISTIO.md B12) now; see [`rows_at`](Credentials::rows_at).
     pub fn rows(&self) -> Vec<CredentialRow> {
-        Vec::new()
+        self.rows_at(SystemTime::now())
+    }
+
+    /// The rows of the table (ISTIO.md B12) as of `now`: sorted, what several credentials share
+    /// once. One row for each leaf, each anchor of a CA file, each CRL file, and the whole
+    /// system store.
+    pub fn rows_at(&self, now: SystemTime) -> Vec<CredentialRow> {
+        let states = self.states.iter();
+        rows::rows(
+            states.map(|(spec, state)| (Names::of(spec), state)),
+            seconds(now),
+        )
     }
 }

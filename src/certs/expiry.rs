@@ -1,0 +1,62 @@
+//! When a certificate's end is worth a word (ISTIO.md R17), as a pure function of the time.
+//!
+//! Owns: the thresholds.
+//! Never: logs, or looks at the clock.
+//! Called by: `certs::store`, `certs::entry`, `certs::rows`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::tls::CertFacts;
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+/// Certificates that live less are warned of by shares of their life.
+const SHORT_LIVED: i64 = 60 * DAY;
+
+/// How near the end is. Later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Nothing to say.
+    Fine,
+    /// The n-th threshold is passed, from 1.
+    Ending(u8),
+    /// It is over.
+    Expired,
+}
+
+/// The stage at `now` (seconds since 1970): 30 d, 7 d, 1 d and 1 h before the end; for a
+/// certificate that lives less than 60 d, at 20, 10 and 5 percent of its life.
+pub(super) fn stage(facts: &CertFacts, now: i64) -> Stage {
+    let left = facts.not_after.saturating_sub(now);
+    if left < 0 {
+        return Stage::Expired;
+    }
+    let life = facts.not_after.saturating_sub(facts.not_before).max(0);
+    let long = [30 * DAY, 7 * DAY, DAY, HOUR];
+    let short = [life / 5, life / 10, life / 20];
+    let thresholds: &[i64] = if life < SHORT_LIVED { &short } else { &long };
+    let passed = thresholds.iter().filter(|at| left <= **at).count();
+    match u8::try_from(passed) {
+        Ok(0) | Err(_) => Stage::Fine,
+        Ok(n) => Stage::Ending(n),
+    }
+}
+
+/// `3 days`, `5 hours`, `2 minutes`: the largest unit that makes at least two, rounded down.
+pub(super) fn rough(seconds: i64) -> String {
+    let (unit, name) = match seconds {
+        s if s >= 2 * DAY => (DAY, "days"),
+        s if s >= 2 * HOUR => (HOUR, "hours"),
+        s if s >= 120 => (60, "minutes"),
+        _ => (1, "seconds"),
+    };
+    format!("{} {name}", seconds / unit)
+}
+
+/// Seconds since 1970, negative before.
+pub(super) fn seconds(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
+    }
+}
