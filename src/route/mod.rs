@@ -1,8 +1,23 @@
 //! Where does it go?
 //!
-//! Owns: the compiled routing table.
-//! Never: changes after it was built.
-//! Called by: proxy (find), publish (build).
+//! Owns: the compiled routing table: which rule a request meets, and what that rule changes.
+//! Never: changes after it was built, the counters of retries under way aside.
+//! Called by: proxy (find, then the changes of the route), publish (build), admin (shows it).
 
-/// Placeholder of the compiled table.
-pub struct RouteTable;
+mod matcher;
+mod redirect;
+mod retry;
+mod rewrite;
+mod rule;
+mod split;
+mod table;
+mod text;
+
+pub use matcher::{Matched, Specificity};
+pub use redirect::{CompiledRedirect, Scheme, location};
+pub use retry::{RetryBudget, RetryPermit};
+pub use rewrite::{Applied, CompiledRewrite, NewAuthority, RewriteError, RewriteSpecError, apply};
+pub use rule::{Route, RouteAction, Rule, RuleProblem};
+pub use split::Split;
+pub use table::{Entry, Found, RouteError, RouteProblem, RouteTable};
+pub use text::RegexError;

@@ -1,0 +1,328 @@
+//! What a proxy must take out of a message, put in, and leave alone (RFC 9110 section 7.6).
+//!
+//! Owns: hop-by-hop fields, expectations, upgrades, the authority, the loop mark, header changes.
+//! Never: does I/O, or knows whose request it is.
+//! Called by: `proxy::forward`.
+//!
+//! Why some names survive being listed in `Connection`: the field names options of one hop. A
+//! client that lists `authorization` or `content-length` there would have us take away what the
+//! receiver checks or how it finds the message's end, so essentials stay (see [`END_TO_END`]).
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
+
+use crate::model::HeaderOps;
+
+/// Fields that are for every recipient, so that naming one of them in `Connection` is against
+/// RFC 9110 section 7.6.1 and is not followed. Sorted.
+const END_TO_END: [&str; 32] = [
+    "accept",
+    "age",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "etag",
+    "expires",
+    "forwarded",
+    "host",
+    "if-match",
+    "if-none-match",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "origin",
+    "range",
+    "referer",
+    "set-cookie",
+    "trailer",
+    "vary",
+    "via",
+    "www-authenticate",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+
+/// Fields of one hop that are dropped whether or not `Connection` lists them.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    UPGRADE,
+    HeaderName::from_static("http2-settings"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+];
+
+/// Takes out every field that is meant for one hop alone (RFC 9110 section 7.6.1).
+///
+/// - `TE` keeps its member `trailers`, which promises what we pass on, and loses the rest.
+/// - `Transfer-Encoding` goes, since each hop frames for itself, and a `Content-Length` beside it
+///   goes too (RFC 9112 section 6.3, rule 3). Alone, `Content-Length` stays: the body is unchanged.
+/// - `Trailer` stays: it is about the content, and HTTP/1 senders need it to send trailers.
+/// - `Upgrade` goes; take it with [`upgrade_asked`] before and put it back with [`set_upgrade`].
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // Before the list, which may name it as well.
+    if headers.remove(TRANSFER_ENCODING).is_some() {
+        headers.remove(CONTENT_LENGTH);
+    }
+    remove_listed(headers);
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if headers.contains_key(TE) {
+        let trailers = has_token(headers, &TE, "trailers");
+        headers.remove(TE);
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+    }
+}
+
+/// Takes out what `Connection` lists, essentials aside.
+fn remove_listed(headers: &mut HeaderMap) {
+    let ordinary = |token: &str| {
+        ["keep-alive", "close", "upgrade", "te"]
+            .iter()
+            .any(|known| token.eq_ignore_ascii_case(known))
+    };
+    // A clone of a value is a reference count; none is made for the options that everyone sends.
+    let lists: Vec<HeaderValue> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter(|value| !tokens(value).all(ordinary))
+        .cloned()
+        .collect();
+    for token in lists.iter().flat_map(tokens) {
+        let Ok(name) = HeaderName::from_bytes(token.as_bytes()) else {
+            continue;
+        };
+        // `TE` is dealt with by itself, also where it is listed as it must be.
+        if name != TE && END_TO_END.binary_search(&name.as_str()).is_err() {
+            headers.remove(name);
+        }
+    }
+}
+
+/// The members of a comma-separated field; a value that is no text has none.
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    let text = value.to_str().unwrap_or_default();
+    text.split(',')
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+/// True where a value of `name` lists `token`, whatever its case; parameters are not looked at.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let listed = |member: &str| {
+        let bare = member.split(';').next().unwrap_or_default().trim_end();
+        bare.eq_ignore_ascii_case(token)
+    };
+    headers.get_all(name).iter().flat_map(tokens).any(listed)
+}
+
+/// What a client expects before it sends its body (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    /// Nothing.
+    None,
+    /// `100-continue`.
+    Continue,
+    /// Something that nobody defines: 417.
+    Unknown,
+}
+
+/// Takes the expectation out, because we answer it ourselves. HTTP/1.0 has none: it is dropped.
+pub fn take_expectation(headers: &mut HeaderMap, version: Version) -> Expectation {
+    if !headers.contains_key(EXPECT) {
+        return Expectation::None;
+    }
+    let known = headers
+        .get_all(EXPECT)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    headers.remove(EXPECT);
+    match (version < Version::HTTP_11, known) {
+        (true, _) => Expectation::None,
+        (false, true) => Expectation::Continue,
+        (false, false) => Expectation::Unknown,
+    }
+}
+
+/// Applies the changes of a route: remove, then set, then add (ISTIO.md V12).
+pub fn apply_ops(headers: &mut HeaderMap, ops: &HeaderOps) {
+    for name in &ops.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &ops.set {
+        headers.insert(name, value.clone());
+    }
+    for (name, value) in &ops.add {
+        headers.append(name, value.clone());
+    }
+}
+
+/// The protocol that a request asks to change to, exactly as it was written; `None` where it asks
+/// for none or for one that is not to be passed on.
+///
+/// Needs HTTP/1.1, the option `upgrade` in `Connection`, and one `Upgrade` field with one member
+/// (RFC 9110 section 7.8). `h2c`, `HTTP/...` and `TLS/...` are not passed on: they would carry
+/// further requests past every check of ours.
+pub fn upgrade_asked(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
+    if version != Version::HTTP_11 || !headers.contains_key(UPGRADE) {
+        return None;
+    }
+    let value = only(headers, &UPGRADE)?;
+    let mut members = tokens(value);
+    let (first, second) = (members.next()?, members.next());
+    let protocol = first.split('/').next().unwrap_or_default();
+    let refused = ["h2c", "h2", "h3", "http", "tls"]
+        .iter()
+        .any(|known| protocol.eq_ignore_ascii_case(known));
+    let asked = second.is_none() && !refused && has_token(headers, &CONNECTION, "upgrade");
+    asked.then(|| value.clone())
+}
+
+/// The value of a field that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value),
+        _ => None,
+    }
+}
+
+/// Asks the next hop for, or agrees with the client on, the protocol of [`upgrade_asked`].
+pub fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+}
+
+/// True where an answer switches to the protocol that was `asked` for; a 101 for which this is
+/// false is the upstream's protocol error (502).
+pub fn has_switched(status: StatusCode, headers: &HeaderMap, asked: Option<&HeaderValue>) -> bool {
+    let same = |asked: &HeaderValue| {
+        only(headers, &UPGRADE)
+            .is_some_and(|got| got.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
+    };
+    status == StatusCode::SWITCHING_PROTOCOLS && asked.is_some_and(same)
+}
+
+/// Gives a request its authority and path: the `Host` field and the target say the same, so that
+/// it can go on by HTTP/1.1 (`Host`) and by HTTP/2 (`:authority`) alike.
+///
+/// `authority` stands in place of every `Host` that was there (RFC 9112 section 3.2.2). A request
+/// without a path (`CONNECT`, `OPTIONS *`) keeps the target it has.
+///
+/// # Errors
+/// Where the parts make no URI; the request is then unchanged.
+pub fn set_target(
+    parts: &mut Parts,
+    scheme: Scheme,
+    authority: &Authority,
+    path: Option<PathAndQuery>,
+) -> Result<(), http::Error> {
+    let host = HeaderValue::from_str(authority.as_str())?;
+    let path = path.or_else(|| parts.uri.path_and_query().cloned());
+    if let Some(path) = path.filter(|path| path.as_str().starts_with('/')) {
+        parts.uri = Uri::builder()
+            .scheme(scheme)
+            .authority(authority.clone())
+            .path_and_query(path)
+            .build()?;
+    }
+    parts.headers.insert(HOST, host);
+    Ok(())
+}
+
+/// Makes one `Cookie` field of several, which HTTP/2 allows and HTTP/1.1 does not
+/// (RFC 9113 section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let mut joined = Vec::new();
+    for crumb in headers.get_all(COOKIE) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    // Valid values joined by valid bytes are a valid value, so the error cannot occur.
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, value);
+    }
+}
+
+/// Takes out Envoy's internal fields, which mean something inside a mesh and nothing to, and
+/// nothing for, an external service (ISTIO.md B10).
+pub fn remove_internal(headers: &mut HeaderMap) {
+    let internal = |name: &&HeaderName| name.as_str().starts_with("x-envoy-");
+    if !headers.keys().any(|name| internal(&name)) {
+        return;
+    }
+    let names: Vec<HeaderName> = headers.keys().filter(internal).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// The name under which this process marks what it has passed on (RFC 9110 section 7.6.3). A
+/// pseudonym, so that no host name leaves with it; random, so that two sorties in a row are no loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pseudonym {
+    name: String,
+    via_10: HeaderValue,
+    via_11: HeaderValue,
+    via_20: HeaderValue,
+}
+
+impl Pseudonym {
+    /// A pseudonym from a number that is this process's own.
+    pub fn new(number: u64) -> Pseudonym {
+        let name = format!("sortie-{number:016x}");
+        let via = |version: &str| {
+            // Letters, digits, a dot, a dash and a space are valid in every field value.
+            HeaderValue::from_str(&format!("{version} {name}"))
+                .unwrap_or_else(|_| HeaderValue::from_static("1.1 sortie"))
+        };
+        Pseudonym {
+            via_10: via("1.0"),
+            via_11: via("1.1"),
+            via_20: via("2.0"),
+            name,
+        }
+    }
+}
+
+/// True where the message has passed through this process before: a loop (508).
+pub fn has_own_via(headers: &HeaderMap, own: &Pseudonym) -> bool {
+    if !headers.contains_key(VIA) {
+        return false;
+    }
+    let by_us = |member: &str| member.split_whitespace().nth(1) == Some(own.name.as_str());
+    headers.get_all(VIA).iter().flat_map(tokens).any(by_us)
+}
+
+/// Marks a message as passed on; `version` is the one it was received in.
+pub fn add_via(headers: &mut HeaderMap, version: Version, own: &Pseudonym) {
+    let value = match version {
+        Version::HTTP_09 | Version::HTTP_10 => &own.via_10,
+        Version::HTTP_2 | Version::HTTP_3 => &own.via_20,
+        _ => &own.via_11,
+    };
+    headers.append(VIA, value.clone());
+}

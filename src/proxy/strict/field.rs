@@ -1,0 +1,180 @@
+//! Header and trailer lines, up to the empty line that ends them.
+//!
+//! Owns: the states within a field line, and the bytes of the few fields that are looked into.
+//! Never: knows what a field means (that is the [`Sink`]).
+//! Called by: `head` and `chunked`.
+
+use super::cursor::{Cursor, Small, is_token, is_value, misplaced};
+use super::violation::Violation;
+
+/// Longer than every name that is looked at.
+const NAME: usize = 32;
+/// As long as a host (253) and a port with its colon (6) can be, and a little white space.
+const VALUE: usize = 272;
+
+/// Who is told of the fields that matter to him.
+pub(super) trait Sink {
+    /// True where a name that begins with this byte, in lower case, may be one that matters.
+    fn watches(&self, first: u8) -> bool;
+
+    /// True where the value of this name, in lower case, is wanted.
+    fn wants(&self, name: &[u8]) -> bool;
+
+    /// A field whose value is wanted; without the spaces around it, `None` where it is too long.
+    fn field(&mut self, name: &[u8], value: Option<&[u8]>) -> Result<(), Violation>;
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    LineStart,
+    /// In a name that nobody watches.
+    Name,
+    /// In one that somebody may want.
+    WatchedName,
+    Value,
+    /// Before the first byte of a wanted value, spaces aside.
+    WantedStart,
+    Wanted,
+    LineLf,
+    /// After the CR of the empty line.
+    EndLf,
+}
+
+/// The machine for one block of field lines.
+#[derive(Debug)]
+pub(super) struct Fields {
+    state: State,
+    wanted: bool,
+    count: usize,
+    name: Small<NAME>,
+    value: Small<VALUE>,
+}
+
+impl Fields {
+    pub(super) const fn new() -> Self {
+        Fields {
+            state: State::LineStart,
+            wanted: false,
+            count: 0,
+            name: Small::new(),
+            value: Small::new(),
+        }
+    }
+
+    /// Ready for the next block.
+    pub(super) fn restart(&mut self) {
+        self.state = State::LineStart;
+        self.count = 0;
+    }
+
+    /// The buffers, lent to the request line, which is over before they are needed here.
+    pub(super) fn buffers(&mut self) -> (&mut Small<NAME>, &mut Small<VALUE>) {
+        (&mut self.name, &mut self.value)
+    }
+
+    /// Reads lines; true at the LF that ends the block, which is left for the caller to take once
+    /// he has found nothing wrong with the whole.
+    pub(super) fn read(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        max: usize,
+        sink: &mut impl Sink,
+    ) -> Result<bool, Violation> {
+        while let Some(byte) = cursor.peek() {
+            match self.state {
+                State::LineStart => self.start(byte, max, sink)?,
+                State::Name => {
+                    cursor.skip_while(is_token);
+                    let Some(byte) = cursor.peek() else { break };
+                    self.after_name(byte)?;
+                }
+                State::WatchedName if is_token(byte) => self.name.push(byte.to_ascii_lowercase()),
+                State::WatchedName => {
+                    self.wanted = self.name.get().is_some_and(|name| sink.wants(name));
+                    self.after_name(byte)?;
+                }
+                State::Value => {
+                    cursor.skip_value();
+                    let Some(byte) = cursor.peek() else { break };
+                    self.after_value(byte)?;
+                }
+                State::WantedStart if byte == b' ' => {}
+                State::WantedStart | State::Wanted if is_value(byte) => {
+                    self.value.push(byte);
+                    self.state = State::Wanted;
+                }
+                State::WantedStart | State::Wanted => self.after_value(byte)?,
+                State::LineLf if byte == b'\n' => self.finish(sink)?,
+                State::EndLf if byte == b'\n' => return Ok(true),
+                State::LineLf | State::EndLf => return Err(Violation::BareCr),
+            }
+            cursor.bump();
+        }
+        Ok(false)
+    }
+
+    fn start(&mut self, byte: u8, max: usize, sink: &impl Sink) -> Result<(), Violation> {
+        match byte {
+            b'\r' => {
+                self.state = State::EndLf;
+                return Ok(());
+            }
+            b' ' | b'\t' => return Err(Violation::Folding),
+            _ if !is_token(byte) => return Err(misplaced(byte, Violation::FieldName)),
+            _ => {}
+        }
+        self.count += 1;
+        if self.count > max {
+            return Err(Violation::TooManyHeaders);
+        }
+        let first = byte.to_ascii_lowercase();
+        self.wanted = false;
+        if sink.watches(first) {
+            self.name.clear();
+            self.name.push(first);
+            self.state = State::WatchedName;
+        } else {
+            self.state = State::Name;
+        }
+        Ok(())
+    }
+
+    fn after_name(&mut self, byte: u8) -> Result<(), Violation> {
+        match byte {
+            b':' if self.wanted => {
+                self.value.clear();
+                self.state = State::WantedStart;
+            }
+            b':' => self.state = State::Value,
+            b' ' | b'\t' => return Err(Violation::SpaceBeforeColon),
+            _ => return Err(misplaced(byte, Violation::FieldName)),
+        }
+        Ok(())
+    }
+
+    fn after_value(&mut self, byte: u8) -> Result<(), Violation> {
+        if byte != b'\r' {
+            return Err(misplaced(byte, Violation::ControlByte));
+        }
+        self.state = State::LineLf;
+        Ok(())
+    }
+
+    /// At the LF of a line: a wanted field is judged before its line can count.
+    fn finish(&mut self, sink: &mut impl Sink) -> Result<(), Violation> {
+        self.state = State::LineStart;
+        match self.name.get() {
+            Some(name) if self.wanted => sink.field(name, self.value.get().map(trim_end)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Only spaces: a tab beside a value that frames or routes is a trick and not a habit.
+fn trim_end(value: &[u8]) -> &[u8] {
+    let mut value = value;
+    while let Some((b' ', shorter)) = value.split_last() {
+        value = shorter;
+    }
+    value
+}

@@ -1,0 +1,19 @@
+//! Watches what a client sends on an HTTP/1 connection, and says what is wrong before it counts.
+//!
+//! Owns: one pure machine, byte by byte, message after message: head, body, trailers.
+//! Never: does I/O, changes a byte, or judges HTTP/2.
+//! Called by: `proxy::serve`, which poisons what the parser behind it reads from the violation on.
+//!
+//! Why beside a parser that exists: hyper accepts bare LF, drops a Content-Length that stands next
+//! to a Transfer-Encoding, and the like. Whatever two parsers read in two ways is how requests are
+//! smuggled, so only what can be read in one way is let through.
+
+mod chunked;
+mod cursor;
+mod field;
+mod head;
+mod machine;
+mod violation;
+
+pub use machine::{Strict, StrictLimits, Verdict};
+pub use violation::Violation;

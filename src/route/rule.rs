@@ -1,0 +1,217 @@
+//! One rule, compiled: when it holds, and what it does.
+//!
+//! Owns: [`Route`], all that a request needs to know once its rule is found.
+//! Never: knows for which host it stands (that is `table`).
+//! Called by: `table` (compiles and tests), proxy (reads the route).
+//!
+//! Why what is usually empty is shared: 100,000 rules without header changes should not hold
+//! 100,000 copies of nothing.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::request::Parts;
+
+use super::matcher::{Matched, Matcher};
+use super::redirect::CompiledRedirect;
+use super::retry::RetryBudget;
+use super::rewrite::{CompiledRewrite, RewriteSpecError};
+use super::split::Split;
+use super::text::{RegexError, Regexes};
+use crate::model::{Action, HeaderOps, Place, Respond, Retries, Rewrite, RuleSpec, Weighted};
+use crate::upstream::Upstream;
+
+/// What becomes of a request that met a rule.
+pub struct Route {
+    /// `%ROUTE_NAME%`, if the rule has one.
+    pub name: Option<Arc<str>>,
+    /// Where the rule was written.
+    pub place: Place,
+    /// What to do.
+    pub action: RouteAction,
+    /// Changes of host and path; only for [`RouteAction::Forward`].
+    pub rewrite: Arc<CompiledRewrite>,
+    /// Changes to the request's headers. Never holds `host`, which is a rewrite (ISTIO.md V12).
+    pub request_headers: Arc<HeaderOps>,
+    /// Changes to the answer's headers.
+    pub response_headers: Arc<HeaderOps>,
+    /// From the whole request read to the whole answer begun (ISTIO.md V13); `None`: no bound.
+    pub timeout: Option<Duration>,
+    /// What is tried again, and how often (ISTIO.md V14, X5).
+    pub retries: Arc<Retries>,
+    /// How many retries may be under way; touched only by a retry.
+    pub retry_budget: RetryBudget,
+}
+
+/// What a rule does.
+pub enum RouteAction {
+    /// To one of these upstreams.
+    Forward(Split),
+    /// Answer with a redirect; see [`super::location`].
+    Redirect(Box<CompiledRedirect>),
+    /// Answer as written.
+    Respond(Box<Respond>),
+}
+
+/// Conditions and the route that they lead to.
+pub struct Rule {
+    /// Any one of them must hold; none at all: always.
+    matchers: Box<[Matcher]>,
+    route: Route,
+}
+
+/// Why a rule cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum RuleProblem {
+    /// A regular expression of a condition.
+    #[error(transparent)]
+    Regex(#[from] RegexError),
+    /// The rewrite or the redirect.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteSpecError),
+    /// A name that no upstream has.
+    #[error("there is no upstream {0:?}")]
+    UnknownUpstream(Arc<str>),
+    /// No upstream, or several that all have weight 0 (ISTIO.md V10).
+    #[error("no upstream could ever be chosen: there is none, or every weight is 0")]
+    NoShare,
+    /// More than one of rewrite, request set and request add names the authority (ISTIO.md X8).
+    #[error("the authority is set more than once: by the rewrite, by `set` or by `add` of `host`")]
+    AuthorityTwice,
+    /// A value of `host` that is no text.
+    #[error("the value for `host` is not a host, or a host and a port")]
+    HostValue,
+    /// An answer's status that is not a final one.
+    #[error("{0} is not a status from 200 to 599")]
+    Status(u16),
+}
+
+/// What the rules of one table share while it is built.
+pub(super) struct Compiler<'a> {
+    upstreams: &'a HashMap<Arc<str>, Arc<Upstream>>,
+    regexes: Regexes,
+    no_rewrite: Arc<CompiledRewrite>,
+    no_headers: Arc<HeaderOps>,
+    /// Those of the rule before; mostly they are equal.
+    retries: Arc<Retries>,
+}
+
+impl<'a> Compiler<'a> {
+    pub(super) fn new(upstreams: &'a HashMap<Arc<str>, Arc<Upstream>>) -> Self {
+        Compiler {
+            upstreams,
+            regexes: Regexes::default(),
+            no_rewrite: Arc::default(),
+            no_headers: Arc::default(),
+            retries: Arc::default(),
+        }
+    }
+
+    /// Compiles one rule.
+    pub(super) fn rule(&mut self, spec: &RuleSpec) -> Result<Rule, RuleProblem> {
+        let matchers = spec
+            .matches
+            .iter()
+            .map(|conditions| Matcher::compile(conditions, &mut self.regexes))
+            .collect::<Result<_, _>>()?;
+        let action = self.action(&spec.action)?;
+        let (rewrite, request_headers) = self.rewrite(&spec.rewrite, &spec.request_headers)?;
+        if *self.retries != spec.retries {
+            self.retries = Arc::new(spec.retries.clone());
+        }
+        let route = Route {
+            name: spec.name.clone(),
+            place: spec.place.clone(),
+            action,
+            rewrite,
+            request_headers,
+            response_headers: self.headers(spec.response_headers.clone()),
+            timeout: spec.timeout,
+            retries: Arc::clone(&self.retries),
+            retry_budget: RetryBudget::default(),
+        };
+        Ok(Rule { matchers, route })
+    }
+
+    fn action(&self, spec: &Action) -> Result<RouteAction, RuleProblem> {
+        Ok(match spec {
+            Action::Forward(shares) => RouteAction::Forward(self.split(shares)?),
+            Action::Redirect(redirect) => {
+                RouteAction::Redirect(Box::new(CompiledRedirect::compile(redirect)?))
+            }
+            Action::Respond(respond) => {
+                if !(200..=599).contains(&respond.status) {
+                    return Err(RuleProblem::Status(respond.status));
+                }
+                RouteAction::Respond(Box::new(respond.clone()))
+            }
+        })
+    }
+
+    fn split(&self, shares: &[Weighted]) -> Result<Split, RuleProblem> {
+        let find = |share: &Weighted| match self.upstreams.get(&share.upstream) {
+            Some(upstream) => Ok((Arc::clone(upstream), share.weight)),
+            None => Err(RuleProblem::UnknownUpstream(Arc::clone(&share.upstream))),
+        };
+        let shares = shares.iter().map(find).collect::<Result<_, _>>()?;
+        Split::new(shares).ok_or(RuleProblem::NoShare)
+    }
+
+    /// The rewrite, and the header changes without `host`: setting or adding that one is a rewrite
+    /// of the authority (ISTIO.md V11), and removing it would leave no request (V12).
+    fn rewrite(
+        &mut self,
+        rewrite: &Rewrite,
+        headers: &HeaderOps,
+    ) -> Result<(Arc<CompiledRewrite>, Arc<HeaderOps>), RuleProblem> {
+        let mut rewrite = rewrite.clone();
+        let mut headers = headers.clone();
+        let named = headers.set.iter().chain(&headers.add);
+        for (_, value) in named.filter(|(name, _)| name == HOST) {
+            let host = value.to_str().map_err(|_| RuleProblem::HostValue)?;
+            if rewrite.host.replace(host.to_owned()).is_some() {
+                return Err(RuleProblem::AuthorityTwice);
+            }
+        }
+        headers.remove.retain(|name| name != HOST);
+        headers.set.retain(|(name, _)| name != HOST);
+        headers.add.retain(|(name, _)| name != HOST);
+        let compiled = if rewrite == Rewrite::default() {
+            Arc::clone(&self.no_rewrite)
+        } else {
+            Arc::new(CompiledRewrite::compile(&rewrite, &mut self.regexes)?)
+        };
+        Ok((compiled, self.headers(headers)))
+    }
+
+    fn headers(&self, ops: HeaderOps) -> Arc<HeaderOps> {
+        if ops == HeaderOps::default() {
+            Arc::clone(&self.no_headers)
+        } else {
+            Arc::new(ops)
+        }
+    }
+}
+
+impl Rule {
+    /// What matched, or `None`. Conditions are alternatives, tried in the order written (V7).
+    pub(super) fn test(&self, parts: &Parts) -> Option<Matched> {
+        if self.matchers.is_empty() {
+            return Some(Matched::default());
+        }
+        self.matchers.iter().find_map(|matcher| matcher.test(parts))
+    }
+
+    /// Where it leads.
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// Each alternative in words, for people; empty where the rule always holds.
+    pub fn conditions(&self) -> impl Iterator<Item = impl fmt::Display> {
+        self.matchers.iter()
+    }
+}
