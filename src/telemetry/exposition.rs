@@ -1,26 +1,402 @@
-//! The counters as OpenMetrics text.
+//! The counters as OpenMetrics text, and as the older Prometheus text.
 //!
-//! Owns: metric names, help texts and labels.
+//! Owns: metric names, help texts and labels: a public contract.
 //! Never: counts.
-//! Called by: `Metrics::encode`, through prometheus-client's registry.
+//! Called by: `Metrics::encode`, through prometheus-client's registry; admin.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
 
-use super::metrics::Metrics;
+use super::metrics::{BLACK_HOLE, Metrics, PASSTHROUGH, UNKNOWN};
+use super::shard::lock;
+use super::upstream_stats::{BUCKETS, Event, Grpc, Histogram, Level, Series, SeriesKey, Sums};
 
 /// Reads the counters of one [`Metrics`] when asked.
 #[derive(Debug)]
 pub(super) struct Exposition(pub(super) Weak<Metrics>);
 
 impl Collector for Exposition {
-    fn encode(&self, _encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(_metrics) = self.0.upgrade() else {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(metrics) = self.0.upgrade() else {
             return Ok(());
         };
+        let mut page = Page(encoder);
+        let upstreams = sums(&metrics);
+        page.process(&metrics)?;
+        page.requests(&upstreams)?;
+        page.downstream(&metrics)?;
+        page.pools(&upstreams)?;
+        page.failures(&upstreams)?;
+        page.handshakes(&upstreams)?;
+        page.config(&metrics)?;
+        page.certs(&metrics)?;
+        page.access_log(&metrics)
+    }
+}
+
+/// The upstreams that somebody has used, by name.
+fn sums(metrics: &Metrics) -> Vec<(Arc<str>, Sums)> {
+    let tracked = lock(&metrics.upstreams);
+    let all: Vec<_> = tracked.values().map(|tracked| Arc::clone(&tracked.stats)).collect();
+    drop(tracked);
+    let used = all.iter().filter_map(|stats| Some((Arc::clone(stats.name()), stats.sums()?)));
+    used.collect()
+}
+
+/// The upstreams that have connections: all but those that stand for "none".
+fn real(upstreams: &[(Arc<str>, Sums)]) -> impl Iterator<Item = (&str, &Sums)> {
+    let all = upstreams.iter().map(|(name, sums)| (name.as_ref(), sums));
+    all.filter(|(name, _)| *name != BLACK_HOLE && *name != UNKNOWN)
+}
+
+type NoExemplar<'a> = Option<&'a Exemplar<NoLabelSet, u64>>;
+
+type Pick = fn(&Series) -> &Histogram;
+
+type Labels<'a> = Vec<(&'static str, Cow<'a, str>)>;
+
+fn of<'a>(upstream: &'a str) -> Labels<'a> {
+    vec![("upstream", upstream.into())]
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn counter<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (Labels<'l>, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in rows {
+            // An empty set would be written as a pair of braces.
+            let none = NoExemplar::None;
+            match labels.is_empty() {
+                true => family.encode_counter(&value, none)?,
+                false => family.encode_family(&labels)?.encode_counter(&value, none)?,
+            }
+        }
         Ok(())
     }
+
+    fn gauge<'l, N: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (Labels<'l>, N)>,
+    ) -> fmt::Result {
+        self.plain(name, help, MetricType::Gauge, rows)
+    }
+
+    fn plain<'l, N: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        rows: impl IntoIterator<Item = (Labels<'l>, N)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in rows {
+            match labels.is_empty() {
+                true => family.encode_gauge(&value)?,
+                false => family.encode_family(&labels)?.encode_gauge(&value)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, metrics: &Metrics) -> fmt::Result {
+        let version = vec![("version", env!("CARGO_PKG_VERSION").into())];
+        self.gauge("sortie_build_info", "Always 1; the labels say what runs", [(version, 1u64)])?;
+        self.gauge(
+            "process_start_time_seconds",
+            "When the process started, in seconds since 1970",
+            [(Vec::new(), seconds(metrics.started))],
+        )
+    }
+
+    /// B1, B2.
+    fn requests(&mut self, upstreams: &[(Arc<str>, Sums)]) -> fmt::Result {
+        let rows = || {
+            upstreams.iter().flat_map(|(name, sums)| {
+                let series = sums.series.iter();
+                series.map(|(key, series)| (request_labels(name, *key), series))
+            })
+        };
+        let counts = rows().map(|(labels, series)| (labels, series.duration.count()));
+        self.counter("istio_requests", "Requests that have ended", counts)?;
+        let histograms: [(&str, &str, Pick); 3] = [
+            (
+                "istio_request_duration_milliseconds",
+                "From a request's first byte to its answer's last",
+                |series| &series.duration,
+            ),
+            ("istio_request_bytes", "Bytes of a request, head and body", |series| {
+                &series.request_bytes
+            }),
+            ("istio_response_bytes", "Bytes of an answer, head and body", |series| {
+                &series.response_bytes
+            }),
+        ];
+        for (name, help, pick) in histograms {
+            let mut family = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            for (labels, series) in rows() {
+                let histogram = pick(series);
+                let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
+                let buckets: Vec<_> = bounds.zip(histogram.buckets).collect();
+                let sum = histogram.sum as f64 / 1000.0;
+                let count = histogram.count();
+                let mut row = family.encode_family(&labels)?;
+                row.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn downstream(&mut self, metrics: &Metrics) -> fmt::Result {
+        let downstream = &metrics.downstream;
+        self.gauge(
+            "sortie_downstream_connections",
+            "Open connections of clients",
+            [(Vec::new(), downstream.connections.value())],
+        )?;
+        self.counter(
+            "sortie_downstream_connections_accepted",
+            "Connections of clients that were accepted",
+            [(Vec::new(), downstream.accepted.value())],
+        )?;
+        self.counter(
+            "sortie_downstream_accept_errors",
+            "Times that accepting a connection failed",
+            [(Vec::new(), downstream.accept_errors.value())],
+        )?;
+        let rejected = downstream.rejected.values().into_iter();
+        self.counter(
+            "sortie_downstream_rejected_requests",
+            "Requests that were refused before they were routed",
+            rejected.map(|(reason, count)| (vec![("reason", reason.into())], count)),
+        )
+    }
+
+    fn pools(&mut self, upstreams: &[(Arc<str>, Sums)]) -> fmt::Result {
+        for (level, name, help) in [
+            (Level::Connections, "sortie_upstream_connections", "Open connections, busy and idle"),
+            (Level::Idle, "sortie_upstream_connections_idle", "Open connections that are idle"),
+            (Level::ActiveRequests, "sortie_upstream_requests_active", "Requests under way"),
+            (Level::Ejected, "sortie_upstream_endpoints_ejected", "Endpoints that are shunned"),
+        ] {
+            let rows = real(upstreams).map(|(upstream, sums)| (of(upstream), sums.level(level)));
+            self.gauge(name, help, rows)?;
+        }
+        for (event, name, help) in [
+            (Event::Connect, "sortie_upstream_connects", "TCP connections that were made"),
+            (
+                Event::Reuse,
+                "sortie_upstream_connection_reuses",
+                "Requests sent on a connection that had served before",
+            ),
+            (Event::Retry, "sortie_upstream_retries", "Requests that were tried again"),
+            (
+                Event::Overflow,
+                "sortie_upstream_overflows",
+                "Requests that were refused because a limit was reached",
+            ),
+            (Event::Ejection, "sortie_upstream_ejections", "Times that an endpoint was shunned"),
+        ] {
+            let rows = real(upstreams).map(|(upstream, sums)| (of(upstream), sums.event(event)));
+            self.counter(name, help, rows)?;
+        }
+        Ok(())
+    }
+
+    fn failures(&mut self, upstreams: &[(Arc<str>, Sums)]) -> fmt::Result {
+        self.counter(
+            "sortie_upstream_connect_failures",
+            "TCP connections that could not be made",
+            real(upstreams).flat_map(|(upstream, sums)| by_reason(upstream, &sums.connect_failures)),
+        )?;
+        self.counter(
+            "sortie_upstream_dns_failures",
+            "Names that could not be looked up",
+            real(upstreams).flat_map(|(upstream, sums)| by_reason(upstream, &sums.dns_failures)),
+        )
+    }
+
+    /// B3: `sortie_upstream_tls` says what `connection_security_policy` does not.
+    fn handshakes(&mut self, upstreams: &[(Arc<str>, Sums)]) -> fmt::Result {
+        let outcome = |upstream, outcome: &'static str, reason: &'static str| {
+            let mut labels = of(upstream);
+            labels.extend([("outcome", outcome.into()), ("reason", reason.into())]);
+            labels
+        };
+        let rows = real(upstreams).flat_map(|(upstream, sums)| {
+            let resumed = |resumed| {
+                let alike = sums.handshakes.iter().filter(move |(one, _)| one.resumed == resumed);
+                alike.map(|(_, count)| count).sum()
+            };
+            let good = [("full", resumed(false)), ("resumed", resumed(true))];
+            let good = good.into_iter().filter(|(_, count): &(_, u64)| *count > 0);
+            let good = good.map(move |(word, count)| (outcome(upstream, word, "none"), count));
+            let bad = sums.handshake_failures.iter();
+            good.chain(bad.map(move |(reason, n)| (outcome(upstream, "failed", reason), *n)))
+        });
+        let help = "TLS handshakes by outcome";
+        self.counter("sortie_upstream_handshakes", help, rows)?;
+        let rows = real(upstreams).flat_map(|(upstream, sums)| {
+            let mut kinds = std::collections::BTreeMap::new();
+            for (one, count) in &sums.handshakes {
+                *kinds.entry((one.mode, one.version, one.verified)).or_insert(0u64) += count;
+            }
+            kinds.into_iter().map(move |((mode, version, verified), count)| {
+                let mut labels = of(upstream);
+                labels.extend([
+                    ("mode", mode.into()),
+                    ("version", version.into()),
+                    ("verified", verified.into()),
+                ]);
+                (labels, count)
+            })
+        });
+        let help = "TLS handshakes that succeeded, by what they agreed on; only ever grows";
+        self.plain("sortie_upstream_tls", help, MetricType::Unknown, rows)
+    }
+
+    fn config(&mut self, metrics: &Metrics) -> fmt::Result {
+        let state = metrics.config.state();
+        let outcomes = [("accepted", state.accepted), ("refused", state.refused)];
+        self.counter(
+            "sortie_config_reloads",
+            "Configurations that were loaded, the first one included",
+            outcomes.map(|(outcome, count)| (vec![("outcome", outcome.into())], count)),
+        )?;
+        let help = "Version of the configuration in force; 0 before the first";
+        self.gauge("sortie_config_version", help, [(Vec::new(), state.version)])?;
+        self.gauge(
+            "sortie_config_last_success_timestamp_seconds",
+            "When the configuration in force was taken, in seconds since 1970",
+            state.last_success.map(|time| (Vec::new(), seconds(time))),
+        )
+    }
+
+    fn certs(&mut self, metrics: &Metrics) -> fmt::Result {
+        let state = metrics.certs.state();
+        self.gauge(
+            "sortie_cert_expiry_timestamp_seconds",
+            "When a loaded certificate ends, in seconds since 1970",
+            state.expiry.iter().map(|row| {
+                let labels = vec![
+                    ("resource", row.resource.as_str().into()),
+                    ("serial", row.serial.as_str().into()),
+                    ("usage", row.usage.into()),
+                ];
+                (labels, row.not_after)
+            }),
+        )?;
+        self.counter(
+            "sortie_cert_reload_failures",
+            "Times that a credential could not be loaded and the one before was kept",
+            state.failures.iter().map(|((resource, reason), count)| {
+                let resource = ("resource", resource.as_str().into());
+                (vec![resource, ("reason", (*reason).into())], *count)
+            }),
+        )?;
+        self.counter(
+            "sortie_cert_rotations",
+            "New generations of a credential that were taken",
+            state.rotations.iter().map(|(resource, count)| {
+                (vec![("resource", resource.as_str().into())], *count)
+            }),
+        )
+    }
+
+    fn access_log(&mut self, metrics: &Metrics) -> fmt::Result {
+        self.counter(
+            "sortie_access_log_dropped_lines",
+            "Access log lines that were dropped because the queue was full",
+            [(Vec::new(), metrics.access_log.dropped.value())],
+        )?;
+        self.counter(
+            "sortie_access_log_write_errors",
+            "Times that writing the access log failed",
+            [(Vec::new(), metrics.access_log.write_errors.value())],
+        )
+    }
+}
+
+/// B2, B4. What sortie cannot know is `unknown`, as it is in Istio.
+fn request_labels(upstream: &str, key: SeriesKey) -> Labels<'_> {
+    let service = match upstream {
+        BLACK_HOLE | PASSTHROUGH => UNKNOWN,
+        name => name,
+    };
+    let code = match key.code {
+        class @ 1..=9 => format!("{class}xx"),
+        code => code.to_string(),
+    };
+    let protocol = if key.grpc == Grpc::No { "http" } else { "grpc" };
+    let mut labels: Labels<'_> = vec![
+        ("reporter", "source".into()),
+        ("destination_service", service.into()),
+        ("destination_service_name", upstream.into()),
+        ("request_protocol", protocol.into()),
+        ("response_code", code.into()),
+        ("response_flags", key.flags.to_string().into()),
+        ("connection_security_policy", UNKNOWN.into()),
+    ];
+    match key.grpc {
+        Grpc::No => {}
+        Grpc::Unknown => labels.push(("grpc_response_status", UNKNOWN.into())),
+        Grpc::Status(status) => labels.push(("grpc_response_status", status.to_string().into())),
+    }
+    labels
+}
+
+fn by_reason<'a>(
+    upstream: &'a str,
+    counts: &std::collections::BTreeMap<&'static str, u64>,
+) -> impl Iterator<Item = (Labels<'a>, u64)> {
+    counts.iter().map(move |(reason, count)| {
+        let mut labels = of(upstream);
+        labels.push(("reason", (*reason).into()));
+        (labels, *count)
+    })
+}
+
+/// OpenMetrics text as the older format that `text/plain; version=0.0.4` means: there a counter's
+/// family is named with its suffix, and the type `unknown` is called `untyped`.
+pub(super) fn plain_text(open_metrics: &str) -> String {
+    let mut out = String::with_capacity(open_metrics.len());
+    let mut help: Option<&str> = None;
+    for line in open_metrics.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = Some(rest);
+            continue;
+        }
+        let kind = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '));
+        if let Some((name, kind)) = kind {
+            let (suffix, kind) = match kind {
+                "counter" => ("_total", "counter"),
+                "unknown" => ("", "untyped"),
+                other => ("", other),
+            };
+            let text = help.take().and_then(|help| help.split_once(' ')).map_or("", |(_, t)| t);
+            out.push_str(&format!("# HELP {name}{suffix} {text}\n# TYPE {name}{suffix} {kind}\n"));
+        } else if line != "# EOF" {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
 }

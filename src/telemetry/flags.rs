@@ -69,11 +69,6 @@ impl Flags {
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
-
-    /// The set as a number, for use as part of a key.
-    pub(super) const fn bits(self) -> u32 {
-        self.0
-    }
 }
 
 impl std::ops::BitOr for Flags {

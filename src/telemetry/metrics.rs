@@ -224,6 +224,11 @@ impl Metrics {
         text
     }
 
+    /// The same as `text/plain; version=0.0.4`, for readers that do not ask for OpenMetrics.
+    pub fn encode_plain(&self) -> String {
+        super::exposition::plain_text(&self.encode())
+    }
+
     /// Drops the upstreams that nobody has held for [`GRACE`].
     fn sweep(&self, now: Instant) {
         lock(&self.upstreams).retain(|_, tracked| {
@@ -234,5 +239,226 @@ impl Metrics {
             let since = *tracked.unused_since.get_or_insert(now);
             now.saturating_duration_since(since) < GRACE
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Event, Flags, Handshake, Level, RequestProtocol, RequestRecord};
+    use std::collections::{HashMap, HashSet};
+
+    fn filled() -> Arc<Metrics> {
+        let metrics = Metrics::new(2);
+        let bank = metrics.upstream("bank \"north\"\\");
+        let record = RequestRecord {
+            code: 200,
+            flags: Flags::NONE,
+            protocol: RequestProtocol::Http,
+            duration: Duration::from_micros(7_500),
+            request_bytes: 120,
+            response_bytes: 4096,
+        };
+        bank.record(&record);
+        bank.record(&RequestRecord { code: 503, flags: Flags::UF | Flags::URX, ..record });
+        bank.record(&RequestRecord { protocol: RequestProtocol::Grpc(Some(14)), ..record });
+        metrics.upstream(BLACK_HOLE).record(&RequestRecord { code: 502, ..record });
+        bank.count(Event::Retry);
+        bank.raise(Level::Connections);
+        bank.connect_failed("refused");
+        bank.dns_failed("timeout");
+        let (mode, version, verified) = ("mutual", "TLSv1.3", "name");
+        bank.handshake(Handshake { resumed: false, mode, version, verified });
+        bank.handshake(Handshake { resumed: true, mode, version, verified });
+        bank.handshake_failed("expired");
+        metrics.downstream.rejected.inc("malformed");
+        metrics.config.accepted(3, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        metrics.config.refused();
+        let row = |serial: &str| CertExpiry {
+            resource: "file-cert:a.crt~a.key".into(),
+            serial: serial.into(),
+            usage: "client",
+            not_after: 1_900_000_000,
+        };
+        metrics.certs.set_expiry(vec![row("0a"), row("0a"), row("0b")]);
+        metrics.certs.failed("file-cert:a.crt~a.key", "key_mismatch");
+        metrics.certs.rotated("file-cert:a.crt~a.key");
+        metrics
+    }
+
+    /// Reads `name{a="b"} value` and panics where the line is not of that shape.
+    fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
+        let name_end = line.find(['{', ' ']).expect(line);
+        let (name, mut rest) = line.split_at(name_end);
+        assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{line}");
+        let mut labels = Vec::new();
+        if let Some(inside) = rest.strip_prefix('{') {
+            rest = inside;
+            while !rest.starts_with('}') {
+                let (key, value) = rest.split_once("=\"").expect(line);
+                let mut text = String::new();
+                let mut chars = value.char_indices();
+                let end = loop {
+                    match chars.next().expect(line) {
+                        (_, '\\') => text.push(chars.next().expect(line).1),
+                        (end, '"') => break end,
+                        (_, c) => text.push(c),
+                    }
+                };
+                labels.push((key.to_owned(), text));
+                rest = &value[end + 1..];
+                rest = rest.strip_prefix(',').unwrap_or(rest);
+            }
+            rest = &rest[1..];
+        }
+        let value = rest.strip_prefix(' ').expect(line).parse().expect(line);
+        labels.sort();
+        (name.to_owned(), labels, value)
+    }
+
+    /// Checks a page line by line and returns its samples.
+    fn check(text: &str, open_metrics: bool) -> HashMap<(String, Vec<(String, String)>), f64> {
+        let (mut samples, mut families, mut kind) = (HashMap::new(), HashSet::new(), ("", ""));
+        assert!(text.ends_with('\n'));
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                kind = rest.split_once(' ').expect(line);
+                assert!(families.insert(kind.0), "twice: {line}");
+            } else if line == "# EOF" {
+                assert!(open_metrics && text.ends_with("\n# EOF\n"));
+            } else if !line.starts_with("# HELP ") {
+                let (name, labels, value) = sample(line);
+                let suffix = name.strip_prefix(kind.0).expect(line);
+                let allowed: &[&str] = match kind.1 {
+                    "counter" if open_metrics => &["_total"],
+                    "histogram" => &["_sum", "_count", "_bucket"],
+                    "gauge" | "counter" | "unknown" | "untyped" => &[""],
+                    other => panic!("{other}"),
+                };
+                assert!(allowed.contains(&suffix), "{line}");
+                let keys: HashSet<_> = labels.iter().map(|(key, _)| key).collect();
+                assert_eq!(keys.len(), labels.len(), "{line}");
+                assert!(samples.insert((name, labels), value).is_none(), "twice: {line}");
+            }
+        }
+        samples
+    }
+
+    fn pairs(labels: &[(&str, &str)]) -> Vec<(String, String)> {
+        let pairs = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        sorted(pairs.collect())
+    }
+
+    fn sorted(mut labels: Vec<(String, String)>) -> Vec<(String, String)> {
+        labels.sort();
+        labels
+    }
+
+    #[test]
+    fn every_line_is_of_the_exposition_format_and_none_comes_twice() {
+        let metrics = filled();
+        let open = check(&metrics.encode(), true);
+        let plain = check(&metrics.encode_plain(), false);
+        assert_eq!(open, plain);
+        assert!(metrics.encode().contains("\nsortie_config_version 3\n"));
+        let name = "bank \"north\"\\";
+        for (metric, labels, value) in [
+            ("sortie_upstream_retries_total", &[("upstream", name)][..], 1.0),
+            ("sortie_upstream_connections", &[("upstream", name)], 1.0),
+            ("sortie_config_reloads_total", &[("outcome", "refused")], 1.0),
+            ("sortie_config_version", &[], 3.0),
+            ("sortie_config_last_success_timestamp_seconds", &[], 1_800_000_000.0),
+            ("sortie_downstream_rejected_requests_total", &[("reason", "malformed")], 1.0),
+            (
+                "sortie_upstream_tls",
+                &[
+                    ("upstream", name),
+                    ("mode", "mutual"),
+                    ("version", "TLSv1.3"),
+                    ("verified", "name"),
+                ],
+                2.0,
+            ),
+            (
+                "sortie_upstream_handshakes_total",
+                &[("upstream", name), ("outcome", "failed"), ("reason", "expired")],
+                1.0,
+            ),
+        ] {
+            let key = (metric.to_owned(), pairs(labels));
+            assert_eq!(open.get(&key), Some(&value), "{metric}");
+        }
+    }
+
+    #[test]
+    fn b1_requests_have_istios_names_and_labels() {
+        let samples = check(&filled().encode(), true);
+        let labels = |service, name, protocol, code, flags| {
+            pairs(&[
+                ("reporter", "source"),
+                ("destination_service", service),
+                ("destination_service_name", name),
+                ("request_protocol", protocol),
+                ("response_code", code),
+                ("response_flags", flags),
+                ("connection_security_policy", "unknown"),
+            ])
+        };
+        let bank = "bank \"north\"\\";
+        let failed = labels(bank, bank, "http", "503", "UF,URX");
+        assert_eq!(samples[&("istio_requests_total".to_owned(), failed)], 1.0);
+        let unknown = labels("unknown", BLACK_HOLE, "http", "502", "-");
+        assert_eq!(samples[&("istio_requests_total".to_owned(), unknown)], 1.0);
+        let mut grpc = labels(bank, bank, "grpc", "200", "-");
+        grpc.push(("grpc_response_status".to_owned(), "14".to_owned()));
+        assert_eq!(samples[&("istio_requests_total".to_owned(), sorted(grpc))], 1.0);
+        let good = labels(bank, bank, "http", "200", "-");
+        let bucket = |bound: &str| {
+            let mut labels = good.clone();
+            labels.push(("le".to_owned(), bound.to_owned()));
+            samples[&("istio_request_duration_milliseconds_bucket".to_owned(), sorted(labels))]
+        };
+        assert_eq!((bucket("5.0"), bucket("10.0"), bucket("+Inf")), (0.0, 1.0, 1.0));
+        let sum = ("istio_request_duration_milliseconds_sum".to_owned(), good.clone());
+        assert_eq!(samples[&sum], 7.5);
+        let sum = ("istio_response_bytes_sum".to_owned(), good);
+        assert_eq!(samples[&sum], 4096.0);
+    }
+
+    #[test]
+    fn r17_expiry_rows_vanish_with_the_old_generation() {
+        let metrics = filled();
+        assert_eq!(metrics.encode().matches("sortie_cert_expiry_timestamp_seconds{").count(), 2);
+        metrics.certs.set_expiry(Vec::new());
+        assert!(!metrics.encode().contains("sortie_cert_expiry_timestamp_seconds{"));
+        metrics.certs.retain(|_| false);
+        assert!(!metrics.encode().contains("sortie_cert_rotations_total"));
+    }
+
+    #[test]
+    fn an_upstream_that_vanished_is_shown_for_a_while_and_then_forgotten() {
+        let metrics = Metrics::new(1);
+        let held = metrics.upstream("held");
+        held.count(Event::Connect);
+        metrics.upstream("gone").count(Event::Connect);
+        let start = Instant::now();
+        let names = || lock(&metrics.upstreams).keys().cloned().collect::<Vec<_>>();
+        metrics.sweep(start);
+        metrics.sweep(start + GRACE - Duration::from_secs(1));
+        assert_eq!(names(), ["gone".into(), "held".into()]);
+        metrics.sweep(start + GRACE);
+        assert_eq!(names(), ["held".into()]);
+    }
+
+    #[test]
+    fn an_upstream_that_comes_back_in_time_goes_on_counting() {
+        let metrics = Metrics::new(1);
+        metrics.upstream("bank").count(Event::Connect);
+        let start = Instant::now();
+        metrics.sweep(start);
+        let again = metrics.upstream("bank");
+        metrics.sweep(start + GRACE * 2);
+        assert_eq!(again.counted(Event::Connect), 1);
+        assert!(Arc::ptr_eq(&again, &metrics.upstream("bank")));
     }
 }

@@ -290,13 +290,23 @@ impl Requests {
 /// The sums over all workers.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    pub(super) events: [u64; EVENTS],
-    pub(super) levels: [i64; LEVELS],
+    events: [u64; EVENTS],
+    levels: [i64; LEVELS],
     pub(super) series: BTreeMap<SeriesKey, Series>,
     pub(super) connect_failures: BTreeMap<&'static str, u64>,
     pub(super) dns_failures: BTreeMap<&'static str, u64>,
     pub(super) handshake_failures: BTreeMap<&'static str, u64>,
     pub(super) handshakes: BTreeMap<Handshake, u64>,
+}
+
+impl Sums {
+    pub(super) fn event(&self, event: Event) -> u64 {
+        self.events.get(event as usize).copied().unwrap_or(0)
+    }
+
+    pub(super) fn level(&self, level: Level) -> i64 {
+        self.levels.get(level as usize).copied().unwrap_or(0)
+    }
 }
 
 impl UpstreamStats {
