@@ -44,9 +44,14 @@ impl Collector for Exposition {
 /// The upstreams that somebody has used, by name.
 fn sums(metrics: &Metrics) -> Vec<(Arc<str>, Sums)> {
     let tracked = lock(&metrics.upstreams);
-    let all: Vec<_> = tracked.values().map(|tracked| Arc::clone(&tracked.stats)).collect();
+    let all: Vec<_> = tracked
+        .values()
+        .map(|tracked| Arc::clone(&tracked.stats))
+        .collect();
     drop(tracked);
-    let used = all.iter().filter_map(|stats| Some((Arc::clone(stats.name()), stats.sums()?)));
+    let used = all
+        .iter()
+        .filter_map(|stats| Some((Arc::clone(stats.name()), stats.sums()?)));
     used.collect()
 }
 
@@ -67,7 +72,9 @@ fn of<'a>(upstream: &'a str) -> Labels<'a> {
 }
 
 fn seconds(time: SystemTime) -> f64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
 }
 
 struct Page<'a>(DescriptorEncoder<'a>);
@@ -79,13 +86,17 @@ impl Page<'_> {
         help: &str,
         rows: impl IntoIterator<Item = (Labels<'l>, u64)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, value) in rows {
             // An empty set would be written as a pair of braces.
             let none = NoExemplar::None;
             match labels.is_empty() {
                 true => family.encode_counter(&value, none)?,
-                false => family.encode_family(&labels)?.encode_counter(&value, none)?,
+                false => family
+                    .encode_family(&labels)?
+                    .encode_counter(&value, none)?,
             }
         }
         Ok(())
@@ -119,7 +130,11 @@ impl Page<'_> {
 
     fn process(&mut self, metrics: &Metrics) -> fmt::Result {
         let version = vec![("version", env!("CARGO_PKG_VERSION").into())];
-        self.gauge("sortie_build_info", "Always 1; the labels say what runs", [(version, 1u64)])?;
+        self.gauge(
+            "sortie_build_info",
+            "Always 1; the labels say what runs",
+            [(version, 1u64)],
+        )?;
         self.gauge(
             "process_start_time_seconds",
             "When the process started, in seconds since 1970",
@@ -143,15 +158,21 @@ impl Page<'_> {
                 "From a request's first byte to its answer's last",
                 |series| &series.duration,
             ),
-            ("istio_request_bytes", "Bytes of a request, head and body", |series| {
-                &series.request_bytes
-            }),
-            ("istio_response_bytes", "Bytes of an answer, head and body", |series| {
-                &series.response_bytes
-            }),
+            (
+                "istio_request_bytes",
+                "Bytes of a request, head and body",
+                |series| &series.request_bytes,
+            ),
+            (
+                "istio_response_bytes",
+                "Bytes of an answer, head and body",
+                |series| &series.response_bytes,
+            ),
         ];
         for (name, help, pick) in histograms {
-            let mut family = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            let mut family = self
+                .0
+                .encode_descriptor(name, help, None, MetricType::Histogram)?;
             for (labels, series) in rows() {
                 let histogram = pick(series);
                 let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
@@ -192,28 +213,56 @@ impl Page<'_> {
 
     fn pools(&mut self, upstreams: &[(Arc<str>, Sums)]) -> fmt::Result {
         for (level, name, help) in [
-            (Level::Connections, "sortie_upstream_connections", "Open connections, busy and idle"),
-            (Level::Idle, "sortie_upstream_connections_idle", "Open connections that are idle"),
-            (Level::ActiveRequests, "sortie_upstream_requests_active", "Requests under way"),
-            (Level::Ejected, "sortie_upstream_endpoints_ejected", "Endpoints that are shunned"),
+            (
+                Level::Connections,
+                "sortie_upstream_connections",
+                "Open connections, busy and idle",
+            ),
+            (
+                Level::Idle,
+                "sortie_upstream_connections_idle",
+                "Open connections that are idle",
+            ),
+            (
+                Level::ActiveRequests,
+                "sortie_upstream_requests_active",
+                "Requests under way",
+            ),
+            (
+                Level::Ejected,
+                "sortie_upstream_endpoints_ejected",
+                "Endpoints that are shunned",
+            ),
         ] {
             let rows = real(upstreams).map(|(upstream, sums)| (of(upstream), sums.level(level)));
             self.gauge(name, help, rows)?;
         }
         for (event, name, help) in [
-            (Event::Connect, "sortie_upstream_connects", "TCP connections that were made"),
+            (
+                Event::Connect,
+                "sortie_upstream_connects",
+                "TCP connections that were made",
+            ),
             (
                 Event::Reuse,
                 "sortie_upstream_connection_reuses",
                 "Requests sent on a connection that had served before",
             ),
-            (Event::Retry, "sortie_upstream_retries", "Requests that were tried again"),
+            (
+                Event::Retry,
+                "sortie_upstream_retries",
+                "Requests that were tried again",
+            ),
             (
                 Event::Overflow,
                 "sortie_upstream_overflows",
                 "Requests that were refused because a limit was reached",
             ),
-            (Event::Ejection, "sortie_upstream_ejections", "Times that an endpoint was shunned"),
+            (
+                Event::Ejection,
+                "sortie_upstream_ejections",
+                "Times that an endpoint was shunned",
+            ),
         ] {
             let rows = real(upstreams).map(|(upstream, sums)| (of(upstream), sums.event(event)));
             self.counter(name, help, rows)?;
@@ -225,7 +274,8 @@ impl Page<'_> {
         self.counter(
             "sortie_upstream_connect_failures",
             "TCP connections that could not be made",
-            real(upstreams).flat_map(|(upstream, sums)| by_reason(upstream, &sums.connect_failures)),
+            real(upstreams)
+                .flat_map(|(upstream, sums)| by_reason(upstream, &sums.connect_failures)),
         )?;
         self.counter(
             "sortie_upstream_dns_failures",
@@ -243,7 +293,10 @@ impl Page<'_> {
         };
         let rows = real(upstreams).flat_map(|(upstream, sums)| {
             let resumed = |resumed| {
-                let alike = sums.handshakes.iter().filter(move |(one, _)| one.resumed == resumed);
+                let alike = sums
+                    .handshakes
+                    .iter()
+                    .filter(move |(one, _)| one.resumed == resumed);
                 alike.map(|(_, count)| count).sum()
             };
             let good = [("full", resumed(false)), ("resumed", resumed(true))];
@@ -257,17 +310,21 @@ impl Page<'_> {
         let rows = real(upstreams).flat_map(|(upstream, sums)| {
             let mut kinds = std::collections::BTreeMap::new();
             for (one, count) in &sums.handshakes {
-                *kinds.entry((one.mode, one.version, one.verified)).or_insert(0u64) += count;
+                *kinds
+                    .entry((one.mode, one.version, one.verified))
+                    .or_insert(0u64) += count;
             }
-            kinds.into_iter().map(move |((mode, version, verified), count)| {
-                let mut labels = of(upstream);
-                labels.extend([
-                    ("mode", mode.into()),
-                    ("version", version.into()),
-                    ("verified", verified.into()),
-                ]);
-                (labels, count)
-            })
+            kinds
+                .into_iter()
+                .map(move |((mode, version, verified), count)| {
+                    let mut labels = of(upstream);
+                    labels.extend([
+                        ("mode", mode.into()),
+                        ("version", version.into()),
+                        ("verified", verified.into()),
+                    ]);
+                    (labels, count)
+                })
         });
         let help = "TLS handshakes that succeeded, by what they agreed on; only ever grows";
         self.plain("sortie_upstream_tls", help, MetricType::Unknown, rows)
@@ -315,9 +372,10 @@ impl Page<'_> {
         self.counter(
             "sortie_cert_rotations",
             "New generations of a credential that were taken",
-            state.rotations.iter().map(|(resource, count)| {
-                (vec![("resource", resource.as_str().into())], *count)
-            }),
+            state
+                .rotations
+                .iter()
+                .map(|(resource, count)| (vec![("resource", resource.as_str().into())], *count)),
         )
     }
 
@@ -384,15 +442,22 @@ pub(super) fn plain_text(open_metrics: &str) -> String {
             help = Some(rest);
             continue;
         }
-        let kind = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '));
+        let kind = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '));
         if let Some((name, kind)) = kind {
             let (suffix, kind) = match kind {
                 "counter" => ("_total", "counter"),
                 "unknown" => ("", "untyped"),
                 other => ("", other),
             };
-            let text = help.take().and_then(|help| help.split_once(' ')).map_or("", |(_, t)| t);
-            out.push_str(&format!("# HELP {name}{suffix} {text}\n# TYPE {name}{suffix} {kind}\n"));
+            let text = help
+                .take()
+                .and_then(|help| help.split_once(' '))
+                .map_or("", |(_, t)| t);
+            out.push_str(&format!(
+                "# HELP {name}{suffix} {text}\n# TYPE {name}{suffix} {kind}\n"
+            ));
         } else if line != "# EOF" {
             out.push_str(line);
             out.push('\n');

@@ -260,19 +260,42 @@ mod tests {
             response_bytes: 4096,
         };
         bank.record(&record);
-        bank.record(&RequestRecord { code: 503, flags: Flags::UF | Flags::URX, ..record });
-        bank.record(&RequestRecord { protocol: RequestProtocol::Grpc(Some(14)), ..record });
-        metrics.upstream(BLACK_HOLE).record(&RequestRecord { code: 502, ..record });
+        bank.record(&RequestRecord {
+            code: 503,
+            flags: Flags::UF | Flags::URX,
+            ..record
+        });
+        bank.record(&RequestRecord {
+            protocol: RequestProtocol::Grpc(Some(14)),
+            ..record
+        });
+        metrics.upstream(BLACK_HOLE).record(&RequestRecord {
+            code: 502,
+            ..record
+        });
         bank.count(Event::Retry);
         bank.raise(Level::Connections);
         bank.connect_failed("refused");
         bank.dns_failed("timeout");
         let (mode, version, verified) = ("mutual", "TLSv1.3", "name");
-        bank.handshake(Handshake { resumed: false, mode, version, verified });
-        bank.handshake(Handshake { resumed: true, mode, version, verified });
+        bank.handshake(Handshake {
+            resumed: false,
+            mode,
+            version,
+            verified,
+        });
+        bank.handshake(Handshake {
+            resumed: true,
+            mode,
+            version,
+            verified,
+        });
         bank.handshake_failed("expired");
         metrics.downstream.rejected.inc("malformed");
-        metrics.config.accepted(3, SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        metrics.config.accepted(
+            3,
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        );
         metrics.config.refused();
         let row = |serial: &str| CertExpiry {
             resource: "file-cert:a.crt~a.key".into(),
@@ -280,8 +303,12 @@ mod tests {
             usage: "client",
             not_after: 1_900_000_000,
         };
-        metrics.certs.set_expiry(vec![row("0a"), row("0a"), row("0b")]);
-        metrics.certs.failed("file-cert:a.crt~a.key", "key_mismatch");
+        metrics
+            .certs
+            .set_expiry(vec![row("0a"), row("0a"), row("0b")]);
+        metrics
+            .certs
+            .failed("file-cert:a.crt~a.key", "key_mismatch");
         metrics.certs.rotated("file-cert:a.crt~a.key");
         metrics
     }
@@ -290,7 +317,10 @@ mod tests {
     fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
         let name_end = line.find(['{', ' ']).expect(line);
         let (name, mut rest) = line.split_at(name_end);
-        assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{line}");
+        assert!(
+            name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
+            "{line}"
+        );
         let mut labels = Vec::new();
         if let Some(inside) = rest.strip_prefix('{') {
             rest = inside;
@@ -338,14 +368,19 @@ mod tests {
                 assert!(allowed.contains(&suffix), "{line}");
                 let keys: HashSet<_> = labels.iter().map(|(key, _)| key).collect();
                 assert_eq!(keys.len(), labels.len(), "{line}");
-                assert!(samples.insert((name, labels), value).is_none(), "twice: {line}");
+                assert!(
+                    samples.insert((name, labels), value).is_none(),
+                    "twice: {line}"
+                );
             }
         }
         samples
     }
 
     fn pairs(labels: &[(&str, &str)]) -> Vec<(String, String)> {
-        let pairs = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let pairs = labels
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         sorted(pairs.collect())
     }
 
@@ -363,12 +398,28 @@ mod tests {
         assert!(metrics.encode().contains("\nsortie_config_version 3\n"));
         let name = "bank \"north\"\\";
         for (metric, labels, value) in [
-            ("sortie_upstream_retries_total", &[("upstream", name)][..], 1.0),
+            (
+                "sortie_upstream_retries_total",
+                &[("upstream", name)][..],
+                1.0,
+            ),
             ("sortie_upstream_connections", &[("upstream", name)], 1.0),
-            ("sortie_config_reloads_total", &[("outcome", "refused")], 1.0),
+            (
+                "sortie_config_reloads_total",
+                &[("outcome", "refused")],
+                1.0,
+            ),
             ("sortie_config_version", &[], 3.0),
-            ("sortie_config_last_success_timestamp_seconds", &[], 1_800_000_000.0),
-            ("sortie_downstream_rejected_requests_total", &[("reason", "malformed")], 1.0),
+            (
+                "sortie_config_last_success_timestamp_seconds",
+                &[],
+                1_800_000_000.0,
+            ),
+            (
+                "sortie_downstream_rejected_requests_total",
+                &[("reason", "malformed")],
+                1.0,
+            ),
             (
                 "sortie_upstream_tls",
                 &[
@@ -381,7 +432,11 @@ mod tests {
             ),
             (
                 "sortie_upstream_handshakes_total",
-                &[("upstream", name), ("outcome", "failed"), ("reason", "expired")],
+                &[
+                    ("upstream", name),
+                    ("outcome", "failed"),
+                    ("reason", "expired"),
+                ],
                 1.0,
             ),
         ] {
@@ -411,15 +466,27 @@ mod tests {
         assert_eq!(samples[&("istio_requests_total".to_owned(), unknown)], 1.0);
         let mut grpc = labels(bank, bank, "grpc", "200", "-");
         grpc.push(("grpc_response_status".to_owned(), "14".to_owned()));
-        assert_eq!(samples[&("istio_requests_total".to_owned(), sorted(grpc))], 1.0);
+        assert_eq!(
+            samples[&("istio_requests_total".to_owned(), sorted(grpc))],
+            1.0
+        );
         let good = labels(bank, bank, "http", "200", "-");
         let bucket = |bound: &str| {
             let mut labels = good.clone();
             labels.push(("le".to_owned(), bound.to_owned()));
-            samples[&("istio_request_duration_milliseconds_bucket".to_owned(), sorted(labels))]
+            samples[&(
+                "istio_request_duration_milliseconds_bucket".to_owned(),
+                sorted(labels),
+            )]
         };
-        assert_eq!((bucket("5.0"), bucket("10.0"), bucket("+Inf")), (0.0, 1.0, 1.0));
-        let sum = ("istio_request_duration_milliseconds_sum".to_owned(), good.clone());
+        assert_eq!(
+            (bucket("5.0"), bucket("10.0"), bucket("+Inf")),
+            (0.0, 1.0, 1.0)
+        );
+        let sum = (
+            "istio_request_duration_milliseconds_sum".to_owned(),
+            good.clone(),
+        );
         assert_eq!(samples[&sum], 7.5);
         let sum = ("istio_response_bytes_sum".to_owned(), good);
         assert_eq!(samples[&sum], 4096.0);
@@ -428,9 +495,19 @@ mod tests {
     #[test]
     fn r17_expiry_rows_vanish_with_the_old_generation() {
         let metrics = filled();
-        assert_eq!(metrics.encode().matches("sortie_cert_expiry_timestamp_seconds{").count(), 2);
+        assert_eq!(
+            metrics
+                .encode()
+                .matches("sortie_cert_expiry_timestamp_seconds{")
+                .count(),
+            2
+        );
         metrics.certs.set_expiry(Vec::new());
-        assert!(!metrics.encode().contains("sortie_cert_expiry_timestamp_seconds{"));
+        assert!(
+            !metrics
+                .encode()
+                .contains("sortie_cert_expiry_timestamp_seconds{")
+        );
         metrics.certs.retain(|_| false);
         assert!(!metrics.encode().contains("sortie_cert_rotations_total"));
     }
