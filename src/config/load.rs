@@ -1,14 +1,27 @@
 //! Files and folders to one validated configuration.
 //!
-//! Owns: which files count, and which front end reads each document.
+//! Owns: which files count, how they are read, and which front end reads each document.
 //! Never: keeps anything between two loads.
 //! Called by: publish (start and reload), cli (`check`, `routes`, `certs`).
+//!
+//! Why a folder is read again when its `..data` link moved meanwhile: Kubernetes swaps all files of
+//! a ConfigMap at once, and half of the old and half of the new is a configuration nobody wrote.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::model::Config;
 
-use super::diagnostic::Diagnostics;
+use super::cursor::Source;
+use super::diagnostic::{Code, Diagnostic, Diagnostics};
+use super::native::{self, Document};
+use super::yaml::{self, MAX_BYTES, Node, Value};
+
+/// How often a folder that is being swapped is read again.
+const SWAP_RETRIES: usize = 3;
 
 /// What a set of sources says.
 #[derive(Debug)]
@@ -21,14 +34,343 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads all `sources`, each a file or a folder.
+/// Reads all `sources`, each a file or a folder. Of a folder every `*.yaml`, `*.yml` and `*.json`
+/// counts, sorted by name; hidden files and subfolders do not. Lists of all documents are joined.
 ///
 /// # Errors
 /// Every mistake of every file, warnings included.
 pub fn load(sources: &[PathBuf]) -> Result<Loaded, Diagnostics> {
-    Ok(Loaded {
-        config: Config::default(),
-        warnings: Diagnostics::new(),
-        files: sources.to_vec(),
+    let mut reader = Reader::default();
+    for source in sources {
+        reader.source(source);
+    }
+    finish(reader, sources)
+}
+
+fn finish(reader: Reader, sources: &[PathBuf]) -> Result<Loaded, Diagnostics> {
+    let mut out = reader.out;
+    if reader.documents.is_empty() && !out.has_errors() && reader.foreign == 0 {
+        let names: Vec<_> = sources
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let (problem, advice) = match sources {
+            [] => ("no configuration is named", "name a file or folder"),
+            _ => (
+                "there is no document in it",
+                "write routes and upstreams into a file that ends in .yaml, .yml or .json",
+            ),
+        };
+        let file = match sources {
+            [] => "command line".to_owned(),
+            _ => names.join(", "),
+        };
+        out.push(whole(
+            file.into(),
+            Code::Nothing,
+            problem.to_owned(),
+            advice,
+        ));
+    }
+    let config = native::lower(&reader.documents, &mut out);
+    out.sort(&reader.names);
+    match out.has_errors() {
+        true => Err(out),
+        false => Ok(Loaded {
+            config,
+            warnings: out,
+            files: reader.files,
+        }),
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    documents: Vec<Document>,
+    /// Documents that are not ours, reported.
+    foreign: usize,
+    files: Vec<PathBuf>,
+    names: Vec<Arc<str>>,
+    /// So that a file which is named twice is read once.
+    seen: HashSet<PathBuf>,
+    out: Diagnostics,
+}
+
+impl Reader {
+    fn source(&mut self, path: &Path) {
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => self.folder(path),
+            Ok(_) => {
+                let read = read(path);
+                self.file(path, read);
+            }
+            Err(error) => self.unreadable(path, &error),
+        }
+    }
+
+    fn folder(&mut self, folder: &Path) {
+        self.files.push(folder.to_owned());
+        let mut read = read_folder(folder);
+        for _ in 0..SWAP_RETRIES {
+            match &read {
+                Ok(found) if found.swapped => read = read_folder(folder),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        match read {
+            Ok(found) if found.files.is_empty() => {
+                let file = folder.display().to_string().into();
+                let problem = "the folder has no file that ends in .yaml, .yml or .json".to_owned();
+                let advice = "subfolders and hidden files are not read";
+                self.out
+                    .push(whole(file, Code::EmptyFolder, problem, advice));
+            }
+            Ok(found) => {
+                for (path, bytes) in found.files {
+                    self.file(&path, bytes);
+                }
+            }
+            Err(error) => self.unreadable(folder, &error),
+        }
+    }
+
+    fn file(&mut self, path: &Path, bytes: io::Result<Bytes>) {
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if !self.seen.insert(real) {
+            return;
+        }
+        self.files.push(path.to_owned());
+        let file: Arc<str> = path.display().to_string().into();
+        self.names.push(Arc::clone(&file));
+        match bytes {
+            Err(error) => self.unreadable(path, &error),
+            Ok(Bytes::TooMany) => {
+                let problem = format!("the file has more than {MAX_BYTES} bytes");
+                let advice = "split it: every file of a folder is read";
+                self.out.push(whole(file, Code::TooLarge, problem, advice));
+            }
+            Ok(Bytes::NoFile) => {
+                let problem = "it is neither a file nor a folder".to_owned();
+                self.out.push(whole(
+                    file,
+                    Code::Unreadable,
+                    problem,
+                    "name a file or folder",
+                ));
+            }
+            Ok(Bytes::All(bytes)) => match std::str::from_utf8(&bytes) {
+                Ok(text) => self.text(path, file, text),
+                Err(error) => self.not_utf8(file, &bytes, error.valid_up_to()),
+            },
+        }
+    }
+
+    fn text(&mut self, path: &Path, file: Arc<str>, text: &str) {
+        let parsed = yaml::parse(text);
+        for mistake in parsed.mistakes {
+            self.out.push(Diagnostic {
+                file: Arc::clone(&file),
+                line: mistake.at.line,
+                column: mistake.at.column,
+                field: mistake.field,
+                code: mistake.code,
+                severity: mistake.code.severity(),
+                problem: mistake.problem,
+                advice: mistake.advice.to_owned(),
+            });
+        }
+        let source = Source {
+            file,
+            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+        };
+        for root in parsed.documents {
+            match foreign(&root) {
+                None => self.documents.push(Document {
+                    source: source.clone(),
+                    root,
+                }),
+                Some(what) => {
+                    self.foreign += 1;
+                    self.out.push(Diagnostic {
+                        line: root.at.line,
+                        column: root.at.column,
+                        ..whole(
+                            Arc::clone(&source.file),
+                            Code::ForeignDocument,
+                            format!("{what} is not understood by this version of sortie"),
+                            "move it elsewhere; sortie's own documents have neither apiVersion nor \
+                             kind",
+                        )
+                    });
+                }
+            }
+        }
+    }
+
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        let (problem, advice) = match error.kind() {
+            io::ErrorKind::NotFound => (
+                "there is no such file or folder".to_owned(),
+                "check the name; a relative one starts at the working folder",
+            ),
+            io::ErrorKind::PermissionDenied => (
+                "it may not be read by this user".to_owned(),
+                "grant the right to read it",
+            ),
+            _ => (format!("it cannot be read: {error}"), ""),
+        };
+        let file = path.display().to_string().into();
+        self.out
+            .push(whole(file, Code::Unreadable, problem, advice));
+    }
+
+    fn not_utf8(&mut self, file: Arc<str>, bytes: &[u8], valid: usize) {
+        let before = bytes.get(..valid).unwrap_or_default();
+        let before = String::from_utf8_lossy(before);
+        let line = before.matches('\n').count() + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .map_or(0, |last| last.chars().count())
+            + 1;
+        let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+        let problem = match utf16 {
+            true => "the file is UTF-16, and UTF-8 is expected",
+            false => "a byte here is not UTF-8",
+        };
+        self.out.push(Diagnostic {
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            column: u32::try_from(column).unwrap_or(u32::MAX),
+            ..whole(
+                file,
+                Code::NotUtf8,
+                problem.to_owned(),
+                "save the file as UTF-8",
+            )
+        });
+    }
+}
+
+/// A diagnostic about a file as a whole.
+fn whole(file: Arc<str>, code: Code, problem: String, advice: &str) -> Diagnostic {
+    Diagnostic {
+        file,
+        line: 0,
+        column: 0,
+        field: String::new(),
+        code,
+        severity: code.severity(),
+        problem,
+        advice: advice.to_owned(),
+    }
+}
+
+/// What kind of foreign document it is; `None` for one of ours.
+fn foreign(root: &Node) -> Option<String> {
+    let Value::Map(entries) = &root.value else {
+        return None;
+    };
+    let text = |name: &str| {
+        let entry = entries.iter().find(|entry| entry.key.as_ref() == name)?;
+        match &entry.value.value {
+            Value::Scalar(scalar) => Some(super::format::quote(&scalar.text)),
+            Value::List(_) | Value::Map(_) => Some("?".to_owned()),
+        }
+    };
+    match (text("kind"), text("apiVersion")) {
+        (None, None) => None,
+        (Some(kind), Some(version)) => Some(format!(
+            "the Istio or Kubernetes document of kind {kind} ({version})"
+        )),
+        (Some(kind), None) => Some(format!("the document of kind {kind}")),
+        (None, Some(version)) => Some(format!("the document with apiVersion {version}")),
+    }
+}
+
+/// The content of a file, within the bound.
+enum Bytes {
+    All(Vec<u8>),
+    TooMany,
+    /// A pipe or device: it cannot be read again at a reload, or never ends.
+    NoFile,
+}
+
+fn read(path: &Path) -> io::Result<Bytes> {
+    let meta = fs::metadata(path)?;
+    if !meta.is_file() {
+        return Ok(Bytes::NoFile);
+    }
+    let bound = MAX_BYTES as u64;
+    if meta.len() > bound {
+        return Ok(Bytes::TooMany);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or_default());
+    // The file may grow meanwhile.
+    fs::File::open(path)?
+        .take(bound + 1)
+        .read_to_end(&mut bytes)?;
+    match bytes.len() > MAX_BYTES {
+        true => Ok(Bytes::TooMany),
+        false => Ok(Bytes::All(bytes)),
+    }
+}
+
+struct FolderRead {
+    files: Vec<(PathBuf, io::Result<Bytes>)>,
+    /// The `..data` link moved while reading.
+    swapped: bool,
+}
+
+fn read_folder(folder: &Path) -> io::Result<FolderRead> {
+    let generation = || fs::read_link(folder.join("..data")).ok();
+    let before = generation();
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let path = folder.join(&name);
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        let ending = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default();
+        let ours = ["yaml", "yml", "json"].contains(&ending.to_ascii_lowercase().as_str());
+        // A link that leads nowhere stays in, so that it is reported.
+        let folder = fs::metadata(&path).is_ok_and(|meta| meta.is_dir());
+        if ours && !hidden && !folder {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let files = paths
+        .into_iter()
+        .map(|path| {
+            let bytes = read(&path);
+            (path, bytes)
+        })
+        .collect();
+    Ok(FolderRead {
+        files,
+        swapped: generation() != before,
     })
+}
+
+/// Loads texts as if they were files of these names.
+#[cfg(test)]
+pub(super) fn load_texts(files: &[(&str, &str)]) -> Result<Loaded, Diagnostics> {
+    let mut reader = Reader::default();
+    for (name, text) in files {
+        reader.names.push((*name).into());
+        reader.text(Path::new(name), (*name).into(), text);
+    }
+    finish(reader, &[PathBuf::from("a.yaml")])
+}
+
+/// What is said of one file `a.yaml`, a line each.
+#[cfg(test)]
+pub(super) fn said(text: &str) -> Vec<String> {
+    let said = match load_texts(&[("a.yaml", text)]) {
+        Ok(loaded) => loaded.warnings,
+        Err(all) => all,
+    };
+    said.iter().map(ToString::to_string).collect()
 }

@@ -4,9 +4,24 @@
 //! Never: opens a socket or reads a certificate.
 //! Called by: publish, cli.
 
+mod cursor;
 mod diagnostic;
+mod format;
+mod listeners;
 mod load;
+mod matching;
+mod native;
+mod retries;
+mod routes;
+mod rules;
 mod schema;
+mod settings;
+mod shape;
+mod tls;
+mod units;
+mod upstreams;
+mod validate;
+mod yaml;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, MAX_DIAGNOSTICS, Severity};
 pub use load::{Loaded, load};

@@ -14,6 +14,9 @@ use std::time::Duration;
 
 use super::host::{Host, HostPattern};
 
+/// Bytes that one compiled regular expression may take: what loads must also compile when built.
+pub const REGEX_SIZE_LIMIT: usize = 1 << 20;
+
 /// All that a set of documents says.
 #[derive(Clone, Debug, Default)]
 pub struct Config {

@@ -13,9 +13,9 @@ pub use addr::{EndpointAddr, ListenAddr, OriginalDst, PeerAddr};
 pub use config::{
     Action, Balance, CaSource, Config, CredentialSpec, EndpointSpec, HeaderMatch, HeaderOps,
     HostRoutes, HttpChoice, Limits, ListenerKind, ListenerSpec, MatchSpec, NameCheck, OnExpired,
-    Outlier, PathRewrite, Place, PoolLimits, Redirect, Resolution, Respond, Retries, RetryOn,
-    Rewrite, Rotation, RuleSpec, StringMatch, TlsPolicy, TlsSpec, TlsVersion, UnknownHosts,
-    UpstreamSpec, Weighted,
+    Outlier, PathRewrite, Place, PoolLimits, REGEX_SIZE_LIMIT, Redirect, Resolution, Respond,
+    Retries, RetryOn, Rewrite, Rotation, RuleSpec, StringMatch, TlsPolicy, TlsSpec, TlsVersion,
+    UnknownHosts, UpstreamSpec, Weighted,
 };
 pub use destination::{AuthorityError, Destination};
 pub use host::{Host, HostError, HostPattern};

@@ -1,0 +1,395 @@
+//! A document against the tables: everything that one value can get wrong by itself.
+//!
+//! Owns: unknown, missing and exclusive keys, kinds, bounds, words; "did you mean".
+//! Never: compares two values with each other (that is each part's lowering).
+//! Called by: native.
+
+use super::cursor::At;
+use super::diagnostic::{Code, Diagnostics};
+use super::format::{Format, quote};
+use super::shape::{Choice, Field, Shape, Table};
+use super::units::{self, DurationError};
+use super::yaml::{Node, ScalarKind, Value};
+
+/// Reports everything in `at` that `shape` does not allow.
+pub fn check(at: &At<'_>, shape: &Shape, out: &mut Diagnostics) {
+    if is_null(at.node()) {
+        let advice = format!("write {}, or leave the key out", shape.expected());
+        at.report(out, Code::WrongKind, "it has no value".to_owned(), &advice);
+        return;
+    }
+    match shape {
+        Shape::Text(format) => text(at, *format, out),
+        Shape::Bool => boolean(at, out),
+        Shape::Whole { min, max } => whole(at, shape, (*min, *max), out),
+        Shape::Duration { .. } => duration(at, shape, out),
+        Shape::Size { min, max } => match scalar_text(at) {
+            Some(text) => match at.as_whole().or_else(|| units::size(text)) {
+                Some(bytes) => bounds(at, shape, bytes, (*min, *max), out),
+                None => malformed(at, shape, &format!("{} is not a size", quote(text)), out),
+            },
+            None => wrong_kind(at, shape, out),
+        },
+        Shape::Percent => match scalar_text(at) {
+            Some(text) => match at.as_whole().or_else(|| units::percent(text)) {
+                Some(value) => bounds(at, shape, value, (0, 100), out),
+                None => malformed(at, shape, &format!("{} is no percentage", quote(text)), out),
+            },
+            None => wrong_kind(at, shape, out),
+        },
+        Shape::Choice(choices) => choice(at, choices, shape, out),
+        Shape::Object(table) => object(at, table, shape, out),
+        Shape::List(of) => list(at, of, shape, out),
+        Shape::Many(of) => match &at.node().value {
+            Value::List(_) => list(at, of, shape, out),
+            Value::Scalar(_) | Value::Map(_) => check(at, of, out),
+        },
+        Shape::Map(keys, of) => map(at, *keys, of, shape, out),
+        Shape::Either(shapes) => either(at, shapes, shape, out),
+    }
+}
+
+/// The candidate that was probably meant.
+pub fn did_you_mean<'c>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
+    // The distance costs the product of both lengths; and no number is a misspelt other one.
+    if word.len() > 64 || !word.contains(|c: char| c.is_ascii_alphabetic()) {
+        return None;
+    }
+    let plain = |text: &str| text.replace(['-', '_'], "").to_ascii_lowercase();
+    let wanted = plain(word);
+    let allowed = (wanted.chars().count() / 3).max(1);
+    let distance = |candidate: &str| match candidate.len() {
+        ..=64 => strsim::damerau_levenshtein(&wanted, &plain(candidate)),
+        _ => usize::MAX,
+    };
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// True where nothing was written.
+fn is_null(node: &Node) -> bool {
+    matches!(&node.value, Value::Scalar(s) if s.kind() == ScalarKind::Null)
+}
+
+/// What came, in words that do not show the value: it may be a secret.
+fn came(node: &Node) -> &'static str {
+    match &node.value {
+        Value::List(_) => "a list",
+        Value::Map(_) => "a mapping",
+        Value::Scalar(s) => match s.kind() {
+            ScalarKind::Null => "nothing",
+            ScalarKind::Bool(_) => "true or false",
+            ScalarKind::Number => "a number",
+            ScalarKind::Text => "text",
+        },
+    }
+}
+
+fn scalar_text<'a>(at: &At<'a>) -> Option<&'a str> {
+    match &at.node().value {
+        Value::Scalar(s) => Some(&s.text),
+        Value::List(_) | Value::Map(_) => None,
+    }
+}
+
+fn wrong_kind(at: &At<'_>, shape: &Shape, out: &mut Diagnostics) {
+    let problem = format!("{} stands here", came(at.node()));
+    let advice = format!("write {}", shape.expected());
+    at.report(out, Code::WrongKind, problem, &advice);
+}
+
+fn malformed(at: &At<'_>, shape: &Shape, problem: &str, out: &mut Diagnostics) {
+    let advice = format!("write {}", shape.expected());
+    at.report(out, Code::Malformed, problem.to_owned(), &advice);
+}
+
+fn bounds(at: &At<'_>, shape: &Shape, value: u64, (min, max): (u64, u64), out: &mut Diagnostics) {
+    if (min..=max).contains(&value) {
+        return;
+    }
+    let shown = match shape {
+        Shape::Size { .. } => units::show_size(value),
+        _ => value.to_string(),
+    };
+    too(at, shape, &shown, value < min, out);
+}
+
+fn too(at: &At<'_>, shape: &Shape, shown: &str, small: bool, out: &mut Diagnostics) {
+    let problem = format!("{shown} is too {}", if small { "small" } else { "large" });
+    let advice = format!("write {}", shape.expected());
+    at.report(out, Code::OutOfBounds, problem, &advice);
+}
+
+fn text(at: &At<'_>, format: Format, out: &mut Diagnostics) {
+    let Value::Scalar(scalar) = &at.node().value else {
+        return wrong_kind(at, &Shape::Text(format), out);
+    };
+    if scalar.kind() != ScalarKind::Text {
+        let problem = format!("{} stands here, and text is expected", came(at.node()));
+        at.report(out, Code::WrongKind, problem, "put it in quotes");
+        return;
+    }
+    report_wrong(at, format, &scalar.text, out);
+}
+
+fn report_wrong(at: &At<'_>, format: Format, text: &str, out: &mut Diagnostics) {
+    let Err(wrong) = format.check(text) else {
+        return;
+    };
+    let advice = match wrong.advice.is_empty() {
+        true => format!("write {}", format.expected()),
+        false => wrong.advice,
+    };
+    at.report(out, wrong.code, wrong.problem, &advice);
+}
+
+fn boolean(at: &At<'_>, out: &mut Diagnostics) {
+    match &at.node().value {
+        Value::Scalar(s) if matches!(s.kind(), ScalarKind::Bool(_)) => {}
+        Value::Scalar(s) => {
+            let problem = format!("{} is neither true nor false", quote(&s.text));
+            at.report(
+                out,
+                Code::WrongKind,
+                problem,
+                "write true or false, without quotes",
+            );
+        }
+        Value::List(_) | Value::Map(_) => wrong_kind(at, &Shape::Bool, out),
+    }
+}
+
+fn whole(at: &At<'_>, shape: &Shape, range: (u64, u64), out: &mut Diagnostics) {
+    let Some(text) = scalar_text(at) else {
+        return wrong_kind(at, shape, out);
+    };
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match at.as_whole() {
+        Some(value) => bounds(at, shape, value, range, out),
+        None if digits && at.as_text().is_some() => {
+            let problem = format!("{} is text, and a number is expected", quote(text));
+            at.report(
+                out,
+                Code::WrongKind,
+                problem,
+                &format!("write {} without quotes", shorten(text)),
+            );
+        }
+        // Digits that fit no 64 bits, or a sign before them.
+        None if digits => too(at, shape, shorten(text), false, out),
+        None => malformed(
+            at,
+            shape,
+            &format!("{} is not a whole number", quote(text)),
+            out,
+        ),
+    }
+}
+
+fn shorten(text: &str) -> &str {
+    text.get(..24).unwrap_or(text)
+}
+
+fn duration(at: &At<'_>, shape: &Shape, out: &mut Diagnostics) {
+    let Shape::Duration { min, max } = shape else {
+        return;
+    };
+    let Some(text) = scalar_text(at) else {
+        return wrong_kind(at, shape, out);
+    };
+    match units::duration(text) {
+        Ok(value) if value < *min => too(at, shape, shorten(text), true, out),
+        Ok(value) if value > *max => too(at, shape, shorten(text), false, out),
+        Ok(_) => {}
+        Err(DurationError::NoUnit) => {
+            let problem = format!("the duration {} has no unit", quote(text));
+            let advice = format!(
+                "write {0}s for seconds or {0}ms for milliseconds",
+                shorten(text)
+            );
+            at.report(out, Code::Malformed, problem, &advice);
+        }
+        Err(DurationError::TooFine) => {
+            let problem = format!("the duration {} has parts of a millisecond", quote(text));
+            malformed(at, shape, &problem, out);
+        }
+        Err(DurationError::Malformed) => {
+            malformed(
+                at,
+                shape,
+                &format!("{} is not a duration", quote(text)),
+                out,
+            );
+        }
+    }
+}
+
+fn choice(at: &At<'_>, choices: &[Choice], shape: &Shape, out: &mut Diagnostics) {
+    match at.as_word() {
+        Some(word) if choices.iter().any(|choice| choice.word == word) => {}
+        Some(word) => not_a_choice(at, word, choices, shape, out),
+        None => wrong_kind(at, shape, out),
+    }
+}
+
+fn not_a_choice(at: &At<'_>, word: &str, choices: &[Choice], shape: &Shape, out: &mut Diagnostics) {
+    let problem = format!("{} is not allowed here", quote(word));
+    let expected = shape.expected();
+    let advice = match did_you_mean(word, choices.iter().map(|choice| choice.word)) {
+        Some(meant) => format!("did you mean {meant}? Allowed: {expected}"),
+        None => format!("write {expected}"),
+    };
+    at.report(out, Code::NotAChoice, problem, &advice);
+}
+
+fn object(at: &At<'_>, table: &'static Table, shape: &Shape, out: &mut Diagnostics) {
+    if !matches!(at.node().value, Value::Map(_)) {
+        return wrong_kind(at, shape, out);
+    }
+    for entry in at.entries() {
+        match table.field(&entry.key) {
+            Some(field) => check(&at.value(entry), &field.shape, out),
+            None => unknown_key(at, &entry.key, table, out),
+        }
+    }
+    for field in table.fields {
+        if field.required && !at.has(field.name) {
+            missing_key(at, field, out);
+        }
+    }
+    if !table.any_of.is_empty() && !table.any_of.iter().any(|key| at.has(key)) {
+        let advice = format!("write one of {}, or leave it out", table.any_of.join(", "));
+        at.report(
+            out,
+            Code::SaysNothing,
+            "this block says nothing".to_owned(),
+            &advice,
+        );
+    }
+    for group in table.one_of {
+        exactly_one(at, group, out);
+    }
+}
+
+fn missing_key(at: &At<'_>, field: &Field, out: &mut Diagnostics) {
+    match field.missing {
+        Some(words) => {
+            let problem = words.problem.to_owned();
+            at.report_key(out, field.name, words.code, problem, words.advice);
+        }
+        None => {
+            let problem = "this key is missing".to_owned();
+            let advice = format!("write {}", field.shape.expected());
+            at.report_key(out, field.name, Code::MissingKey, problem, &advice);
+        }
+    }
+}
+
+fn unknown_key(at: &At<'_>, key: &str, table: &'static Table, out: &mut Diagnostics) {
+    let keys = || table.fields.iter().map(|field| field.name);
+    let advice = match did_you_mean(key, keys()) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => format!(
+            "the keys here are {}",
+            keys().collect::<Vec<_>>().join(", ")
+        ),
+    };
+    let problem = format!("the key {} is not known", quote(key));
+    at.report_key(out, key, Code::UnknownKey, problem, &advice);
+}
+
+fn exactly_one(at: &At<'_>, group: &[&str], out: &mut Diagnostics) {
+    let mut there = group.iter().filter(|key| at.has(key));
+    let Some(first) = there.next() else {
+        let problem = format!("one of the keys {} must be there", group.join(", "));
+        at.report(out, Code::MissingKey, problem, "write exactly one of them");
+        return;
+    };
+    for other in there {
+        let problem = format!("\"{other}\" cannot stand beside \"{first}\"");
+        at.report_key(out, other, Code::Conflict, problem, "keep one of the two");
+    }
+}
+
+fn list(at: &At<'_>, of: &Shape, shape: &Shape, out: &mut Diagnostics) {
+    let Value::List(items) = &at.node().value else {
+        return wrong_kind(at, shape, out);
+    };
+    if items.is_empty() {
+        let advice = "write at least one item, or leave the key out";
+        at.report(
+            out,
+            Code::SaysNothing,
+            "the list is empty".to_owned(),
+            advice,
+        );
+    }
+    for item in at.items() {
+        check(&item, of, out);
+    }
+}
+
+fn map(at: &At<'_>, keys: Format, of: &Shape, shape: &Shape, out: &mut Diagnostics) {
+    if !matches!(at.node().value, Value::Map(_)) {
+        return wrong_kind(at, shape, out);
+    }
+    if at.entries().is_empty() {
+        let advice = "write at least one key, or leave it out";
+        at.report(
+            out,
+            Code::SaysNothing,
+            "the mapping is empty".to_owned(),
+            advice,
+        );
+    }
+    for entry in at.entries() {
+        if let Err(wrong) = keys.check(&entry.key) {
+            let advice = match wrong.advice.is_empty() {
+                true => format!("write {}", keys.expected()),
+                false => wrong.advice,
+            };
+            at.report_key(out, &entry.key, wrong.code, wrong.problem, &advice);
+        }
+        check(&at.value(entry), of, out);
+    }
+}
+
+fn either(at: &At<'_>, shapes: &'static [Shape], shape: &Shape, out: &mut Diagnostics) {
+    if let Some(fitting) = shapes.iter().find(|shape| fits(shape, at)) {
+        return check(at, fitting, out);
+    }
+    let choices = shapes.iter().find_map(|shape| match shape {
+        Shape::Choice(choices) => Some(*choices),
+        _ => None,
+    });
+    match (choices, at.as_word()) {
+        (Some(choices), Some(word)) => not_a_choice(at, word, choices, shape, out),
+        _ => wrong_kind(at, shape, out),
+    }
+}
+
+/// Whether the value is of the kind that the shape means: then its message is the useful one.
+fn fits(shape: &Shape, at: &At<'_>) -> bool {
+    match (shape, &at.node().value) {
+        (Shape::Choice(choices), Value::Scalar(s)) => {
+            choices.iter().any(|choice| choice.word == s.text.as_ref())
+        }
+        (Shape::Whole { .. }, Value::Scalar(s)) => s.kind() == ScalarKind::Number,
+        (Shape::Bool, Value::Scalar(s)) => matches!(s.kind(), ScalarKind::Bool(_)),
+        (Shape::Text(_) | Shape::Duration { .. } | Shape::Size { .. } | Shape::Percent, v) => {
+            matches!(v, Value::Scalar(_))
+        }
+        (Shape::Object(_) | Shape::Map(..), Value::Map(_)) => true,
+        (Shape::List(_) | Shape::Many(_), Value::List(_)) => true,
+        (Shape::Many(of), _) => fits(of, at),
+        (Shape::Either(shapes), _) => shapes.iter().any(|shape| fits(shape, at)),
+        _ => false,
+    }
+}
