@@ -1,18 +1,27 @@
 //! One TLS client configuration for each policy and credential generation.
 //!
-//! Owns: the crypto provider, and [`ClientTls`] with its own session store.
+//! Owns: the crypto provider, [`ClientTls`] with its own session store, our certificate's resolver.
 //! Never: reads a file, or decides whether a certificate is good (that is `verify`).
 //! Called by: publish (makes one per upstream), upstream (connects with it).
 //!
 //! Why one object per generation: a ticket of an old identity cannot be resumed by a new one when
 //! the store that holds it is gone with its owner (ISTIO.md R16).
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
 
+use rustls::client::{ClientConfig, ResolvesClientCert, Resumption, Tls12Resumption};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{SignatureScheme, SupportedProtocolVersion, version};
 
-use super::Credential;
-use crate::model::{HttpChoice, OnExpired, TlsSpec};
+use super::credential::Credential;
+use super::facts::{CertFacts, parse};
+use super::notes;
+use super::sessions::Sessions;
+use super::verify::Verifier;
+use crate::model::{CaSource, HttpChoice, OnExpired, TlsSpec, TlsVersion};
 
 /// Everything needed to speak TLS to one upstream under one credential generation.
 pub struct ClientTls {
@@ -20,39 +29,187 @@ pub struct ClientTls {
     pub(super) http: HttpChoice,
     pub(super) credential: Arc<Credential>,
     pub(super) on_expired: OnExpired,
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) verifier: Arc<Verifier>,
+    /// The name that the policy sets instead of the request's host (ISTIO.md T6).
+    pub(super) fixed_name: Option<ServerName<'static>>,
+    /// The peer's certificate seen last and its facts, as it hardly ever changes.
+    pub(super) last_peer: Mutex<Option<(CertificateDer<'static>, Arc<CertFacts>)>>,
+    /// The CAs that the server asked for last, where none of them issued our certificate.
+    pub(super) wanted: Mutex<Arc<[Vec<u8>]>>,
 }
 
 /// Why a policy and a credential make no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsConfigError {
-    /// Not one certificate of the bundle can serve as a trust anchor.
-    #[error("{0} holds no certificate that can serve as a CA")]
-    NoRoots(String),
+    /// The server name of the policy cannot be one.
+    #[error("the server name \"{name}\" cannot be sent as SNI: {source}")]
+    ServerName {
+        /// As configured.
+        name: String,
+        /// The parser's words.
+        source: InvalidDnsNameError,
+    },
+    /// With revocation lists only a self-issued certificate can be an anchor (T10).
+    #[error(
+        "with the revocation list {} a root is needed, that is a CA certificate that issued \
+         itself, and {ca} holds none; put the root into it as well", .crl.display()
+    )]
+    NoRoot {
+        /// The file of the CA.
+        ca: String,
+        /// The file of the list.
+        crl: PathBuf,
+    },
+    /// The library refuses the combination.
+    #[error("TLS cannot be set up: {0}")]
+    Library(#[source] rustls::Error),
 }
 
-/// The one crypto provider: aws-lc-rs.
+/// The one crypto provider: aws-lc-rs with its default suites, X25519MLKEM768 first among the
+/// groups. It is passed along; no process-wide default is set.
+///
+/// Random numbers come from the operating system's generator alone, as in ring, BoringSSL and Go:
+/// the build sets `AWS_LC_SYS_NO_JITTER_ENTROPY=1` (`.cargo/config.toml`), since the jitter source
+/// that aws-lc would add costs 29 ms of CPU before the first handshake.
 pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    let make = || Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Arc::clone(PROVIDER.get_or_init(make))
 }
 
 impl ClientTls {
-    /// Builds the configuration.
+    /// Builds the configuration. Cheap: roots and lists were parsed with the credential.
+    ///
+    /// # Errors
+    /// See [`TlsConfigError`].
     pub fn new(
         spec: &TlsSpec,
         http: HttpChoice,
         credential: Arc<Credential>,
         on_expired: OnExpired,
     ) -> Result<ClientTls, TlsConfigError> {
+        if let Some(crl) = &spec.credential.crl
+            && spec.verify_chain
+            && !credential.trust.has_anchors()
+        {
+            let ca = ca_name(&spec.credential.ca);
+            let crl = crl.clone();
+            return Err(TlsConfigError::NoRoot { ca, crl });
+        }
+        let fixed_name = spec.server_name.as_ref().map(|host| {
+            ServerName::try_from(host.as_str().to_owned()).map_err(|source| {
+                let name = host.as_str().to_owned();
+                TlsConfigError::ServerName { name, source }
+            })
+        });
+        let provider = provider();
+        let sessions = Arc::new(Sessions::default());
+        let verifier = Arc::new(Verifier::new(
+            spec,
+            Arc::clone(&credential),
+            provider.signature_verification_algorithms,
+            Arc::clone(&sessions),
+        ));
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions(spec.min_version))
+            .map_err(TlsConfigError::Library)?;
+        let mut config = Arc::clone(&verifier)
+            .install(builder)
+            .with_client_cert_resolver(Arc::new(Resolver::new(&credential)));
+        config.alpn_protocols = alpn(http);
+        config.resumption =
+            Resumption::store(sessions).tls12_resumption(Tls12Resumption::SessionIdOrTickets);
         Ok(ClientTls {
             spec: spec.clone(),
             http,
-            credential,
             on_expired,
+            config: Arc::new(config),
+            verifier,
+            fixed_name: fixed_name.transpose()?,
+            last_peer: Mutex::new(None),
+            wanted: Mutex::new(Arc::new([])),
+            credential,
         })
     }
 
     /// The credential that it was built with.
     pub fn credential(&self) -> &Arc<Credential> {
         &self.credential
+    }
+}
+
+fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+    const NEW: &[&SupportedProtocolVersion] = &[&version::TLS13];
+    match least {
+        TlsVersion::Tls12 => BOTH,
+        TlsVersion::Tls13 => NEW,
+    }
+}
+
+/// ISTIO.md T11: what is offered, best first.
+fn alpn(http: HttpChoice) -> Vec<Vec<u8>> {
+    match http {
+        HttpChoice::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        HttpChoice::Http1 => vec![b"http/1.1".to_vec()],
+        HttpChoice::Http2 => vec![b"h2".to_vec()],
+    }
+}
+
+/// The place of the trust anchors, for messages.
+pub(super) fn ca_name(ca: &CaSource) -> String {
+    match ca {
+        CaSource::System => "the operating system's CA store".to_owned(),
+        CaSource::File(path) => path.display().to_string(),
+    }
+}
+
+/// Shows our certificate, and notes that the server asked.
+#[derive(Debug)]
+struct Resolver {
+    certified: Option<Arc<CertifiedKey>>,
+    /// The issuers in our chain, as DER names.
+    issuers: Vec<Vec<u8>>,
+}
+
+impl Resolver {
+    fn new(credential: &Credential) -> Self {
+        let certified = credential
+            .identity
+            .as_ref()
+            .map(|i| Arc::clone(&i.certified));
+        let chain = certified.iter().flat_map(|certified| &certified.cert);
+        let issuers = chain
+            .filter_map(|der| parse(der).ok().map(|c| c.issuer().as_raw().to_vec()))
+            .collect();
+        Resolver { certified, issuers }
+    }
+}
+
+impl ResolvesClientCert for Resolver {
+    /// The CAs that the server names are a hint only: as OpenSSL does, what we have is shown.
+    fn resolve(&self, wanted: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        /// Names kept for the message.
+        const MOST: usize = 8;
+        let usable = self
+            .certified
+            .as_ref()
+            .filter(|certified| certified.key.choose_scheme(schemes).is_some());
+        let ours = wanted
+            .iter()
+            .any(|name| self.issuers.iter().any(|issuer| issuer == name));
+        notes::write(|notes| {
+            notes.asked = true;
+            notes.shown = usable.is_some();
+            if !ours {
+                notes.wanted = wanted.iter().take(MOST).map(|name| name.to_vec()).collect();
+            }
+        });
+        usable.cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.certified.is_some()
     }
 }

@@ -10,7 +10,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -18,6 +17,7 @@ use x509_parser::certificate::X509Certificate;
 use zeroize::Zeroize;
 
 use super::facts::{CertFacts, CertificateError, parse};
+use super::trust::Trust;
 
 /// What a credential is made of, read but not yet checked.
 pub struct CredentialParts {
@@ -72,6 +72,8 @@ pub struct Credential {
     pub crls: Vec<CertificateRevocationListDer<'static>>,
     /// What is odd but not refused (R11), in words, for the log.
     pub warnings: Vec<String>,
+    /// Roots and revocation lists, parsed once for every upstream that shares the credential.
+    pub(super) trust: Trust,
 }
 
 /// Why parts do not make a credential.
@@ -112,7 +114,7 @@ pub enum CredentialError {
     },
     /// A revocation list cannot be used.
     #[error("the revocation list cannot be used: {0}")]
-    Crl(#[source] VerifierBuilderError),
+    Crl(#[source] webpki::Error),
 }
 
 impl Credential {
@@ -128,8 +130,10 @@ impl Credential {
             .map(|(chain, key)| identity(chain, key, &mut warnings));
         let identity = identity.transpose()?;
         let (roots, root_facts) = usable(parts.roots, &mut warnings)?;
-        check_crls(&roots, &parts.crls)?;
+        // A list that cannot be used must fail here, where the old generation can stay.
+        let trust = Trust::new(&roots.certificates, &parts.crls).map_err(CredentialError::Crl)?;
         Ok(Credential {
+            trust,
             name: parts.name,
             generation: parts.generation,
             identity,
@@ -285,22 +289,4 @@ fn usable(
     };
     let name = roots.name;
     Ok((Roots { name, certificates }, facts))
-}
-
-/// A list that rustls will not take must fail here, where the old generation can stay.
-fn check_crls(
-    roots: &Roots,
-    crls: &[CertificateRevocationListDer<'static>],
-) -> Result<(), CredentialError> {
-    if crls.is_empty() {
-        return Ok(());
-    }
-    let mut anchors = RootCertStore::empty();
-    anchors.add_parsable_certificates(roots.certificates.iter().cloned());
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    WebPkiServerVerifier::builder_with_provider(Arc::new(anchors), provider)
-        .with_crls(crls.iter().cloned())
-        .build()
-        .map(drop)
-        .map_err(CredentialError::Crl)
 }

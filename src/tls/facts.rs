@@ -153,7 +153,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A distinguished name as RFC 4514 writes it: the last part first.
-fn rfc4514(name: &X509Name<'_>) -> String {
+pub(super) fn rfc4514(name: &X509Name<'_>) -> String {
     let parts: Vec<String> = name
         .iter_rdn()
         .map(|rdn| rdn.iter().map(attribute).collect::<Vec<_>>().join("+"))

@@ -4,12 +4,18 @@
 //! Never: opens a socket or a file.
 //! Called by: upstream (connect), publish and certs (make credentials and configurations).
 
+mod alert;
 mod client_config;
 mod connect;
 mod credential;
 mod explain;
+mod explain_certificate;
 mod facts;
+mod notes;
+mod sessions;
 mod stream;
+mod trust;
+mod verify;
 
 pub use client_config::{ClientTls, TlsConfigError, provider};
 pub use connect::{Alpn, Connected, HandshakeFacts};

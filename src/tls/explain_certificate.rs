@@ -1,0 +1,319 @@
+//! A refused server certificate in words: the check, what was expected, what came, what to do.
+//!
+//! Owns: one line for each [`Check`].
+//! Never: verifies anything.
+//! Called by: `tls::explain`, `tls::connect` (names that are only warned of).
+
+use std::path::Path;
+
+use x509_parser::time::ASN1Time;
+
+use super::client_config::{ClientTls, ca_name};
+use super::explain::{HandshakeReason, clean};
+use super::facts::{CertFacts, San};
+use super::verify::{Check, Refusal, WrongName};
+use crate::model::CaSource;
+
+/// How many names or subjects one line lists.
+const MOST: usize = 5;
+
+/// Class and words of a refusal.
+pub(super) fn words(tls: &ClientTls, server: &str, refusal: &Refusal) -> (HandshakeReason, String) {
+    let (reason, what) = match &refusal.check {
+        Check::UnknownIssuer => (HandshakeReason::UnknownCa, unknown_issuer(tls, refusal)),
+        Check::Signature => (HandshakeReason::BadCertificate, signature(tls, refusal)),
+        Check::Name(wrong) => (
+            HandshakeReason::San,
+            wrong_name(wrong, refusal.leaf.as_ref()),
+        ),
+        Check::Expired { until, now } => (
+            HandshakeReason::Expired,
+            format!(
+                "{} ended at {}, and it is {} now; a new one is needed there",
+                whose(tls, refusal, |facts| facts.not_after == *until),
+                rfc3339(*until),
+                rfc3339(*now)
+            ),
+        ),
+        Check::NotYetValid { from, now } => (
+            HandshakeReason::NotYetValid,
+            format!(
+                "{} is valid from {} on, and it is {} now; one of the two clocks may be wrong",
+                whose(tls, refusal, |facts| facts.not_before == *from),
+                rfc3339(*from),
+                rfc3339(*now)
+            ),
+        ),
+        Check::Revoked { subject } => (
+            HandshakeReason::Revoked,
+            format!(
+                "{} is revoked: the list {} names it",
+                match (subject, &refusal.leaf) {
+                    (Some(subject), Some(leaf)) if *subject != leaf.subject =>
+                        format!("the CA \"{subject}\" in its chain"),
+                    (_, Some(leaf)) => format!("\"{}\" (serial {})", leaf.subject, leaf.serial),
+                    (_, None) => "it".to_owned(),
+                },
+                crl_name(tls)
+            ),
+        ),
+        Check::NoRevocationList { .. }
+        | Check::ListedUnderRevocation
+        | Check::RevocationListExpired { .. }
+        | Check::RevocationListUnusable(_) => (
+            HandshakeReason::RevocationUnknown,
+            revocation(tls, &refusal.check),
+        ),
+        Check::Unreadable(_)
+        | Check::Version1
+        | Check::CaAsLeaf
+        | Check::Purpose
+        | Check::Rule(_) => (HandshakeReason::BadCertificate, form(tls, refusal)),
+    };
+    (reason, format!("server certificate of {server}: {what}"))
+}
+
+fn unknown_issuer(tls: &ClientTls, refusal: &Refusal) -> String {
+    let ca = &tls.spec.credential.ca;
+    let holds = holds(tls);
+    let Some(leaf) = &refusal.leaf else {
+        return format!("no chain to a CA in {}{holds}", ca_name(ca));
+    };
+    if leaf.subject == leaf.issuer {
+        return format!(
+            "it is self-signed (\"{}\") and not among the certificates in {}{holds}; {}",
+            leaf.subject,
+            ca_name(ca),
+            put("if you trust it, put that certificate", ca)
+        );
+    }
+    // The certificate at which the chain breaks off: nobody, here or there, issued it.
+    let mut end = leaf;
+    for _ in &refusal.sent {
+        let issuer = refusal.sent.iter().find(|next| next.subject == end.issuer);
+        end = issuer
+            .filter(|next| next.subject != next.issuer)
+            .unwrap_or(end);
+    }
+    let sent = match refusal.sent.len() {
+        0 => "; the server sent no intermediate certificate".to_owned(),
+        _ if end.issuer != leaf.issuer => {
+            format!(
+                "; the chain that it sent ends at the issuer \"{}\"",
+                end.issuer
+            )
+        }
+        _ => String::new(),
+    };
+    format!(
+        "no chain to a CA in {}; it was issued by \"{}\"{sent}{holds}; {}",
+        ca_name(ca),
+        leaf.issuer,
+        put("put the issuer's certificate", ca)
+    )
+}
+
+fn put(what: &str, ca: &CaSource) -> String {
+    match ca {
+        CaSource::File(_) => format!("{what} into that file"),
+        CaSource::System => format!("{what} into a file and name it as the CA of this upstream"),
+    }
+}
+
+fn holds(tls: &ClientTls) -> String {
+    let roots = &tls.credential.root_facts;
+    match &tls.spec.credential.ca {
+        CaSource::System => format!(" ({} certificates)", roots.len()),
+        CaSource::File(_) => {
+            let subjects = roots.iter().map(|facts| format!("\"{}\"", facts.subject));
+            format!(
+                "; the file holds {}",
+                list(subjects, "nothing that can be read")
+            )
+        }
+    }
+}
+
+/// The CA is known by name, but its key did not sign.
+fn signature(tls: &ClientTls, refusal: &Refusal) -> String {
+    let known = |issuer: &str| {
+        tls.credential
+            .root_facts
+            .iter()
+            .any(|r| r.subject == issuer)
+    };
+    let chain = refusal.leaf.iter().chain(&refusal.sent);
+    let file = ca_name(&tls.spec.credential.ca);
+    match chain.into_iter().find(|facts| known(&facts.issuer)) {
+        Some(facts) => format!(
+            "\"{}\" says that \"{}\" issued it, but the key of the CA of that name in {file} did \
+             not sign it; the CA may have a new key under its old name: put its present \
+             certificate into that file as well",
+            facts.subject, facts.issuer
+        ),
+        None => "a signature in its chain does not fit the key of its issuer".to_owned(),
+    }
+}
+
+/// What is wrong with the name, without saying whose certificate it is.
+pub(super) fn wrong_name(wrong: &WrongName, leaf: Option<&CertFacts>) -> String {
+    let expected = wrong
+        .expected
+        .iter()
+        .map(|name| format!("\"{}\"", clean(name)));
+    let expected = expected.collect::<Vec<_>>().join(" or ");
+    let sans = leaf.map(|leaf| leaf.sans.as_slice()).unwrap_or_default();
+    if sans.is_empty() {
+        let subject = leaf.map(|leaf| leaf.subject.as_str()).unwrap_or_default();
+        return format!(
+            "it names no subject alternative name at all, and {expected} was expected; the common \
+             name of its subject \"{subject}\" is never looked at (RFC 9525), so it must be issued \
+             anew with a subjectAltName"
+        );
+    }
+    let advice = match (
+        wrong.configured,
+        sans.iter().any(|san| matches!(san, San::Uri(_))),
+    ) {
+        (true, _) => "correct the subject alternative names of this upstream",
+        (false, true) => "list its URI as a subject alternative name of this upstream",
+        (false, false) => "set the server name of this upstream to one of them",
+    };
+    format!(
+        "it is for another name: expected {expected}, and it names {}; if it is the server that \
+         you mean, {advice}",
+        list(sans.iter().map(|san| clean(&san.to_string())), "nothing")
+    )
+}
+
+fn revocation(tls: &ClientTls, check: &Check) -> String {
+    let list = crl_name(tls);
+    let file = ca_name(&tls.spec.credential.ca);
+    match check {
+        Check::RevocationListExpired { until, now } => format!(
+            "whether it is revoked cannot be told: the list {list} ended at {}, and it is {} now; \
+             fetch a new list",
+            rfc3339(*until),
+            rfc3339(*now)
+        ),
+        Check::RevocationListUnusable(error) => format!(
+            "whether it is revoked cannot be told: the list {list} does not fit its CA ({error:?})"
+        ),
+        Check::ListedUnderRevocation => format!(
+            "whether it is revoked cannot be told: {file} lists it itself and not the CA that \
+             issued it; put that CA into the file, or do without the list {list}"
+        ),
+        Check::NoRevocationList {
+            issuer: Some(issuer),
+        } => format!(
+            "whether it is revoked cannot be told: {list} holds no list of \"{issuer}\"; every CA \
+             of the chain needs one (add it to that file)"
+        ),
+        _ => format!(
+            "whether it is revoked cannot be told: {list} does not cover every CA of the chain"
+        ),
+    }
+}
+
+fn form(tls: &ClientTls, refusal: &Refusal) -> String {
+    let subject = refusal.leaf.as_ref().map(|leaf| leaf.subject.as_str());
+    let subject = subject.unwrap_or("unreadable");
+    match &refusal.check {
+        Check::Version1 => {
+            let mut chain = refusal.leaf.iter().chain(&refusal.sent);
+            let old = chain.find(|facts| facts.version < 3);
+            format!(
+                "\"{}\" is an X.509 certificate of version {}, which has no extensions and is \
+                 not accepted in a chain; issue it anew as version 3 (openssl x509 -req does so \
+                 with -extfile)",
+                old.map_or(subject, |facts| facts.subject.as_str()),
+                old.map_or(1, |facts| facts.version)
+            )
+        }
+        Check::CaAsLeaf => format!(
+            "it is a CA certificate (\"{subject}\", basic constraints CA:TRUE), which no server \
+             may show as its own; issue one for the server, or {}",
+            put(
+                "if you trust it, put that very certificate",
+                &tls.spec.credential.ca
+            )
+        ),
+        Check::Purpose => format!(
+            "it may not be used by a TLS server: the extended key usage of \"{subject}\" or of a \
+             CA above it lacks serverAuth"
+        ),
+        Check::Unreadable(error) => format!("it cannot be read ({error:?})"),
+        Check::Rule(error) => format!("it breaks a rule of RFC 5280 ({error:?}; \"{subject}\")"),
+        _ => "it cannot be used".to_owned(),
+    }
+}
+
+/// Which certificate of the chain, or which anchor, `fits`.
+fn whose(tls: &ClientTls, refusal: &Refusal, fits: impl Fn(&CertFacts) -> bool) -> String {
+    if let Some(leaf) = refusal.leaf.as_ref().filter(|leaf| fits(leaf)) {
+        return format!("\"{}\"", leaf.subject);
+    }
+    if let Some(facts) = refusal.sent.iter().find(|facts| fits(facts)) {
+        return format!("the CA \"{}\" that the server sent with it", facts.subject);
+    }
+    let file = ca_name(&tls.spec.credential.ca);
+    match tls.credential.root_facts.iter().find(|facts| fits(facts)) {
+        Some(facts) => format!("the CA \"{}\" in {file}", facts.subject),
+        None => "a certificate of its chain".to_owned(),
+    }
+}
+
+/// Our own certificate has ended, and is not offered any more (ISTIO.md R17).
+pub(super) fn own_expired(tls: &ClientTls, until: i64, now: i64) -> String {
+    let subject = tls
+        .credential
+        .identity
+        .as_ref()
+        .map(|i| i.leaf.subject.as_str());
+    let file = tls
+        .spec
+        .credential
+        .identity
+        .as_ref()
+        .map(|(file, _)| file.as_path());
+    format!(
+        "our client certificate (\"{}\", {}) ended at {}, and it is {} now; the server would \
+         refuse it, so nothing was sent; renew that file (a new one is taken up at once)",
+        subject.unwrap_or_default(),
+        file.unwrap_or(Path::new("-")).display(),
+        rfc3339(until),
+        rfc3339(now)
+    )
+}
+
+fn crl_name(tls: &ClientTls) -> String {
+    let crl = tls.spec.credential.crl.as_ref();
+    crl.map_or_else(|| "-".to_owned(), |path| path.display().to_string())
+}
+
+fn list(items: impl ExactSizeIterator<Item = String>, none: &str) -> String {
+    let more = items.len().saturating_sub(MOST);
+    let shown: Vec<String> = items.take(MOST).collect();
+    match (shown.is_empty(), more) {
+        (true, _) => none.to_owned(),
+        (false, 0) => shown.join(", "),
+        (false, more) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// `2026-11-21T10:00:00Z`; the number itself where the calendar has no such year.
+pub(super) fn rfc3339(seconds: i64) -> String {
+    let Ok(time) = ASN1Time::from_timestamp(seconds) else {
+        return seconds.to_string();
+    };
+    let time = time.to_datetime();
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        time.year(),
+        u8::from(time.month()),
+        time.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
+}
