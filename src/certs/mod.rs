@@ -15,6 +15,8 @@ mod rows;
 mod say;
 mod store;
 mod system;
+#[cfg(test)]
+mod tests;
 
 pub use problem::{CredentialProblem, ProblemReason};
 pub use rows::{CredentialRow, RowKind, RowProblem};

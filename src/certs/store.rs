@@ -72,7 +72,7 @@ impl CertStore {
         CertStore::with(metrics, SystemStore::new())
     }
 
-    fn with(metrics: Arc<Metrics>, system: SystemStore) -> CertStore {
+    pub(super) fn with(metrics: Arc<Metrics>, system: SystemStore) -> CertStore {
         CertStore {
             metrics,
             entries: BTreeMap::new(),
