@@ -4,8 +4,11 @@
 //! Never: prints a key.
 //! Called by: app.
 
+mod page;
 mod server;
 mod state;
+mod view;
 
 pub use server::serve;
 pub use state::{AdminState, Command, EndpointHealth, Inside, ReloadReport, UpstreamHealth};
+pub use view::{HostView, RoutesView, RuleView, UpstreamView};

@@ -60,8 +60,12 @@ pub struct UpstreamHealth {
 pub struct EndpointHealth {
     /// The address that is dialled.
     pub address: SocketAddr,
-    /// `healthy`, or why not, such as `ejected for 12 s more`.
-    pub state: String,
+    /// The name that it was resolved from, or the address again.
+    pub name: String,
+    /// How many seconds more it is shunned; `None` where it is not.
+    pub ejected_for: Option<u64>,
+    /// Failures in a row.
+    pub failures: u32,
     /// Requests under way.
     pub active: u64,
 }

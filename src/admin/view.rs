@@ -1,0 +1,420 @@
+//! What `/config` and `/routes` show: the configuration in plain words, with how upstreams do.
+//!
+//! Owns: the JSON of both pages, which `sortie routes` reads back.
+//! Never: shows a key, or the content of a file.
+//! Called by: the pages of this room, cli (`sortie routes`).
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::state::{AdminState, EndpointHealth, UpstreamHealth};
+use crate::model::{
+    Action, Config, HeaderMatch, HostRoutes, HttpChoice, ListenerKind, MatchSpec, PathRewrite,
+    Redirect, RuleSpec, StringMatch, TlsPolicy, UnknownHosts, UpstreamSpec,
+};
+use crate::telemetry::rfc3339_millis;
+
+/// `/routes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutesView {
+    /// `refuse` or `pass through`.
+    pub unknown_hosts: String,
+    /// In the order they were written.
+    pub routes: Vec<HostView>,
+    /// In the order they were written.
+    pub upstreams: Vec<UpstreamView>,
+}
+
+/// Rules for some hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// Patterns: a name, `*.suffix` or `*`.
+    pub hosts: Vec<String>,
+    /// `None`: any.
+    pub port: Option<u16>,
+    /// `file:line`.
+    pub place: String,
+    /// The first one that matches decides.
+    pub rules: Vec<RuleView>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// As in `%ROUTE_NAME%`.
+    pub name: Option<String>,
+    /// `file:line`.
+    pub place: String,
+    /// One text for each alternative; empty: always.
+    pub matches: Vec<String>,
+    /// `forward`, `redirect` or `respond`.
+    pub action: String,
+    /// To where, or with what.
+    pub target: String,
+    /// Changes of host and path, if any.
+    pub rewrite: Option<String>,
+    /// `None`: no bound.
+    pub timeout_ms: Option<u64>,
+    /// Tries beyond the first.
+    pub retries: u32,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamView {
+    /// Unique.
+    pub name: String,
+    /// `file:line`.
+    pub place: String,
+    /// `disable`, `simple` or `mutual`.
+    pub tls: String,
+    /// What is sent as SNI and expected in the certificate; `None`: the request's host.
+    pub server_name: Option<String>,
+    /// `auto`, `http1` or `http2`.
+    pub http: String,
+    /// Endpoints as the configuration names them.
+    pub configured: Vec<String>,
+    /// Why it cannot be used at all.
+    pub unavailable: Option<String>,
+    /// Endpoints as they are resolved now; empty where nobody has asked yet.
+    pub endpoints: Vec<EndpointHealth>,
+}
+
+impl RoutesView {
+    /// What `config` routes; `host`, in normal form, leaves only what could concern it. `health`
+    /// says how an upstream does.
+    pub fn new(
+        config: &Config,
+        host: Option<&str>,
+        health: impl Fn(&str) -> UpstreamHealth,
+    ) -> RoutesView {
+        let concerned = |entry: &&HostRoutes| {
+            host.is_none_or(|host| entry.hosts.iter().any(|pattern| pattern.matches(host)))
+        };
+        let routes: Vec<HostView> = config.hosts.iter().filter(concerned).map(host_view).collect();
+        let rules = config.hosts.iter().filter(concerned).flat_map(|entry| &entry.rules);
+        let reached: HashSet<&str> = rules.flat_map(targets).collect();
+        let upstreams = config.upstreams.iter();
+        let upstreams =
+            upstreams.filter(|spec| host.is_none() || reached.contains(spec.name.as_ref()));
+        RoutesView {
+            unknown_hosts: unknown_hosts(config.unknown_hosts).to_owned(),
+            routes,
+            upstreams: upstreams.map(|spec| upstream_view(spec, health(&spec.name))).collect(),
+        }
+    }
+}
+
+fn targets(rule: &RuleSpec) -> impl Iterator<Item = &str> {
+    let to = match &rule.action {
+        Action::Forward(to) => to.as_slice(),
+        Action::Redirect(_) | Action::Respond(_) => &[],
+    };
+    to.iter().map(|one| one.upstream.as_ref())
+}
+
+fn unknown_hosts(what: UnknownHosts) -> &'static str {
+    match what {
+        UnknownHosts::Refuse => "refuse",
+        UnknownHosts::PassThrough => "pass through",
+    }
+}
+
+fn host_view(entry: &HostRoutes) -> HostView {
+    HostView {
+        hosts: entry.hosts.iter().map(ToString::to_string).collect(),
+        port: entry.port,
+        place: entry.place.to_string(),
+        rules: entry.rules.iter().map(rule_view).collect(),
+    }
+}
+
+fn rule_view(rule: &RuleSpec) -> RuleView {
+    let (action, target) = action(&rule.action);
+    RuleView {
+        name: rule.name.as_deref().map(str::to_owned),
+        place: rule.place.to_string(),
+        matches: rule.matches.iter().map(condition).collect(),
+        action: action.to_owned(),
+        target,
+        rewrite: rewrite(rule),
+        timeout_ms: rule.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        retries: rule.retries.attempts,
+    }
+}
+
+fn condition(spec: &MatchSpec) -> String {
+    let mut parts = Vec::new();
+    if !spec.methods.is_empty() {
+        let methods: Vec<&str> = spec.methods.iter().map(http::Method::as_str).collect();
+        parts.push(methods.join("|"));
+    }
+    parts.extend(spec.path.as_ref().map(text_match));
+    for (name, wanted) in &spec.headers {
+        parts.push(match wanted {
+            HeaderMatch::Present => format!("{name}:*"),
+            HeaderMatch::Absent => format!("no {name}"),
+            HeaderMatch::Value(value) => format!("{name}:{}", text_match(value)),
+        });
+    }
+    match parts.is_empty() {
+        true => "*".to_owned(),
+        false => parts.join(" "),
+    }
+}
+
+fn text_match(text: &StringMatch) -> String {
+    match text {
+        StringMatch::Exact(text) => text.clone(),
+        StringMatch::Prefix(text) => format!("{text}*"),
+        StringMatch::Regex(text) => format!("~{text}"),
+    }
+}
+
+fn action(action: &Action) -> (&'static str, String) {
+    match action {
+        Action::Forward(to) => {
+            let whole: u64 = to.iter().map(|one| u64::from(one.weight)).sum();
+            let part = |one: &crate::model::Weighted| match to.len() {
+                1 => one.upstream.to_string(),
+                _ => format!("{} ({}/{whole})", one.upstream, one.weight),
+            };
+            let parts: Vec<String> = to.iter().map(part).collect();
+            ("forward", parts.join(", "))
+        }
+        Action::Redirect(redirect) => ("redirect", redirect_text(redirect)),
+        Action::Respond(respond) => {
+            let text = format!("{} with {} bytes", respond.status, respond.body.len());
+            ("respond", text)
+        }
+    }
+}
+
+fn redirect_text(redirect: &Redirect) -> String {
+    let scheme = redirect.scheme.as_deref().unwrap_or("(scheme)");
+    let authority = redirect.authority.as_deref().unwrap_or("(host)");
+    let path = redirect.path.as_deref().unwrap_or("(path)");
+    format!("{} {scheme}://{authority}{path}", redirect.status)
+}
+
+fn rewrite(rule: &RuleSpec) -> Option<String> {
+    let host = rule.rewrite.host.as_ref().map(|host| format!("host {host}"));
+    let path = rule.rewrite.path.as_ref().map(|path| match path {
+        PathRewrite::Replace(text) => format!("path {text}"),
+        PathRewrite::Regex { pattern, substitution } => format!("path ~{pattern} to {substitution}"),
+    });
+    let parts: Vec<String> = host.into_iter().chain(path).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn upstream_view(spec: &UpstreamSpec, health: UpstreamHealth) -> UpstreamView {
+    let (tls, server_name) = match &spec.tls {
+        TlsPolicy::Disable => ("disable", None),
+        TlsPolicy::Tls(tls) => {
+            let mutual = tls.credential.identity.is_some();
+            let name = tls.server_name.as_ref().map(ToString::to_string);
+            (if mutual { "mutual" } else { "simple" }, name)
+        }
+    };
+    let http = match spec.http {
+        HttpChoice::Auto => "auto",
+        HttpChoice::Http1 => "http1",
+        HttpChoice::Http2 => "http2",
+    };
+    let written = spec.endpoints.iter().map(|endpoint| match endpoint.host.ip() {
+        Some(std::net::IpAddr::V6(ip)) => format!("[{ip}]:{}", endpoint.port),
+        _ => format!("{}:{}", endpoint.host, endpoint.port),
+    });
+    UpstreamView {
+        name: spec.name.to_string(),
+        place: spec.place.to_string(),
+        tls: tls.to_owned(),
+        server_name,
+        http: http.to_owned(),
+        configured: written.collect(),
+        unavailable: health.unavailable,
+        endpoints: health.endpoints,
+    }
+}
+
+/// `/config`.
+#[derive(Debug, Serialize)]
+pub(super) struct ConfigView {
+    version: u64,
+    loaded_at: Option<String>,
+    /// Since when what runs is not what the files say; `null` where it is.
+    stale_since: Option<String>,
+    /// Why the files were refused.
+    diagnostics: Vec<String>,
+    notes: Vec<String>,
+    sources: Vec<PathBuf>,
+    listeners: Vec<ListenerView>,
+    unknown_hosts: Option<&'static str>,
+    limits: Option<LimitsView>,
+    rotation: Option<RotationView>,
+    routes: usize,
+    upstreams: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ListenerView {
+    address: String,
+    kind: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct LimitsView {
+    max_connections: usize,
+    max_head_bytes: usize,
+    max_headers: usize,
+    head_timeout_seconds: f64,
+    idle_timeout_seconds: f64,
+    stream_idle_timeout_seconds: f64,
+    max_streams: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct RotationView {
+    poll_seconds: f64,
+    max_connection_age_seconds: f64,
+    on_expired: &'static str,
+}
+
+impl ConfigView {
+    pub(super) fn new(state: &AdminState) -> ConfigView {
+        let config = state.inside.config();
+        let config = config.as_deref();
+        let (version, loaded) = state.status.loaded();
+        let refusal = state.status.refusal();
+        let listeners = state.inside.listeners().into_iter();
+        ConfigView {
+            version,
+            loaded_at: loaded.map(rfc3339_millis),
+            stale_since: refusal.as_ref().map(|refusal| rfc3339_millis(refusal.since)),
+            diagnostics: refusal.map(|refusal| refusal.diagnostics).unwrap_or_default(),
+            notes: state.status.notes(),
+            sources: state.inside.sources(),
+            listeners: listeners
+                .map(|(address, kind)| ListenerView {
+                    address: address.to_string(),
+                    kind: match kind {
+                        ListenerKind::Direct => "direct",
+                        ListenerKind::Capture => "capture",
+                    },
+                })
+                .collect(),
+            unknown_hosts: config.map(|config| unknown_hosts(config.unknown_hosts)),
+            limits: config.map(limits),
+            rotation: config.map(rotation),
+            routes: config.map_or(0, |config| config.hosts.len()),
+            upstreams: config.map_or(0, |config| config.upstreams.len()),
+        }
+    }
+}
+
+fn limits(config: &Config) -> LimitsView {
+    let limits = &config.limits;
+    LimitsView {
+        max_connections: limits.max_connections,
+        max_head_bytes: limits.max_head_bytes,
+        max_headers: limits.max_headers,
+        head_timeout_seconds: limits.head_timeout.as_secs_f64(),
+        idle_timeout_seconds: limits.idle_timeout.as_secs_f64(),
+        stream_idle_timeout_seconds: limits.stream_idle_timeout.as_secs_f64(),
+        max_streams: limits.max_streams,
+    }
+}
+
+fn rotation(config: &Config) -> RotationView {
+    RotationView {
+        poll_seconds: config.rotation.poll.as_secs_f64(),
+        max_connection_age_seconds: config.rotation.max_connection_age.as_secs_f64(),
+        on_expired: match config.rotation.on_expired {
+            crate::model::OnExpired::Fail => "fail",
+            crate::model::OnExpired::Use => "use",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        EndpointSpec, HeaderOps, Host, HostPattern, Place, Resolution, Retries, Rewrite, Weighted,
+    };
+    use std::time::Duration;
+
+    fn rule(action: Action) -> RuleSpec {
+        RuleSpec {
+            name: Some("accounts".into()),
+            matches: vec![MatchSpec {
+                path: Some(StringMatch::Prefix("/v1".into())),
+                methods: vec![http::Method::GET, http::Method::POST],
+                headers: vec![(http::HeaderName::from_static("x-old"), HeaderMatch::Absent)],
+            }],
+            action,
+            rewrite: Rewrite {
+                host: Some("inner.example".into()),
+                path: Some(PathRewrite::Replace("/v2".into())),
+            },
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+            timeout: Some(Duration::from_secs(15)),
+            retries: Retries::default(),
+            place: Place { file: "a.yaml".into(), line: 7 },
+        }
+    }
+
+    fn config() -> Config {
+        let to = |name: &str, weight| Weighted { upstream: name.into(), weight };
+        let entry = |host: &str, action| HostRoutes {
+            hosts: vec![HostPattern::parse(host).unwrap()],
+            port: None,
+            rules: vec![rule(action)],
+            place: Place::default(),
+        };
+        let mut bank = UpstreamSpec::new("bank");
+        bank.resolution = Resolution::Static;
+        bank.endpoints = vec![EndpointSpec { host: Host::parse("::1").unwrap(), port: 8443 }];
+        let split = Action::Forward(vec![to("bank", 90), to("spare", 10)]);
+        Config {
+            upstreams: vec![bank, UpstreamSpec::new("spare"), UpstreamSpec::new("other")],
+            hosts: vec![
+                entry("bank.example", split),
+                entry("*.shop.example", Action::Forward(vec![to("other", 1)])),
+            ],
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn a_rule_is_shown_in_plain_words_with_its_place() {
+        let view = RoutesView::new(&config(), None, |_| UpstreamHealth::default());
+        let shown = &view.routes[0].rules[0];
+        assert_eq!(shown.matches, ["GET|POST /v1* no x-old"]);
+        assert_eq!(shown.target, "bank (90/100), spare (10/100)");
+        assert_eq!(shown.rewrite.as_deref(), Some("host inner.example, path /v2"));
+        assert_eq!((shown.place.as_str(), shown.timeout_ms), ("a.yaml:7", Some(15_000)));
+        assert_eq!((view.routes.len(), view.upstreams.len()), (2, 3));
+        assert_eq!(view.upstreams[0].configured, ["[::1]:8443"]);
+    }
+
+    #[test]
+    fn a_host_leaves_only_what_concerns_it() {
+        let only = |host| RoutesView::new(&config(), Some(host), |_| UpstreamHealth::default());
+        let bank = only("bank.example");
+        let names: Vec<_> = bank.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+        assert_eq!((bank.routes.len(), names), (1, vec!["bank", "spare"]));
+        assert_eq!(only("a.shop.example").upstreams[0].name, "other");
+        assert_eq!(only("none.example").routes.len(), 0);
+    }
+
+    #[test]
+    fn the_page_can_be_read_back() {
+        let view = RoutesView::new(&config(), None, |_| UpstreamHealth::default());
+        let text = serde_json::to_string(&view).unwrap();
+        assert_eq!(serde_json::from_str::<RoutesView>(&text).unwrap(), view);
+    }
+}
