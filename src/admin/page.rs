@@ -44,16 +44,56 @@ enum Page {
 /// Path, page, whether it changes something, and a line for the index.
 const PAGES: &[(&str, Page, bool, &str)] = &[
     ("/", Page::Index, false, "this list"),
-    ("/ready", Page::Ready, false, "200 LIVE, or 503 and the reasons, one a line"),
-    ("/live", Page::Live, false, "200 as long as the process runs"),
+    (
+        "/ready",
+        Page::Ready,
+        false,
+        "200 LIVE, or 503 and the reasons, one a line",
+    ),
+    (
+        "/live",
+        Page::Live,
+        false,
+        "200 as long as the process runs",
+    ),
     ("/metrics", Page::Metrics, false, "Prometheus metrics"),
     ("/stats/prometheus", Page::Metrics, false, "the same"),
-    ("/config", Page::Config, false, "version, sources, listeners, limits, and what was refused"),
-    ("/certs", Page::Certs, false, "certificates that are loaded, and what is wrong with them"),
-    ("/routes", Page::Routes, false, "routes and upstreams; ?host=NAME for one host"),
-    ("/logging", Page::Logging, true, "the log filter; ?level=debug sets it"),
-    ("/reload", Page::Reload, true, "check every file now; answers what changed"),
-    ("/drain", Page::Drain, true, "stop accepting, finish what is under way, end"),
+    (
+        "/config",
+        Page::Config,
+        false,
+        "version, sources, listeners, limits, and what was refused",
+    ),
+    (
+        "/certs",
+        Page::Certs,
+        false,
+        "certificates that are loaded, and what is wrong with them",
+    ),
+    (
+        "/routes",
+        Page::Routes,
+        false,
+        "routes and upstreams; ?host=NAME for one host",
+    ),
+    (
+        "/logging",
+        Page::Logging,
+        true,
+        "the log filter; ?level=debug sets it",
+    ),
+    (
+        "/reload",
+        Page::Reload,
+        true,
+        "check every file now; answers what changed",
+    ),
+    (
+        "/drain",
+        Page::Drain,
+        true,
+        "stop accepting, finish what is under way, end",
+    ),
     ("/quitquitquit", Page::Quit, true, "end now"),
 ];
 
@@ -62,7 +102,10 @@ pub(super) async fn answer(state: &AdminState, request: &Parts) -> Answer {
     let path = request.uri.path();
     let found = PAGES.iter().find(|(known, ..)| *known == path);
     let Some((_, page, changes, _)) = found else {
-        return text(StatusCode::NOT_FOUND, format!("There is no {path:?} here; / lists what is.\n"));
+        return text(
+            StatusCode::NOT_FOUND,
+            format!("There is no {path:?} here; / lists what is.\n"),
+        );
     };
     if let Some(refusal) = refuse_method(&request.method, *changes) {
         return refusal;
@@ -98,14 +141,20 @@ pub(super) async fn answer(state: &AdminState, request: &Parts) -> Answer {
 fn refuse_method(method: &Method, changes: bool) -> Option<Answer> {
     let (right, wanted, allow) = match changes {
         true => (method == Method::POST, "POST", "POST"),
-        false => (method == Method::GET || method == Method::HEAD, "GET", "GET, HEAD"),
+        false => (
+            method == Method::GET || method == Method::HEAD,
+            "GET",
+            "GET, HEAD",
+        ),
     };
     if right {
         return None;
     }
     let words = format!("Method {method} not allowed, {wanted} required.\n");
     let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, words);
-    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    answer
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allow));
     Some(answer)
 }
 
@@ -116,9 +165,9 @@ fn refuse_browser(headers: &HeaderMap) -> Option<Answer> {
     }
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
-    let known = host.and_then(|host| Destination::parse(host, 80).ok()).is_some_and(|at| {
-        at.host == "localhost" || at.host.parse::<IpAddr>().is_ok()
-    });
+    let known = host
+        .and_then(|host| Destination::parse(host, 80).ok())
+        .is_some_and(|at| at.host == "localhost" || at.host.parse::<IpAddr>().is_ok());
     if known && hosts.next().is_none() {
         return None;
     }
@@ -147,21 +196,28 @@ fn ready(state: &AdminState) -> Answer {
     };
     lines.extend(state.status.notes());
     // One line each, whatever an error message holds.
-    let lines = lines.iter().map(|line| line.replace(['\r', '\n'], " ") + "\n");
+    let lines = lines
+        .iter()
+        .map(|line| line.replace(['\r', '\n'], " ") + "\n");
     text(status, lines.collect())
 }
 
 fn metrics(state: &AdminState, headers: &HeaderMap) -> Answer {
     let mut accepted = headers.get_all(header::ACCEPT).iter();
     let open_metrics = accepted.any(|value| {
-        value.to_str().is_ok_and(|value| value.contains("application/openmetrics-text"))
+        value
+            .to_str()
+            .is_ok_and(|value| value.contains("application/openmetrics-text"))
     });
     let (kind, page) = match open_metrics {
         true => (
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
             state.metrics.encode(),
         ),
-        false => ("text/plain; version=0.0.4; charset=utf-8", state.metrics.encode_plain()),
+        false => (
+            "text/plain; version=0.0.4; charset=utf-8",
+            state.metrics.encode_plain(),
+        ),
     };
     build(StatusCode::OK, kind, page)
 }
@@ -230,7 +286,9 @@ fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|code| std::str::from_utf8(code).ok());
+        let code = after
+            .get(..2)
+            .and_then(|code| std::str::from_utf8(code).ok());
         let byte = code.and_then(|code| u8::from_str_radix(code, 16).ok());
         match (first, byte) {
             (b'%', Some(byte)) => {
@@ -263,6 +321,9 @@ pub(super) fn build(status: StatusCode, kind: &'static str, body: String) -> Ans
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     answer
 }

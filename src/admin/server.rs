@@ -136,7 +136,12 @@ mod tests {
             inside: Box::new(Nothing),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&state)));
-        Running { address, state, commands, _server: server }
+        Running {
+            address,
+            state,
+            commands,
+            _server: server,
+        }
     }
 
     impl Running {
@@ -150,7 +155,9 @@ mod tests {
 
         async fn ask(&self, method: &str, path: &str) -> (u16, String) {
             let host = self.address;
-            let answer = self.raw(&format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+            let answer = self
+                .raw(&format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+                .await;
             let (head, body) = answer.split_once("\r\n\r\n").expect(&answer);
             (head[9..12].parse().unwrap(), body.to_owned())
         }
@@ -160,14 +167,20 @@ mod tests {
     async fn i14_ready_gives_every_reason_until_there_is_none_and_ends_with_the_drain() {
         let admin = start().await;
         admin.state.status.hold("configuration", "not yet loaded");
-        admin.state.status.hold("listeners", "127.0.0.1:80 is taken");
+        admin
+            .state
+            .status
+            .hold("listeners", "127.0.0.1:80 is taken");
         let reasons = "configuration: not yet loaded\nlisteners: 127.0.0.1:80 is taken\n";
         assert_eq!(admin.ask("GET", "/ready").await, (503, reasons.to_owned()));
         admin.state.status.release("configuration");
         admin.state.status.release("listeners");
         assert_eq!(admin.ask("GET", "/ready").await, (200, "LIVE\n".to_owned()));
         admin.state.drain.start();
-        assert_eq!(admin.ask("GET", "/ready").await, (503, "draining\n".to_owned()));
+        assert_eq!(
+            admin.ask("GET", "/ready").await,
+            (503, "draining\n".to_owned())
+        );
         assert_eq!(admin.ask("GET", "/live").await.0, 200);
     }
 
@@ -175,21 +188,36 @@ mod tests {
     async fn pages_answer_with_what_they_show() {
         let admin = start().await;
         admin.state.status.accepted(3, SystemTime::UNIX_EPOCH);
-        admin.state.status.refused(vec!["a.yaml:1: error".into()], SystemTime::UNIX_EPOCH);
+        admin
+            .state
+            .status
+            .refused(vec!["a.yaml:1: error".into()], SystemTime::UNIX_EPOCH);
         let json = async |path| {
             let (status, body) = admin.ask("GET", path).await;
             assert_eq!(status, 200, "{path}");
             serde_json::from_str::<serde_json::Value>(&body).unwrap()
         };
         let config = json("/config").await;
-        assert_eq!((&config["version"], &config["sources"][0]), (&3.into(), &"routes.yaml".into()));
+        assert_eq!(
+            (&config["version"], &config["sources"][0]),
+            (&3.into(), &"routes.yaml".into())
+        );
         assert_eq!(config["listeners"][0]["kind"], "direct");
         assert_eq!(config["stale_since"], "1970-01-01T00:00:00.000Z");
         assert_eq!(config["diagnostics"][0], "a.yaml:1: error");
         assert_eq!(json("/certs").await["certificates"], serde_json::json!([]));
-        assert_eq!(json("/routes?host=Bank.Example").await["unknown_hosts"], "refuse");
+        assert_eq!(
+            json("/routes?host=Bank.Example").await["unknown_hosts"],
+            "refuse"
+        );
         assert!(admin.ask("GET", "/").await.1.contains("POST  /reload"));
-        assert!(admin.ask("GET", "/metrics").await.1.contains("\nsortie_config_version 0\n"));
+        assert!(
+            admin
+                .ask("GET", "/metrics")
+                .await
+                .1
+                .contains("\nsortie_config_version 0\n")
+        );
         assert_eq!(admin.ask("GET", "/routes?host=a%20b").await.0, 400);
         let (status, body) = admin.ask("GET", "/nothing").await;
         assert!(status == 404 && body.contains("/ lists"), "{body}");
@@ -209,10 +237,15 @@ mod tests {
     async fn b11_a_get_changes_nothing_and_is_told_to_post() {
         let mut admin = start().await;
         for path in ["/reload", "/drain", "/quitquitquit", "/logging?level=trace"] {
-            let answer = admin.raw(&format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).await;
+            let answer = admin
+                .raw(&format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"))
+                .await;
             assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
             assert!(answer.contains("allow: POST\r\n"), "{answer}");
-            assert!(answer.ends_with("Method GET not allowed, POST required.\n"), "{answer}");
+            assert!(
+                answer.ends_with("Method GET not allowed, POST required.\n"),
+                "{answer}"
+            );
         }
         assert!(admin.commands.try_recv().is_err());
         assert_eq!(admin.ask("POST", "/ready").await.0, 405);
@@ -222,8 +255,22 @@ mod tests {
     async fn r18_a_reload_answers_what_changed_or_what_is_wrong() {
         let mut admin = start().await;
         for (report, status) in [
-            (ReloadReport { version: 2, changed: vec!["upstream bank".into()], problems: vec![] }, 200),
-            (ReloadReport { version: 2, changed: vec![], problems: vec!["a.yaml:3: no".into()] }, 422),
+            (
+                ReloadReport {
+                    version: 2,
+                    changed: vec!["upstream bank".into()],
+                    problems: vec![],
+                },
+                200,
+            ),
+            (
+                ReloadReport {
+                    version: 2,
+                    changed: vec![],
+                    problems: vec!["a.yaml:3: no".into()],
+                },
+                422,
+            ),
         ] {
             let mut commands = std::mem::replace(&mut admin.commands, mpsc::channel(1).1);
             let reply = report.clone();
@@ -258,7 +305,9 @@ mod tests {
             "Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n",
             "Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\n",
         ] {
-            let answer = admin.raw(&format!("POST /quitquitquit HTTP/1.1\r\n{headers}\r\n")).await;
+            let answer = admin
+                .raw(&format!("POST /quitquitquit HTTP/1.1\r\n{headers}\r\n"))
+                .await;
             assert!(!answer.starts_with("HTTP/1.1 2"), "{headers}: {answer}");
         }
         assert!(admin.commands.try_recv().is_err());
@@ -280,7 +329,11 @@ mod tests {
     async fn a_head_without_bounds_is_refused() {
         let admin = start().await;
         let padding = "x".repeat(MAX_HEAD);
-        let answer = admin.raw(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {padding}\r\n\r\n")).await;
+        let answer = admin
+            .raw(&format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nX: {padding}\r\n\r\n"
+            ))
+            .await;
         assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
     }
 }

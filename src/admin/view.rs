@@ -93,8 +93,17 @@ impl RoutesView {
         let concerned = |entry: &&HostRoutes| {
             host.is_none_or(|host| entry.hosts.iter().any(|pattern| pattern.matches(host)))
         };
-        let routes: Vec<HostView> = config.hosts.iter().filter(concerned).map(host_view).collect();
-        let rules = config.hosts.iter().filter(concerned).flat_map(|entry| &entry.rules);
+        let routes: Vec<HostView> = config
+            .hosts
+            .iter()
+            .filter(concerned)
+            .map(host_view)
+            .collect();
+        let rules = config
+            .hosts
+            .iter()
+            .filter(concerned)
+            .flat_map(|entry| &entry.rules);
         let reached: HashSet<&str> = rules.flat_map(targets).collect();
         let upstreams = config.upstreams.iter();
         let upstreams =
@@ -102,7 +111,9 @@ impl RoutesView {
         RoutesView {
             unknown_hosts: unknown_hosts(config.unknown_hosts).to_owned(),
             routes,
-            upstreams: upstreams.map(|spec| upstream_view(spec, health(&spec.name))).collect(),
+            upstreams: upstreams
+                .map(|spec| upstream_view(spec, health(&spec.name)))
+                .collect(),
         }
     }
 }
@@ -140,7 +151,9 @@ fn rule_view(rule: &RuleSpec) -> RuleView {
         action: action.to_owned(),
         target,
         rewrite: rewrite(rule),
-        timeout_ms: rule.timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        timeout_ms: rule
+            .timeout
+            .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         retries: rule.retries.attempts,
     }
 }
@@ -200,10 +213,17 @@ fn redirect_text(redirect: &Redirect) -> String {
 }
 
 fn rewrite(rule: &RuleSpec) -> Option<String> {
-    let host = rule.rewrite.host.as_ref().map(|host| format!("host {host}"));
+    let host = rule
+        .rewrite
+        .host
+        .as_ref()
+        .map(|host| format!("host {host}"));
     let path = rule.rewrite.path.as_ref().map(|path| match path {
         PathRewrite::Replace(text) => format!("path {text}"),
-        PathRewrite::Regex { pattern, substitution } => format!("path ~{pattern} to {substitution}"),
+        PathRewrite::Regex {
+            pattern,
+            substitution,
+        } => format!("path ~{pattern} to {substitution}"),
     });
     let parts: Vec<String> = host.into_iter().chain(path).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
@@ -223,10 +243,13 @@ fn upstream_view(spec: &UpstreamSpec, health: UpstreamHealth) -> UpstreamView {
         HttpChoice::Http1 => "http1",
         HttpChoice::Http2 => "http2",
     };
-    let written = spec.endpoints.iter().map(|endpoint| match endpoint.host.ip() {
-        Some(std::net::IpAddr::V6(ip)) => format!("[{ip}]:{}", endpoint.port),
-        _ => format!("{}:{}", endpoint.host, endpoint.port),
-    });
+    let written = spec
+        .endpoints
+        .iter()
+        .map(|endpoint| match endpoint.host.ip() {
+            Some(std::net::IpAddr::V6(ip)) => format!("[{ip}]:{}", endpoint.port),
+            _ => format!("{}:{}", endpoint.host, endpoint.port),
+        });
     UpstreamView {
         name: spec.name.to_string(),
         place: spec.place.to_string(),
@@ -292,8 +315,12 @@ impl ConfigView {
         ConfigView {
             version,
             loaded_at: loaded.map(rfc3339_millis),
-            stale_since: refusal.as_ref().map(|refusal| rfc3339_millis(refusal.since)),
-            diagnostics: refusal.map(|refusal| refusal.diagnostics).unwrap_or_default(),
+            stale_since: refusal
+                .as_ref()
+                .map(|refusal| rfc3339_millis(refusal.since)),
+            diagnostics: refusal
+                .map(|refusal| refusal.diagnostics)
+                .unwrap_or_default(),
             notes: state.status.notes(),
             sources: state.inside.sources(),
             listeners: listeners
@@ -363,12 +390,18 @@ mod tests {
             response_headers: HeaderOps::default(),
             timeout: Some(Duration::from_secs(15)),
             retries: Retries::default(),
-            place: Place { file: "a.yaml".into(), line: 7 },
+            place: Place {
+                file: "a.yaml".into(),
+                line: 7,
+            },
         }
     }
 
     fn config() -> Config {
-        let to = |name: &str, weight| Weighted { upstream: name.into(), weight };
+        let to = |name: &str, weight| Weighted {
+            upstream: name.into(),
+            weight,
+        };
         let entry = |host: &str, action| HostRoutes {
             hosts: vec![HostPattern::parse(host).unwrap()],
             port: None,
@@ -377,7 +410,10 @@ mod tests {
         };
         let mut bank = UpstreamSpec::new("bank");
         bank.resolution = Resolution::Static;
-        bank.endpoints = vec![EndpointSpec { host: Host::parse("::1").unwrap(), port: 8443 }];
+        bank.endpoints = vec![EndpointSpec {
+            host: Host::parse("::1").unwrap(),
+            port: 8443,
+        }];
         let split = Action::Forward(vec![to("bank", 90), to("spare", 10)]);
         Config {
             upstreams: vec![bank, UpstreamSpec::new("spare"), UpstreamSpec::new("other")],
@@ -395,8 +431,14 @@ mod tests {
         let shown = &view.routes[0].rules[0];
         assert_eq!(shown.matches, ["GET|POST /v1* no x-old"]);
         assert_eq!(shown.target, "bank (90/100), spare (10/100)");
-        assert_eq!(shown.rewrite.as_deref(), Some("host inner.example, path /v2"));
-        assert_eq!((shown.place.as_str(), shown.timeout_ms), ("a.yaml:7", Some(15_000)));
+        assert_eq!(
+            shown.rewrite.as_deref(),
+            Some("host inner.example, path /v2")
+        );
+        assert_eq!(
+            (shown.place.as_str(), shown.timeout_ms),
+            ("a.yaml:7", Some(15_000))
+        );
         assert_eq!((view.routes.len(), view.upstreams.len()), (2, 3));
         assert_eq!(view.upstreams[0].configured, ["[::1]:8443"]);
     }
@@ -405,7 +447,11 @@ mod tests {
     fn a_host_leaves_only_what_concerns_it() {
         let only = |host| RoutesView::new(&config(), Some(host), |_| UpstreamHealth::default());
         let bank = only("bank.example");
-        let names: Vec<_> = bank.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+        let names: Vec<_> = bank
+            .upstreams
+            .iter()
+            .map(|upstream| upstream.name.as_str())
+            .collect();
         assert_eq!((bank.routes.len(), names), (1, vec!["bank", "spare"]));
         assert_eq!(only("a.shop.example").upstreams[0].name, "other");
         assert_eq!(only("none.example").routes.len(), 0);
