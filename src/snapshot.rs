@@ -8,12 +8,14 @@
 //! is a lock in disguise. A worker clones the shared pointer only when the version changes.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::model::{Limits, UnknownHosts};
+use crate::model::{Limits, OnExpired, UnknownHosts};
 use crate::route::RouteTable;
+use crate::upstream::Upstream;
 
 /// Everything that a request may depend on. Never changes once published.
 pub struct Snapshot {
@@ -21,10 +23,14 @@ pub struct Snapshot {
     pub version: u64,
     /// Where requests go.
     pub table: RouteTable,
+    /// Every upstream by its name.
+    pub upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
     /// What becomes of hosts that the table does not know.
     pub unknown_hosts: UnknownHosts,
     /// Bounds on clients.
     pub limits: Limits,
+    /// What an expired certificate of ours means (ISTIO.md R17).
+    pub on_expired: OnExpired,
 }
 
 /// The one pointer.

@@ -5,12 +5,9 @@
 //! Called by: main.
 
 pub mod check;
+mod command;
 pub mod completions;
+pub mod run;
 pub mod schema;
 
-use std::process::ExitCode;
-
-/// Runs the command that the command line names.
-pub fn main() -> ExitCode {
-    ExitCode::from(64)
-}
+pub use command::{command, main};

@@ -324,6 +324,32 @@ struct FolderRead {
 fn read_folder(folder: &Path) -> io::Result<FolderRead> {
     let generation = || fs::read_link(folder.join("..data")).ok();
     let before = generation();
+    let files = listed(folder)?
+        .into_iter()
+        .map(|path| {
+            let bytes = read(&path);
+            (path, bytes)
+        })
+        .collect();
+    Ok(FolderRead {
+        files,
+        swapped: generation() != before,
+    })
+}
+
+/// The files that one source means: itself, or what counts of the folder, sorted. Reads none.
+///
+/// # Errors
+/// The folder cannot be listed, or there is nothing of that name.
+pub fn files(source: &Path) -> io::Result<Vec<PathBuf>> {
+    if fs::metadata(source)?.is_dir() {
+        listed(source)
+    } else {
+        Ok(vec![source.to_owned()])
+    }
+}
+
+fn listed(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -341,17 +367,7 @@ fn read_folder(folder: &Path) -> io::Result<FolderRead> {
         }
     }
     paths.sort();
-    let files = paths
-        .into_iter()
-        .map(|path| {
-            let bytes = read(&path);
-            (path, bytes)
-        })
-        .collect();
-    Ok(FolderRead {
-        files,
-        swapped: generation() != before,
-    })
+    Ok(paths)
 }
 
 /// Loads texts as if they were files of these names.

@@ -24,5 +24,5 @@ mod validate;
 mod yaml;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, MAX_DIAGNOSTICS, Severity};
-pub use load::{Loaded, load};
+pub use load::{Loaded, files, load};
 pub use schema::schema;

@@ -2,4 +2,12 @@
 //!
 //! Owns: bound sockets and their accept loops.
 //! Never: reads a request (that is `proxy`).
-//! Called by: worker.
+//! Called by: worker (accept loops), app (binds).
+
+mod accept;
+mod connection;
+mod original_dst;
+mod sniff;
+
+pub use accept::{BindError, Bound, bind, run};
+pub use original_dst::{KernelOriginalDst, OriginalDestination};

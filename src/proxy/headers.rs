@@ -247,6 +247,33 @@ pub fn set_target(
     Ok(())
 }
 
+/// Everything that a request must lose, or gain, before it goes on: hop-by-hop fields, the
+/// expectation that we answer ourselves (hyper sends `100 Continue` when the body is first read),
+/// Envoy's internals; several cookies become one. `upgrade` is put back.
+///
+/// # Errors
+/// The expectation is one that nobody defines (417).
+pub fn clean_request(
+    headers: &mut HeaderMap,
+    version: Version,
+    upgrade: Option<HeaderValue>,
+) -> Result<(), UnknownExpectation> {
+    remove_hop_by_hop(headers);
+    remove_internal(headers);
+    join_cookies(headers);
+    if take_expectation(headers, version) == Expectation::Unknown {
+        return Err(UnknownExpectation);
+    }
+    if let Some(protocol) = upgrade {
+        set_upgrade(headers, protocol);
+    }
+    Ok(())
+}
+
+/// The client expects something that nobody defines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownExpectation;
+
 /// Makes one `Cookie` field of several, which HTTP/2 allows and HTTP/1.1 does not
 /// (RFC 9113 section 8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {

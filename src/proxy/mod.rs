@@ -4,5 +4,23 @@
 //! Never: opens a connection (that is `upstream`).
 //! Called by: listener.
 
+mod answer;
+mod body;
+mod connection;
+mod context;
+mod destination;
+mod downstream;
+mod error;
+mod forward;
+mod guarded;
 pub mod headers;
+mod record;
+mod retry;
+mod send;
+mod serve;
 pub mod strict;
+mod tunnel;
+
+pub use context::{PassThrough, ProxyContext};
+pub use downstream::{Downstream, Protocol};
+pub use serve::serve;

@@ -3,3 +3,14 @@
 //! Owns: building and swapping.
 //! Never: serves a request.
 //! Called by: app.
+
+mod build;
+mod fingerprint;
+mod overrides;
+mod reload;
+
+pub use build::build;
+pub use overrides::{Overrides, Sockets};
+pub use reload::{
+    FirstLoad, LoadError, Parts, Reloader, Report, Request, Shared, Unopened, first_load,
+};

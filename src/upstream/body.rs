@@ -54,6 +54,14 @@ impl Body for RequestBody {
 /// connection is closed and an HTTP/2 stream is reset.
 pub struct ResponseBody {
     inner: Incoming,
+    stats: std::sync::Arc<crate::telemetry::UpstreamStats>,
+}
+
+impl ResponseBody {
+    /// Counters of the upstream whose answer this is.
+    pub fn stats(&self) -> &crate::telemetry::UpstreamStats {
+        &self.stats
+    }
 }
 
 impl Body for ResponseBody {

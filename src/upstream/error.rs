@@ -108,6 +108,27 @@ pub enum UpstreamError {
     BodyFromClient(Arc<BodyError>),
 }
 
+impl UpstreamError {
+    /// The endpoint that it happened with, where one was picked.
+    pub fn endpoint(&self) -> Option<EndpointAddr> {
+        match self {
+            UpstreamError::Connect { endpoint, .. }
+            | UpstreamError::Handshake { endpoint, .. }
+            | UpstreamError::Loop { endpoint }
+            | UpstreamError::Garbage { endpoint, .. }
+            | UpstreamError::RefusedStream { endpoint, .. }
+            | UpstreamError::StreamReset { endpoint, .. }
+            | UpstreamError::Unsendable { endpoint, .. } => Some(*endpoint),
+            UpstreamError::Closed(closed) => Some(closed.endpoint),
+            UpstreamError::NoEndpoint { .. }
+            | UpstreamError::Dns(_)
+            | UpstreamError::TlsUnavailable { .. }
+            | UpstreamError::Overflow { .. }
+            | UpstreamError::BodyFromClient(_) => None,
+        }
+    }
+}
+
 /// Why there is no endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoEndpoint {

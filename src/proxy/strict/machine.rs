@@ -73,6 +73,11 @@ impl Strict {
         self.state = State::Opaque;
     }
 
+    /// True in the middle of a head: some of it has come, and some is missing.
+    pub fn in_head(&self) -> bool {
+        matches!(self.state, State::Head) && self.head_bytes > 0
+    }
+
     /// Looks at the next bytes. Once it has refused it refuses everything, for the same reason.
     pub fn inspect(&mut self, bytes: &[u8]) -> Verdict {
         let mut cursor = Cursor::new(bytes);

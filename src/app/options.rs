@@ -1,0 +1,53 @@
+//! What a run is told besides its configuration files.
+//!
+//! Owns: the defaults of the flags.
+//! Never: reads an environment variable (that is `cli`).
+//! Called by: cli, tests.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::UnknownHosts;
+
+/// Everything that the command line says.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Files and folders.
+    pub config: Vec<PathBuf>,
+    /// Plain HTTP listeners beside those of the files.
+    pub listen: Vec<SocketAddr>,
+    /// Listeners for redirected connections beside those of the files.
+    pub capture: Vec<SocketAddr>,
+    /// The admin port; `None`: none.
+    pub admin: Option<SocketAddr>,
+    /// Worker threads; `None`: the cores that the cgroup grants.
+    pub workers: Option<usize>,
+    /// A path, or `-` for standard output.
+    pub access_log: Option<PathBuf>,
+    /// `text`, `json`, or a format string in Envoy's operators.
+    pub access_log_format: String,
+    /// Answers of ours say Envoy's fixed text alone.
+    pub terse_errors: bool,
+    /// How long a drain may take.
+    pub drain_timeout: Duration,
+    /// Overrides what the files say of unknown hosts.
+    pub unknown_hosts: Option<UnknownHosts>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        RunOptions {
+            config: Vec::new(),
+            listen: Vec::new(),
+            capture: Vec::new(),
+            admin: None,
+            workers: None,
+            access_log: None,
+            access_log_format: "text".to_owned(),
+            terse_errors: false,
+            drain_timeout: Duration::from_secs(30),
+            unknown_hosts: None,
+        }
+    }
+}

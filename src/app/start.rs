@@ -1,0 +1,309 @@
+//! Starts everything, floor by floor, and undoes nothing half-way: what fails ends the start.
+//!
+//! Owns: the order: configuration, credentials, threads, listeners, readiness (ISTIO.md I14).
+//! Never: reports ready before listeners are bound.
+//! Called by: cli, tests.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+use super::cold::Cold;
+use super::inside::{Levers, View};
+use super::options::RunOptions;
+use super::running::{Bound, Ended, Running};
+use super::sockets::OpenListeners;
+use crate::admin::{self, AdminState};
+use crate::drain::Drain;
+use crate::listener::{BindError, KernelOriginalDst, OriginalDestination};
+use crate::model::{
+    ListenerKind, ListenerSpec, Place, Resolution, Retries, TlsPolicy, UpstreamSpec,
+};
+use crate::proxy::{PassThrough, ProxyContext, headers::Pseudonym};
+use crate::publish::{self, LoadError, Overrides, Parts, Shared};
+use crate::route::RetryBudget;
+use crate::snapshot::SnapshotCell;
+use crate::telemetry::{
+    AccessFormat, AccessLog, AccessLogError, BLACK_HOLE, LogControl, Metrics, PASSTHROUGH, Status,
+};
+use crate::upstream::{OwnAddrs, Resolver, Upstream, UpstreamContext, UpstreamTls};
+use crate::worker::Worker;
+
+/// Why nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration: exit code 64.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Neither a flag nor a file names a listener: exit code 64.
+    #[error(
+        "there is nothing to listen on; give --listen ADDR, or `listeners` in the configuration"
+    )]
+    NoListener,
+    /// The access log.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
+    /// The access log's format: exit code 64.
+    #[error("the access log's format: {0}")]
+    AccessFormat(String),
+    /// A port.
+    #[error("{}", .0.join("\n"))]
+    Listen(Vec<String>),
+    /// The admin port.
+    #[error("the admin port: {0}")]
+    Admin(#[source] BindError),
+    /// A thread or a runtime.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+impl StartError {
+    /// True where what the user wrote is wrong, and not the machine.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            StartError::Load(_) | StartError::NoListener | StartError::AccessFormat(_)
+        )
+    }
+}
+
+/// Starts a proxy. It runs until [`Running::stop`].
+///
+/// # Errors
+/// See [`StartError`]; nothing is left behind.
+pub fn start(options: RunOptions) -> Result<Running, StartError> {
+    start_with(options, Arc::new(KernelOriginalDst), None)
+}
+
+/// The same, with the source of original destinations, and the handle that changes the log level.
+pub fn start_with(
+    options: RunOptions,
+    original_dst: Arc<dyn OriginalDestination>,
+    log: Option<LogControl>,
+) -> Result<Running, StartError> {
+    let workers = options.workers.unwrap_or_else(granted_cores).max(1);
+    let metrics = Metrics::new(workers);
+    let status = Status::new();
+    status.hold("listeners", "not bound yet");
+    let access_log = open_access_log(&options, &metrics)?;
+    let stop = watch::Sender::new(false);
+    let cold = Cold::start(stop.subscribe())?;
+    let context = UpstreamContext {
+        workers,
+        resolver: Resolver::system(cold.handle().clone()),
+        own: OwnAddrs::new(),
+        metrics: Arc::clone(&metrics),
+    };
+    let shared = Shared::default();
+    // Making upstreams may begin look-ups, which belong to the cold runtime.
+    let _entered = cold.handle().enter();
+    let first = publish::first_load(Parts {
+        sources: options.config.clone(),
+        overrides: overrides(&options),
+        context: context.clone(),
+        metrics: Arc::clone(&metrics),
+        status: Arc::clone(&status),
+        shared: shared.clone(),
+    })?;
+    if first.config().listeners.is_empty() {
+        return Err(StartError::NoListener);
+    }
+    let admin = options.admin.map(bind_admin).transpose()?;
+    let limits = first.config().limits.clone();
+    let (cell, unopened) = first.publish();
+    let drain = Drain::new();
+    let hot = Hot {
+        workers,
+        cell: Arc::clone(&cell),
+        metrics: Arc::clone(&metrics),
+        access_log: access_log.clone(),
+        terse: options.terse_errors,
+        max_connections: limits.max_connections.div_ceil(workers),
+        drain: drain.clone(),
+        context: context.clone(),
+    };
+    let crew = Arc::new(hot.start(&original_dst, &stop)?);
+    let bound = Arc::new(Mutex::new(Bound {
+        listeners: Vec::new(),
+        admin: admin.as_ref().and_then(|socket| socket.local_addr().ok()),
+    }));
+    let own_admin = admin.as_ref().and_then(|socket| socket.local_addr().ok());
+    let sockets = OpenListeners::new(
+        Arc::clone(&crew),
+        context.own.clone(),
+        Arc::clone(&bound),
+        own_admin,
+    );
+    let reloader = unopened
+        .open(Box::new(sockets))
+        .map_err(StartError::Listen)?;
+    let (reload, requests) = mpsc::channel(16);
+    cold.handle().spawn(reloader.run(requests));
+    let (ended_in, ended) = watch::channel(Ended::No);
+    if let Some(socket) = admin {
+        let levers = Levers {
+            reload: reload.clone(),
+            drain: drain.clone(),
+            status: Arc::clone(&status),
+            ended: ended_in,
+            access_log: access_log.clone(),
+        };
+        let view = View {
+            shared,
+            cell,
+            sources: options.config,
+            bound: Arc::clone(&bound),
+        };
+        serve_admin(cold.handle(), socket, levers, view, metrics, log)?;
+    }
+    status.release("listeners");
+    Ok(Running {
+        bound,
+        drain,
+        drain_timeout: options.drain_timeout,
+        status,
+        reload,
+        access_log,
+        workers: crew,
+        stop,
+        cold,
+        ended,
+    })
+}
+
+/// The cores that the cgroup grants: the standard library counts quota and affinity.
+fn granted_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn overrides(options: &RunOptions) -> Overrides {
+    let spec = |kind| {
+        move |address: &SocketAddr| ListenerSpec {
+            address: *address,
+            kind,
+            place: Place::default(),
+        }
+    };
+    let direct = options.listen.iter().map(spec(ListenerKind::Direct));
+    let captured = options.capture.iter().map(spec(ListenerKind::Capture));
+    Overrides {
+        listeners: direct.chain(captured).collect(),
+        unknown_hosts: options.unknown_hosts,
+    }
+}
+
+fn open_access_log(
+    options: &RunOptions,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<AccessLog>>, StartError> {
+    let Some(target) = &options.access_log else {
+        return Ok(None);
+    };
+    let format = AccessFormat::parse(&options.access_log_format)
+        .map_err(|error| StartError::AccessFormat(error.to_string()))?;
+    let log = AccessLog::open(&target.to_string_lossy(), format, metrics)?;
+    Ok(Some(Arc::new(log)))
+}
+
+fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let spec = ListenerSpec {
+        address,
+        kind: ListenerKind::Direct,
+        place: Place::default(),
+    };
+    let bound = crate::listener::bind(&spec, 1).map_err(StartError::Admin)?;
+    bound
+        .sockets
+        .into_iter()
+        .next()
+        .ok_or_else(|| StartError::Thread(io::Error::other("the admin port has no socket")))
+}
+
+fn serve_admin(
+    cold: &Handle,
+    socket: TcpListener,
+    levers: Levers,
+    view: View,
+    metrics: Arc<Metrics>,
+    log: Option<LogControl>,
+) -> Result<(), StartError> {
+    let (commands, orders) = mpsc::channel(16);
+    let state = AdminState {
+        metrics,
+        status: Arc::clone(&levers.status),
+        drain: levers.drain.clone(),
+        log,
+        commands,
+        inside: Box::new(view),
+    };
+    cold.spawn(levers.obey(orders));
+    let socket = tokio::net::TcpListener::from_std(socket)?;
+    tracing::info!(address = %socket.local_addr()?, "admin port");
+    cold.spawn(admin::serve(socket, Arc::new(state)));
+    Ok(())
+}
+
+/// What the hot half is made of.
+struct Hot {
+    workers: usize,
+    cell: Arc<SnapshotCell>,
+    metrics: Arc<Metrics>,
+    access_log: Option<Arc<AccessLog>>,
+    terse: bool,
+    max_connections: usize,
+    drain: Drain,
+    context: UpstreamContext,
+}
+
+impl Hot {
+    fn start(
+        self,
+        original_dst: &Arc<dyn OriginalDestination>,
+        stop: &watch::Sender<bool>,
+    ) -> io::Result<Vec<Worker>> {
+        let spec = UpstreamSpec {
+            resolution: Resolution::OriginalDst,
+            tls: TlsPolicy::Disable,
+            ..UpstreamSpec::new(PASSTHROUGH)
+        };
+        let pass_through = Upstream::new(spec, UpstreamTls::Plain, &self.context);
+        let black_hole = self.metrics.upstream(BLACK_HOLE);
+        let pseudonym = Pseudonym::new(random()?);
+        (0..self.workers)
+            .map(|worker| {
+                let context = ProxyContext {
+                    worker,
+                    cell: Arc::clone(&self.cell),
+                    metrics: Arc::clone(&self.metrics),
+                    access_log: self.access_log.clone(),
+                    terse: self.terse,
+                    max_connections: self.max_connections,
+                    pass_through: PassThrough {
+                        upstream: Arc::clone(&pass_through),
+                        retries: Retries::default(),
+                        budget: RetryBudget::default(),
+                    },
+                    black_hole: Arc::clone(&black_hole),
+                    pseudonym: pseudonym.clone(),
+                    drain: self.drain.clone(),
+                };
+                let original_dst = Arc::clone(original_dst);
+                Worker::start(
+                    Arc::new(context),
+                    original_dst,
+                    self.drain.clone(),
+                    stop.subscribe(),
+                )
+            })
+            .collect()
+    }
+}
+
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no randomness"))?;
+    Ok(u64::from_le_bytes(bytes))
+}

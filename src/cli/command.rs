@@ -1,0 +1,65 @@
+//! The command line as a whole.
+//!
+//! Owns: the list of commands, and the exit code for a command line that makes no sense.
+//! Never: knows what a command does.
+//! Called by: main, `cli::completions`.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::{check, completions, run, schema};
+
+/// Bad usage or configuration (EX_USAGE of sysexits.h).
+pub(super) const USAGE: u8 = 64;
+
+/// Plain HTTP in, mutual TLS out
+#[derive(Debug, Parser)]
+#[command(name = "sortie", version, about, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 64 bad usage or configuration.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::Args>),
+    Check(check::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+}
+
+/// The command line, for completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the command that the command line names.
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => match cli.command {
+            Command::Run(args) => run::run(*args),
+            Command::Check(args) => check::run(args),
+            Command::Schema(args) => schema::run(args),
+            Command::Completions(args) => completions::run(args, command()),
+        },
+        Err(error) => {
+            // Nothing better can be done where even this cannot be printed.
+            let _ = error.print();
+            if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

@@ -1,0 +1,262 @@
+//! Bind, and the accept loop: back-off when accepting fails, a pause when the limit is reached.
+//!
+//! Owns: listening sockets, one per worker and address (SO_REUSEPORT).
+//! Never: ends because one accept failed, and never spins on one that fails at once.
+//! Called by: app (`bind`), worker (`run`).
+//!
+//! Why a socket per worker: the kernel spreads connections, and no two cores share a queue.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use super::connection::{self, Arrival};
+use super::original_dst::OriginalDestination;
+use crate::drain::Drain;
+use crate::model::{ListenAddr, ListenerKind, ListenerSpec, PeerAddr};
+use crate::proxy::ProxyContext;
+
+/// Connections that the kernel holds for us while we are busy.
+const BACKLOG: i32 = 4096;
+/// First and longest pause after an accept that failed for want of descriptors or memory.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// An address that is bound, with one socket for each worker.
+pub struct Bound {
+    /// How connections on it learn their destination.
+    pub kind: ListenerKind,
+    /// Where it really is: the port is never 0.
+    pub address: ListenAddr,
+    /// One socket per worker.
+    pub sockets: Vec<StdListener>,
+}
+
+/// A listener that cannot be opened. `Display` says why and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({place}): {source}{}", advice(source, *address))]
+pub struct BindError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// Who asked for it.
+    pub place: crate::model::Place,
+    /// What the kernel said.
+    #[source]
+    pub source: io::Error,
+}
+
+fn advice(error: &io::Error, address: SocketAddr) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "; another process has this port: `ss -ltnp 'sport = :{}'` names it",
+            address.port()
+        ),
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "; a port below 1024 needs CAP_NET_BIND_SERVICE, or the sysctl \
+             net.ipv4.ip_unprivileged_port_start=0"
+                .to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; no interface of this machine has that address".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Opens one listening socket per worker on one address.
+pub fn bind(spec: &ListenerSpec, workers: usize) -> Result<Bound, BindError> {
+    let fail = |source| BindError {
+        address: spec.address,
+        place: spec.place.clone(),
+        source,
+    };
+    refuse_taken(spec.address).map_err(fail)?;
+    let mut sockets = Vec::with_capacity(workers);
+    let mut address = spec.address;
+    for _ in 0..workers.max(1) {
+        let socket = open(address, true).map_err(fail)?;
+        address = socket.local_addr().map_err(fail)?;
+        sockets.push(socket);
+    }
+    Ok(Bound {
+        kind: spec.kind,
+        address: ListenAddr(address),
+        sockets,
+    })
+}
+
+/// SO_REUSEPORT would let two processes of one user share a port without a word, each getting half
+/// of the connections. Binding once without it tells that the port is free.
+fn refuse_taken(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    open(address, false).map(drop)
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until the drain starts or `closed` turns true, then takes what the kernel still holds.
+pub async fn run(
+    listener: TcpListener,
+    kind: ListenerKind,
+    context: Arc<ProxyContext>,
+    original_dst: Arc<dyn OriginalDestination>,
+    drain: Drain,
+    mut closed: watch::Receiver<bool>,
+) {
+    let permits = Arc::new(Semaphore::new(context.max_connections));
+    let mut guard = drain.guard();
+    let mut pause = BACK_OFF.0;
+    loop {
+        // The place is reserved before accepting, so that a client over the limit waits in the
+        // kernel's queue instead of being accepted and starved.
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            () = guard.started() => break,
+            _ = closed.wait_for(|closed| *closed) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = BACK_OFF.0;
+                let arrival = Arrival {
+                    stream,
+                    peer: PeerAddr(peer),
+                    kind,
+                    permit: Some(permit),
+                };
+                spawn(arrival, &context, &original_dst, &drain);
+            }
+            Err(error) => {
+                context.metrics.downstream.accept_errors.inc();
+                if is_of_the_connection(&error) {
+                    continue;
+                }
+                if pause == BACK_OFF.0 {
+                    tracing::warn!(
+                        "cannot accept connections: {error}; trying again{}",
+                        descriptor_advice(&error)
+                    );
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(BACK_OFF.1);
+            }
+        }
+    }
+    take_what_is_queued(&listener, kind, &context, &original_dst, &drain);
+}
+
+/// Closing a listening socket resets the connections in its queue: they are served first.
+fn take_what_is_queued(
+    listener: &TcpListener,
+    kind: ListenerKind,
+    context: &Arc<ProxyContext>,
+    original_dst: &Arc<dyn OriginalDestination>,
+    drain: &Drain,
+) {
+    use futures_util::FutureExt;
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        let arrival = Arrival {
+            stream,
+            peer: PeerAddr(peer),
+            kind,
+            permit: None,
+        };
+        spawn(arrival, context, original_dst, drain);
+    }
+}
+
+fn spawn(
+    arrival: Arrival,
+    context: &Arc<ProxyContext>,
+    original_dst: &Arc<dyn OriginalDestination>,
+    drain: &Drain,
+) {
+    let context = Arc::clone(context);
+    let original_dst = Arc::clone(original_dst);
+    tokio::spawn(connection::serve(
+        arrival,
+        context,
+        original_dst,
+        drain.guard(),
+    ));
+}
+
+/// The connection ended before it was accepted: the listener itself is well.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn descriptor_advice(error: &io::Error) -> &'static str {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    match error.raw_os_error() {
+        Some(EMFILE) => "; this process is out of file descriptors: raise `ulimit -n`",
+        Some(ENFILE) => "; the machine is out of file descriptors: raise fs.file-max",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(address: SocketAddr) -> ListenerSpec {
+        ListenerSpec {
+            address,
+            kind: ListenerKind::Direct,
+            place: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_listener_opens_one_socket_per_worker_on_one_port() {
+        let bound = bind(&spec("127.0.0.1:0".parse().unwrap()), 3).unwrap();
+        assert_eq!(bound.sockets.len(), 3);
+        assert!(
+            bound
+                .sockets
+                .iter()
+                .all(|s| s.local_addr().unwrap() == bound.address.0)
+        );
+    }
+
+    #[test]
+    fn a_listener_does_not_share_a_port_that_another_process_has() {
+        let first = bind(&spec("127.0.0.1:0".parse().unwrap()), 1).unwrap();
+        let Err(error) = bind(&spec(first.address.0), 1) else {
+            panic!("bound twice")
+        };
+        let words = error.to_string();
+        assert!(words.contains("another process has this port"), "{words}");
+        assert!(words.contains("ss -ltnp"), "{words}");
+    }
+}

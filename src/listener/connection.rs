@@ -1,0 +1,114 @@
+//! One accepted connection on its way to the proxy: original destination, first bytes, hand-over.
+//!
+//! Owns: the order of those steps, and the place under the connection limit.
+//! Never: looks at a request.
+//! Called by: `listener::accept`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::original_dst::OriginalDestination;
+use super::sniff::{Spoken, sniff};
+use crate::drain::DrainGuard;
+use crate::model::{Limits, ListenerKind, PeerAddr};
+use crate::proxy::{self, Downstream, Protocol, ProxyContext};
+
+/// What `accept` hands over.
+pub(super) struct Arrival {
+    pub(super) stream: TcpStream,
+    pub(super) peer: PeerAddr,
+    pub(super) kind: ListenerKind,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Counts a connection as open for as long as it lives.
+struct Open(Arc<ProxyContext>);
+
+impl Open {
+    fn new(context: &Arc<ProxyContext>) -> Self {
+        context.metrics.downstream.connections.inc();
+        Open(Arc::clone(context))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.downstream.connections.dec();
+    }
+}
+
+/// Serves the connection to its end.
+pub(super) async fn serve(
+    mut arrival: Arrival,
+    context: Arc<ProxyContext>,
+    original_dst: Arc<dyn OriginalDestination>,
+    mut guard: DrainGuard,
+) {
+    let _place = arrival.permit.take();
+    context.metrics.downstream.accepted.inc();
+    let _open = Open::new(&context);
+    let Ok(local) = arrival.stream.local_addr() else {
+        return;
+    };
+    // Without it small answers wait for the client's delayed acknowledgement.
+    let _ = arrival.stream.set_nodelay(true);
+    let original_dst = match arrival.kind {
+        ListenerKind::Capture => original_dst.of(&arrival.stream),
+        ListenerKind::Direct => None,
+    };
+    let limits = context.cell.peek().limits.clone();
+    let Some((spoken, first)) = first_bytes(&mut arrival.stream, &limits, &mut guard).await else {
+        return;
+    };
+    let downstream = Downstream {
+        stream: arrival.stream,
+        first,
+        peer: arrival.peer,
+        local,
+        kind: arrival.kind,
+        original_dst,
+    };
+    match spoken {
+        Spoken::Nothing => {}
+        Spoken::Http1 => proxy::serve(downstream, Protocol::Http1, context, guard).await,
+        Spoken::Http2 => proxy::serve(downstream, Protocol::Http2, context, guard).await,
+        Spoken::Tls => refuse_tls(&downstream, &context),
+    }
+}
+
+/// `None` where the client said nothing until it left, the time was up or the drain began.
+async fn first_bytes(
+    stream: &mut TcpStream,
+    limits: &Limits,
+    guard: &mut DrainGuard,
+) -> Option<(Spoken, Bytes)> {
+    tokio::select! {
+        biased;
+        readable = tokio::time::timeout(limits.idle_timeout, stream.readable()) => {
+            readable.ok()?.ok()?;
+        }
+        () = guard.started() => return None,
+    }
+    tokio::time::timeout(limits.head_timeout, sniff(stream))
+        .await
+        .ok()?
+        .ok()
+}
+
+/// TLS on a listener for plain HTTP has nowhere to go: it is named as that, and closed.
+fn refuse_tls(downstream: &Downstream, context: &ProxyContext) {
+    context
+        .metrics
+        .downstream
+        .rejected
+        .inc("tls_on_plain_listener");
+    tracing::warn!(
+        peer = %downstream.peer,
+        listener = %downstream.local,
+        "the client speaks TLS on a listener for plain HTTP; let the application use http:// \
+         here: sortie adds the TLS",
+    );
+}

@@ -1,0 +1,58 @@
+//! Where the kernel says that a redirected connection was going.
+//!
+//! Owns: SO_ORIGINAL_DST, IPv4 and IPv6 (ISTIO.md C6).
+//! Never: guesses; a connection that was not redirected has no original destination.
+//! Called by: `listener::connection`.
+//!
+//! Why a trait: tests say the destination instead of the kernel.
+
+use std::net::SocketAddr;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::model::OriginalDst;
+
+/// Says where a connection was going before it was redirected.
+pub trait OriginalDestination: Send + Sync {
+    /// `None` where the connection was not redirected.
+    fn of(&self, stream: &TcpStream) -> Option<OriginalDst>;
+}
+
+/// Asks the kernel.
+pub struct KernelOriginalDst;
+
+impl OriginalDestination for KernelOriginalDst {
+    fn of(&self, stream: &TcpStream) -> Option<OriginalDst> {
+        let local = stream.local_addr().ok()?;
+        let socket = SockRef::from(stream);
+        let is_v6 = matches!(local, SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none());
+        let found = if is_v6 {
+            socket.original_dst_v6()
+        } else {
+            socket.original_dst_v4()
+        }
+        .ok()?;
+        let found = found.as_socket()?;
+        // Without a redirection the kernel answers with the address that we listen on (C6, O5).
+        (found != canonical(local)).then_some(OriginalDst(found))
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn c6_a_connection_that_was_not_redirected_has_no_original_destination() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        assert_eq!(KernelOriginalDst.of(&accepted.unwrap().0), None);
+        drop(client);
+    }
+}

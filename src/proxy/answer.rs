@@ -1,0 +1,193 @@
+//! The answers that sortie makes itself.
+//!
+//! Owns: status, one line of body in words, `Proxy-Status` (RFC 9209), and their gRPC form.
+//! Never: hides a cause, unless told to be terse.
+//! Called by: `proxy::forward`, `proxy::guarded`.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
+use http::{HeaderValue, Response, StatusCode, Version};
+
+use super::body::AnswerBody;
+use super::error::{ProxyError, Side, Verdict};
+use super::guarded::Fault;
+use super::headers::apply_ops;
+use super::record::{Record, chain};
+use crate::model::HeaderOps;
+use crate::telemetry::UpstreamStats;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// The answer for an error, told.
+pub(super) fn error(
+    error: &ProxyError,
+    mut record: Record,
+    stats: Option<&UpstreamStats>,
+    retried: bool,
+) -> Response<AnswerBody> {
+    let mut verdict = error.verdict();
+    if retried {
+        verdict.flags |= crate::telemetry::Flags::URX;
+    }
+    let terse = record.connection().context.terse;
+    let words = words(error, &verdict, terse);
+    record.failed(error, &verdict, verdict.status);
+    log(error, &verdict, &record);
+    let status = StatusCode::from_u16(verdict.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    if record.is_grpc() {
+        let answer = grpc(status, &words);
+        record.tell(stats);
+        return answer;
+    }
+    let mut answer = plain(status, words, &mut record);
+    if let Ok(value) = proxy_status(error, &verdict, terse) {
+        answer.headers_mut().insert(PROXY_STATUS, value);
+    }
+    if matches!(error, ProxyError::Connect) {
+        const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        answer
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(METHODS));
+    }
+    if verdict.status == 400 {
+        answer
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    record.tell(stats);
+    answer
+}
+
+/// What a rule says instead of an upstream, told.
+pub(super) fn direct(
+    status: StatusCode,
+    body: Bytes,
+    changes: &HeaderOps,
+    location: Option<HeaderValue>,
+    mut record: Record,
+) -> Response<AnswerBody> {
+    record.direct(status.as_u16(), body.len());
+    let has_body = !body.is_empty();
+    let mut answer = Response::new(AnswerBody::own(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    if has_body {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    if let Some(location) = location {
+        headers.insert(LOCATION, location);
+    }
+    apply_ops(headers, changes);
+    record.tell(None);
+    answer
+}
+
+/// A short text as an answer. The record is not told yet.
+fn plain(status: StatusCode, body: String, record: &mut Record) -> Response<AnswerBody> {
+    record.sent = body.len() as u64;
+    let mut answer = Response::new(AnswerBody::own(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    answer
+}
+
+/// Envoy's fixed text first, then the reason in words (ISTIO.md X4).
+fn words(error: &ProxyError, verdict: &Verdict, terse: bool) -> String {
+    let lead = verdict.lead;
+    match (terse, lead.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => format!("{lead}\n"),
+        (false, true) => format!("{}\n", one_line(&chain(error))),
+        (false, false) => format!("{lead}: {}\n", one_line(&chain(error))),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// RFC 9209: who failed and how, for machines.
+fn proxy_status(
+    error: &ProxyError,
+    verdict: &Verdict,
+    terse: bool,
+) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+    let word = verdict.word;
+    if terse {
+        return HeaderValue::from_str(&format!("sortie; error={word}"));
+    }
+    // A structured-field string holds printable ASCII (RFC 8941 section 3.3.3).
+    let details: String = chain(error)
+        .chars()
+        .map(|c| match c {
+            '"' | '\\' => '\'',
+            ' '..='~' => c,
+            _ => '?',
+        })
+        .collect();
+    HeaderValue::from_str(&format!("sortie; error={word}; details=\"{details}\""))
+}
+
+/// A failed call: a trailers-only answer, as gRPC clients read no HTTP status (gRPC over HTTP/2,
+/// "Responses").
+fn grpc(status: StatusCode, words: &str) -> Response<AnswerBody> {
+    let code = match status.as_u16() {
+        400 => "13",
+        404 => "12",
+        504 => "4",
+        _ => "14",
+    };
+    let mut message = String::with_capacity(words.len());
+    for byte in words.trim_end().bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => message.push(char::from(byte)),
+            _ => message.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    let mut answer = Response::new(AnswerBody::own(Bytes::new()));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from_static(code));
+    if let Ok(message) = HeaderValue::from_str(&message) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    answer
+}
+
+fn log(error: &ProxyError, verdict: &Verdict, record: &Record) {
+    let peer = record.connection().peer;
+    let (status, flags) = (verdict.status, verdict.flags);
+    match verdict.side {
+        Side::Upstream => {
+            tracing::warn!(%peer, status, %flags, "request failed: {}", one_line(&chain(error)));
+        }
+        Side::Internal | Side::Downstream => {
+            tracing::debug!(%peer, status, %flags, "request refused: {}", one_line(&chain(error)));
+        }
+    }
+}
+
+/// The bytes of a refusal of a request that is not one.
+pub(super) fn refusal(fault: &Fault, terse: bool) -> Bytes {
+    let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let reason = status.canonical_reason().unwrap_or("Bad Request");
+    let body = if terse {
+        String::new()
+    } else {
+        format!("{reason}: {}\n", one_line(&fault.words()))
+    };
+    Bytes::from(format!(
+        "{:?} {} {reason}\r\n{CONTENT_TYPE}: text/plain; charset=utf-8\r\n{CONTENT_LENGTH}: {}\r\n\
+         {PROXY_STATUS}: sortie; error=http_request_error\r\n{CONNECTION}: close\r\n\r\n{body}",
+        Version::HTTP_11,
+        status.as_u16(),
+        body.len(),
+    ))
+}

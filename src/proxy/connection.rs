@@ -1,0 +1,25 @@
+//! What all requests of one client connection share.
+//!
+//! Owns: the facts of the connection and the handles of its worker.
+//! Never: changes, but for the control that the socket shares.
+//! Called by: `proxy::serve` (makes it), `forward`, `record`, `tunnel` (read it).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::ProxyContext;
+use super::guarded::Control;
+use crate::model::{ListenerKind, OriginalDst, PeerAddr};
+
+/// One client connection.
+pub(super) struct Connection {
+    pub(super) context: Arc<ProxyContext>,
+    pub(super) control: Arc<Control>,
+    pub(super) peer: PeerAddr,
+    pub(super) local: SocketAddr,
+    pub(super) kind: ListenerKind,
+    pub(super) original_dst: Option<OriginalDst>,
+    /// A body that moves no byte for this long ends its request.
+    pub(super) stream_idle: Duration,
+}

@@ -1,0 +1,141 @@
+//! Which destination a request asks for.
+//!
+//! Owns: the rules of authority, absolute form and Host (RFC 9112 section 3.2), direct and captured.
+//! Never: looks at the table.
+//! Called by: `proxy::forward`.
+
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::Scheme;
+use http::{Method, Version};
+
+use super::error::ProxyError;
+use crate::model::{Destination, ListenerKind, OriginalDst};
+
+/// The port that a request means when it names none.
+const HTTP_PORT: u16 = 80;
+
+/// Reads the destination. On a captured connection the port is the original destination's: the
+/// Host chooses among the names on that port, and where there is no Host the address is the name.
+pub(super) fn learn<'a>(
+    parts: &'a Parts,
+    kind: ListenerKind,
+    original_dst: Option<OriginalDst>,
+) -> Result<Destination<'a>, ProxyError> {
+    if parts.method == Method::CONNECT {
+        return Err(ProxyError::Connect);
+    }
+    if parts
+        .uri
+        .scheme()
+        .is_some_and(|scheme| *scheme == Scheme::HTTPS)
+        && parts.version < Version::HTTP_2
+    {
+        return Err(ProxyError::BadRequest(
+            "the request asks for https:// in absolute form; ask for http:// and sortie adds TLS"
+                .to_owned(),
+        ));
+    }
+    let authority = authority(parts)?;
+    let destination = match (authority, kind, original_dst) {
+        (Some(text), _, None) => read(text, HTTP_PORT)?,
+        (Some(text), _, Some(OriginalDst(address))) => {
+            let mut destination = read(text, address.port())?;
+            destination.port = address.port();
+            destination
+        }
+        (None, _, Some(OriginalDst(address))) => Destination {
+            host: address.ip().to_canonical().to_string().into(),
+            port: address.port(),
+        },
+        (None, _, None) => {
+            return Err(ProxyError::BadRequest(
+                "the request names no host: send a Host header".to_owned(),
+            ));
+        }
+    };
+    match (kind, original_dst) {
+        (ListenerKind::Capture, None) => Err(ProxyError::NotRedirected),
+        _ => Ok(destination),
+    }
+}
+
+fn read(text: &str, default_port: u16) -> Result<Destination<'_>, ProxyError> {
+    Destination::parse(text, default_port)
+        .map_err(|error| ProxyError::BadRequest(format!("the host \"{text}\": {error}")))
+}
+
+/// The authority of the target wins over Host (RFC 9112 section 3.2.2).
+fn authority(parts: &Parts) -> Result<Option<&str>, ProxyError> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(ProxyError::BadRequest(
+            "there are two Host headers".to_owned(),
+        ));
+    }
+    if let Some(authority) = parts.uri.authority() {
+        return Ok(Some(authority.as_str()));
+    }
+    match host {
+        None => Ok(None),
+        Some(value) => match value.to_str() {
+            Ok("") => Ok(None),
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(ProxyError::BadRequest(
+                "the Host header is not text".to_owned(),
+            )),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(uri: &str, host: &[&str]) -> Parts {
+        let mut request = http::Request::builder().uri(uri);
+        for host in host {
+            request = request.header(HOST, *host);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_direct_request_goes_to_its_host_and_port_80_where_it_names_none() {
+        let parts = parts("/x", &["Bank.example"]);
+        let got = learn(&parts, ListenerKind::Direct, None).unwrap();
+        assert_eq!(got.to_string(), "bank.example:80");
+    }
+
+    #[test]
+    fn an_absolute_form_wins_over_the_host_header() {
+        let parts = parts("http://bank.example:8080/x", &["other.example"]);
+        let got = learn(&parts, ListenerKind::Direct, None).unwrap();
+        assert_eq!(got.to_string(), "bank.example:8080");
+    }
+
+    #[test]
+    fn a_captured_request_goes_to_the_original_port_whatever_its_host_says() {
+        let parts = parts("/", &["bank.example:9999"]);
+        let dst = Some(OriginalDst("10.0.0.1:80".parse().unwrap()));
+        let got = learn(&parts, ListenerKind::Capture, dst).unwrap();
+        assert_eq!(got.to_string(), "bank.example:80");
+    }
+
+    #[test]
+    fn a_captured_connection_that_was_not_redirected_goes_nowhere() {
+        let parts = parts("/", &["bank.example"]);
+        let got = learn(&parts, ListenerKind::Capture, None);
+        assert!(matches!(got, Err(ProxyError::NotRedirected)));
+    }
+
+    #[test]
+    fn a_request_without_or_with_two_hosts_is_refused() {
+        for hosts in [&[][..], &["a", "b"][..], &["a b"][..], &["u@h"][..]] {
+            let parts = parts("/", hosts);
+            let got = learn(&parts, ListenerKind::Direct, None);
+            assert!(matches!(got, Err(ProxyError::BadRequest(_))), "{hosts:?}");
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! One request's whole story on one screen: find, prepare, send, answer.
+//!
+//! Owns: the order of the steps, and that one request sees one snapshot.
+//! Never: opens a connection, compiles a route, or falls back to plaintext.
+//! Called by: `proxy::serve`, once per request.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+
+use super::answer;
+use super::body::{AnswerBody, Inbound, Received};
+use super::connection::Connection;
+use super::destination::learn;
+use super::error::ProxyError;
+use super::headers;
+use super::record::Record;
+use super::send::{Plan, Sent, send};
+use super::tunnel;
+use crate::model::{Destination, HeaderOps, UnknownHosts};
+use crate::route::{self, Found, Matched, Route, RouteAction, Scheme};
+use crate::snapshot::Snapshot;
+use crate::upstream::{RequestBody, Upstream};
+
+/// Answers one request.
+pub(super) async fn forward(
+    connection: Arc<Connection>,
+    mut request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let snapshot = connection.context.cell.load();
+    let asked = headers::upgrade_asked(request.headers(), request.version());
+    let upgrade = asked.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    let (parts, body) = request.into_parts();
+    let mut record = Record::new(Arc::clone(&connection), &parts);
+    let destination = match learn(&parts, connection.kind, connection.original_dst) {
+        Ok(destination) => destination.into_owned(),
+        Err(error) => return answer::error(&error, record, None, false),
+    };
+    match snapshot.table.find(&destination, &parts) {
+        Found::Route(route, matched) => {
+            record.routed(route.name.as_ref());
+            let asked = Asked {
+                parts,
+                body,
+                upgrade,
+                destination,
+            };
+            follow(&connection, route, matched, asked, record).await
+        }
+        Found::NoRule => answer::error(
+            &ProxyError::NoRule(destination.to_string()),
+            record,
+            None,
+            false,
+        ),
+        Found::UnknownHost => {
+            let asked = Asked {
+                parts,
+                body,
+                upgrade,
+                destination,
+            };
+            unknown(&connection, &snapshot, asked, record).await
+        }
+    }
+}
+
+/// The protocol that the client wants to switch to, and its side of the switch.
+type Upgrade = (HeaderValue, OnUpgrade);
+
+/// A request, taken apart.
+struct Asked {
+    parts: Parts,
+    body: Incoming,
+    upgrade: Option<Upgrade>,
+    destination: Destination<'static>,
+}
+
+/// Does what a route says.
+async fn follow(
+    connection: &Arc<Connection>,
+    route: &Route,
+    matched: Matched,
+    asked: Asked,
+    record: Record,
+) -> Response<AnswerBody> {
+    match &route.action {
+        RouteAction::Respond(respond) => {
+            let status = StatusCode::from_u16(respond.status).unwrap_or(StatusCode::OK);
+            answer::direct(
+                status,
+                respond.body.clone(),
+                &route.response_headers,
+                None,
+                record,
+            )
+        }
+        RouteAction::Redirect(redirect) => {
+            let authority = asked.destination.to_string();
+            match route::location(redirect, Scheme::Http, &authority, &asked.parts.uri) {
+                Ok(location) => answer::direct(
+                    redirect.status,
+                    Bytes::new(),
+                    &route.response_headers,
+                    Some(location),
+                    record,
+                ),
+                Err(source) => {
+                    let error = ProxyError::Rewrite {
+                        place: route.place.to_string(),
+                        source,
+                    };
+                    answer::error(&error, record, None, false)
+                }
+            }
+        }
+        RouteAction::Forward(split) => {
+            to_upstream(connection, route, split.pick(), matched, asked, record).await
+        }
+    }
+}
+
+/// Rewrites and sends.
+async fn to_upstream(
+    connection: &Arc<Connection>,
+    route: &Route,
+    upstream: &Arc<Upstream>,
+    matched: Matched,
+    asked: Asked,
+    mut record: Record,
+) -> Response<AnswerBody> {
+    let Asked {
+        mut parts,
+        body,
+        upgrade,
+        destination,
+    } = asked;
+    let changes = match route::apply(&route.rewrite, matched, &parts.uri) {
+        Ok(changes) => changes,
+        Err(source) => {
+            let error = ProxyError::Rewrite {
+                place: route.place.to_string(),
+                source,
+            };
+            return answer::error(&error, record, Some(upstream.stats()), false);
+        }
+    };
+    let host = match changes.authority {
+        Some(new) => {
+            parts.headers.insert(http::header::HOST, new.header.clone());
+            Cow::Borrowed(new.host.as_str())
+        }
+        None => {
+            keep_host(&mut parts, &destination);
+            destination.host
+        }
+    };
+    to_origin_form(&mut parts, changes.path);
+    let (protocol, client) = upgrade.unzip();
+    if headers::clean_request(&mut parts.headers, parts.version, protocol.clone()).is_err() {
+        return answer::error(
+            &ProxyError::Expectation,
+            record,
+            Some(upstream.stats()),
+            false,
+        );
+    }
+    headers::apply_ops(&mut parts.headers, &route.request_headers);
+    let body = take_body(connection, body, &mut record);
+    let plan = Plan {
+        upstream,
+        host: &host,
+        port: destination.port,
+        original_dst: connection.original_dst,
+        retries: &route.retries,
+        budget: &route.retry_budget,
+        timeout: route.timeout,
+    };
+    let sent = send(connection, &plan, parts, body, record).await;
+    finish(
+        connection,
+        sent,
+        protocol.zip(client),
+        Some(&route.response_headers),
+    )
+}
+
+/// A host that the table does not know (ISTIO.md O2, O4, O6).
+async fn unknown(
+    connection: &Arc<Connection>,
+    snapshot: &Snapshot,
+    asked: Asked,
+    mut record: Record,
+) -> Response<AnswerBody> {
+    let context = &connection.context;
+    if snapshot.unknown_hosts == UnknownHosts::Refuse {
+        let error = ProxyError::UnknownHost(asked.destination.to_string());
+        return answer::error(&error, record, Some(&context.black_hole), false);
+    }
+    let upstream = &context.pass_through.upstream;
+    let Asked {
+        mut parts,
+        body,
+        upgrade,
+        destination,
+    } = asked;
+    if headers::has_own_via(&parts.headers, &context.pseudonym) {
+        return answer::error(&ProxyError::Loop, record, Some(upstream.stats()), false);
+    }
+    keep_host(&mut parts, &destination);
+    to_origin_form(&mut parts, None);
+    let (protocol, client) = upgrade.unzip();
+    if headers::clean_request(&mut parts.headers, parts.version, protocol.clone()).is_err() {
+        return answer::error(
+            &ProxyError::Expectation,
+            record,
+            Some(upstream.stats()),
+            false,
+        );
+    }
+    headers::add_via(&mut parts.headers, parts.version, &context.pseudonym);
+    let body = take_body(connection, body, &mut record);
+    let plan = Plan {
+        upstream,
+        host: &destination.host,
+        port: destination.port,
+        original_dst: connection.original_dst,
+        retries: &context.pass_through.retries,
+        budget: &context.pass_through.budget,
+        timeout: None,
+    };
+    let sent = send(connection, &plan, parts, body, record).await;
+    finish(connection, sent, protocol.zip(client), None)
+}
+
+/// Host as the client meant it: the absolute form wins over the header (RFC 9112 section 3.2.2).
+fn keep_host(parts: &mut Parts, destination: &Destination<'_>) {
+    if let Some(authority) = parts.uri.authority() {
+        if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
+            parts.headers.insert(http::header::HOST, value);
+        }
+    } else if !parts.headers.contains_key(http::header::HOST)
+        && let Ok(value) = HeaderValue::from_str(&destination.host)
+    {
+        parts.headers.insert(http::header::HOST, value);
+    }
+}
+
+/// The target goes on as a path alone; the authority travels in Host.
+fn to_origin_form(parts: &mut Parts, path: Option<http::uri::PathAndQuery>) {
+    let path = path.or_else(|| parts.uri.path_and_query().cloned());
+    if parts.uri.authority().is_none() && path.as_ref() == parts.uri.path_and_query() {
+        return;
+    }
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = Some(path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")));
+    // A path alone is always a URI.
+    parts.uri = Uri::from_parts(uri).unwrap_or_default();
+}
+
+fn take_body(connection: &Connection, body: Incoming, record: &mut Record) -> RequestBody {
+    if body.is_end_stream() {
+        return RequestBody::Empty;
+    }
+    let received = Arc::new(Received::default());
+    record.received = Some(Arc::clone(&received));
+    RequestBody::Stream(Box::pin(Inbound::new(
+        body,
+        received,
+        connection.stream_idle,
+    )))
+}
+
+/// The upstream's answer becomes the client's.
+fn finish(
+    connection: &Arc<Connection>,
+    sent: Result<Sent, Response<AnswerBody>>,
+    upgrade: Option<Upgrade>,
+    changes: Option<&HeaderOps>,
+) -> Response<AnswerBody> {
+    let Sent {
+        answer,
+        mut record,
+        deadline,
+    } = match sent {
+        Ok(sent) => sent,
+        Err(answer) => return answer,
+    };
+    let mut response = answer.response;
+    let server_name = answer
+        .facts
+        .as_ref()
+        .and_then(|facts| facts.server_name.as_deref());
+    record.answered(&response, answer.endpoint, answer.local, server_name);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return match upgrade {
+            Some((protocol, client))
+                if headers::has_switched(
+                    response.status(),
+                    response.headers(),
+                    Some(&protocol),
+                ) =>
+            {
+                let upstream = hyper::upgrade::on(&mut response);
+                tunnel::upgraded(connection, response, protocol, (client, upstream), record)
+            }
+            _ => {
+                let stats = response.body().stats();
+                answer::error(&ProxyError::UnaskedUpgrade, record, Some(stats), false)
+            }
+        };
+    }
+    let (mut parts, body) = response.into_parts();
+    parts.version = http::Version::HTTP_11;
+    headers::remove_hop_by_hop(&mut parts.headers);
+    if let Some(changes) = changes {
+        headers::apply_ops(&mut parts.headers, changes);
+    }
+    Response::from_parts(parts, AnswerBody::relay(body, record, deadline))
+}

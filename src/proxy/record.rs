@@ -1,0 +1,328 @@
+//! What is remembered of one request, and how it is told: one log line, one row of counters.
+//!
+//! Owns: the facts gathered on the way, and the promise that each request is told once, also when
+//! its future or its body is dropped.
+//! Never: decides anything.
+//! Called by: `proxy::forward`, `proxy::body`, `proxy::serve`.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::{CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, Uri, Version};
+
+use super::body::{Received, grpc_status};
+use super::connection::Connection;
+use super::error::{ProxyError, Verdict};
+use super::guarded::Fault;
+use crate::model::EndpointAddr;
+use crate::telemetry::{
+    AccessEntry, AccessLog, Captured, Flags, RequestProtocol, RequestRecord, UpstreamStats,
+};
+use crate::upstream::ResponseBody;
+
+const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The request as the log shows it; gathered only where there is a log.
+struct Line {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    forwarded_for: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
+    route: Option<Arc<str>>,
+    server_name: Option<String>,
+    request_headers: Captured,
+    response_headers: Captured,
+}
+
+/// One request, until it is told.
+pub(super) struct Record {
+    connection: Arc<Connection>,
+    start: SystemTime,
+    began: Instant,
+    line: Option<Box<Line>>,
+    protocol: RequestProtocol,
+    /// Shared with the request's body, where there is one.
+    pub(super) received: Option<Arc<Received>>,
+    pub(super) sent: u64,
+    pub(super) code: u16,
+    pub(super) flags: Flags,
+    pub(super) details: &'static str,
+    failure: String,
+    service_time: Option<Duration>,
+    endpoint: Option<EndpointAddr>,
+    upstream_local: Option<SocketAddr>,
+    told: bool,
+}
+
+impl Record {
+    pub(super) fn new(connection: Arc<Connection>, parts: &Parts) -> Self {
+        connection.control.in_flight.fetch_add(1, Ordering::Relaxed);
+        let log = connection.context.access_log.as_ref();
+        let line = log.map(|log| Box::new(Line::of(parts, log)));
+        let protocol = match is_grpc(&parts.headers) {
+            true => RequestProtocol::Grpc(None),
+            false => RequestProtocol::Http,
+        };
+        Record {
+            connection,
+            start: SystemTime::now(),
+            began: Instant::now(),
+            line,
+            protocol,
+            received: None,
+            sent: 0,
+            code: 0,
+            flags: Flags::NONE,
+            details: "",
+            failure: String::new(),
+            service_time: None,
+            endpoint: None,
+            upstream_local: None,
+            told: false,
+        }
+    }
+
+    pub(super) fn is_grpc(&self) -> bool {
+        matches!(self.protocol, RequestProtocol::Grpc(_))
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// An upstream's answer begins.
+    pub(super) fn answered(
+        &mut self,
+        answer: &Response<ResponseBody>,
+        endpoint: EndpointAddr,
+        local: Option<SocketAddr>,
+        server_name: Option<&str>,
+    ) {
+        self.code = answer.status().as_u16();
+        self.grpc_status(grpc_status(answer.headers()));
+        self.details = "via_upstream";
+        self.service_time = Some(self.began.elapsed());
+        self.endpoint = Some(endpoint);
+        self.upstream_local = local;
+        if let Some(line) = &mut self.line {
+            line.server_name = server_name.map(str::to_owned);
+            if let Some(log) = &self.connection.context.access_log {
+                line.response_headers = log.capture_response(answer.headers());
+            }
+        }
+    }
+
+    /// The route that was found.
+    pub(super) fn routed(&mut self, name: Option<&Arc<str>>) {
+        if let Some(line) = &mut self.line {
+            line.route = name.cloned();
+        }
+    }
+
+    /// sortie answers itself.
+    pub(super) fn failed(&mut self, error: &ProxyError, verdict: &Verdict, code: u16) {
+        self.code = code;
+        self.flags |= verdict.flags;
+        self.details = verdict.details;
+        if let ProxyError::Upstream(error) = error {
+            self.failure = chain(error);
+            self.endpoint = error.endpoint().or(self.endpoint);
+        }
+    }
+
+    /// sortie answers as the table says, without an upstream.
+    pub(super) fn direct(&mut self, code: u16, bytes: usize) {
+        self.sent = bytes as u64;
+        self.code = code;
+        self.details = "direct_response";
+    }
+
+    /// The answer broke off, or its client left.
+    pub(super) fn broke(&mut self, flag: Flags, details: &'static str, why: String) {
+        self.flags |= flag;
+        self.details = details;
+        self.failure = why;
+    }
+
+    pub(super) fn grpc_status(&mut self, status: Option<u32>) {
+        if let (RequestProtocol::Grpc(known), Some(_)) = (&mut self.protocol, status) {
+            *known = status;
+        }
+    }
+
+    /// Tells it, once.
+    pub(super) fn tell(&mut self, stats: Option<&UpstreamStats>) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        self.connection
+            .control
+            .in_flight
+            .fetch_sub(1, Ordering::Relaxed);
+        let duration = self.began.elapsed();
+        let received = self
+            .received
+            .as_ref()
+            .map_or(0, |received| received.bytes.load(Ordering::Relaxed));
+        if let Some(stats) = stats {
+            stats.record(&RequestRecord {
+                code: self.code,
+                flags: self.flags,
+                protocol: self.protocol,
+                duration,
+                request_bytes: received,
+                response_bytes: self.sent,
+            });
+        }
+        let (Some(log), Some(line)) = (&self.connection.context.access_log, &self.line) else {
+            return;
+        };
+        log.write(&AccessEntry {
+            start: self.start,
+            method: line.method.as_str(),
+            path: line.uri.path_and_query().map_or("/", |path| path.as_str()),
+            protocol: version(line.version),
+            code: self.code,
+            flags: self.flags,
+            details: self.details,
+            termination_details: "",
+            upstream_failure: &self.failure,
+            bytes_received: received,
+            bytes_sent: self.sent,
+            duration,
+            upstream_service_time: self.service_time,
+            xff: text(&line.forwarded_for),
+            user_agent: text(&line.user_agent),
+            request_id: text(&line.request_id),
+            authority: line
+                .uri
+                .authority()
+                .map_or_else(|| text(&line.host), |a| a.as_str().as_bytes()),
+            upstream_host: self.endpoint,
+            upstream_cluster: stats.map_or("", |stats| stats.name()),
+            upstream_local: self.upstream_local,
+            downstream_local: self.connection.local,
+            downstream_remote: self.connection.peer,
+            requested_server_name: line.server_name.as_deref().unwrap_or_default(),
+            route_name: line.route.as_deref().unwrap_or_default(),
+            request_headers: &line.request_headers,
+            response_headers: &line.response_headers,
+        });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        // Whoever drops a record untold lost its client: nothing was answered.
+        self.flags |= Flags::DC;
+        self.details = "downstream_remote_disconnect";
+        self.tell(None);
+    }
+}
+
+impl Line {
+    fn of(parts: &Parts, log: &AccessLog) -> Self {
+        let header = |name: HeaderName| parts.headers.get(name).cloned();
+        Line {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            host: header(HOST),
+            user_agent: header(USER_AGENT),
+            forwarded_for: header(XFF),
+            request_id: header(REQUEST_ID),
+            route: None,
+            server_name: None,
+            request_headers: log.capture_request(&parts.headers),
+            response_headers: Captured::NONE,
+        }
+    }
+}
+
+/// A request that was refused before it was one (ISTIO.md B8: DPE).
+pub(super) fn refused(connection: &Connection, fault: &Fault, began: (SystemTime, Instant)) {
+    connection
+        .context
+        .metrics
+        .downstream
+        .rejected
+        .inc(fault.label());
+    tracing::debug!(peer = %connection.peer, "refused a request: {}", fault.words());
+    let Some(log) = &connection.context.access_log else {
+        return;
+    };
+    log.write(&AccessEntry {
+        start: began.0,
+        method: "",
+        path: "",
+        protocol: "HTTP/1.1",
+        code: fault.status(),
+        flags: Flags::DPE,
+        details: "http1.codec_error",
+        termination_details: fault.label(),
+        upstream_failure: "",
+        bytes_received: connection.control.received.load(Ordering::Relaxed),
+        bytes_sent: 0,
+        duration: began.1.elapsed(),
+        upstream_service_time: None,
+        xff: b"",
+        user_agent: b"",
+        request_id: b"",
+        authority: b"",
+        upstream_host: None,
+        upstream_cluster: "",
+        upstream_local: None,
+        downstream_local: connection.local,
+        downstream_remote: connection.peer,
+        requested_server_name: "",
+        route_name: "",
+        request_headers: &Captured::NONE,
+        response_headers: &Captured::NONE,
+    });
+}
+
+/// An error and its causes, each once, joined by colons.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words.push_str(": ");
+            words.push_str(&more);
+        }
+        cause = error.source();
+    }
+    words
+}
+
+/// RFC-less but universal: gRPC is told by its content type.
+fn is_grpc(headers: &http::HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn text(value: &Option<HeaderValue>) -> &[u8] {
+    value
+        .as_ref()
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default()
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

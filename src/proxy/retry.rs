@@ -1,0 +1,181 @@
+//! Whether a failed try is worth another one, and when.
+//!
+//! Owns: the decision (ISTIO.md V14, X5), the pause before a retry, and the copy of a request that a
+//! retry needs.
+//! Never: sends anything.
+//! Called by: `proxy::forward`.
+
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
+
+use super::body::grpc_status;
+use crate::model::Retries;
+use crate::upstream::{ConnectFailure, RequestBody, SendFailure, Stage, UpstreamError};
+
+/// gRPC status codes that the default retries name.
+const GRPC_CANCELLED: u32 = 1;
+const GRPC_UNAVAILABLE: u32 = 14;
+/// The pause never grows beyond this many times the first one.
+const MAX_GROWTH: u32 = 10;
+
+/// A request without a body, so that it can be sent again.
+pub(super) struct Replay {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Replay {
+    pub(super) fn of(parts: &Parts) -> Self {
+        Replay {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            headers: parts.headers.clone(),
+        }
+    }
+
+    pub(super) fn request(&self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::Empty);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+
+    /// RFC 9110 section 9.2.2.
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent()
+    }
+}
+
+/// What to do after a failed try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Give up.
+    No,
+    /// At once, on a new connection, and without counting: a warm connection turned out dead.
+    Fresh,
+    /// As one of the rule's attempts.
+    Counted,
+}
+
+/// `replayable`: the request has no body and may be sent again as it is; `idempotent`: doing it
+/// twice is the same as once.
+pub(super) fn after_failure(
+    failure: &SendFailure,
+    retries: &Retries,
+    replayable: bool,
+    idempotent: bool,
+) -> Again {
+    let unsent = failure.request.is_some();
+    let died_warm = matches!(
+        &failure.error,
+        UpstreamError::Closed(closed) if closed.reused && !closed.answer_begun
+    );
+    if died_warm && (unsent || (replayable && idempotent)) {
+        return Again::Fresh;
+    }
+    if !unsent && !replayable {
+        return Again::No;
+    }
+    let on = &retries.on;
+    let wanted = match &failure.error {
+        UpstreamError::Connect { failure, .. } => on.connect_failure && of_the_network(failure),
+        UpstreamError::Handshake { source, .. } => on.connect_failure && !source.reason.is_check(),
+        UpstreamError::RefusedStream { .. } => on.refused_stream,
+        UpstreamError::Closed(_) | UpstreamError::StreamReset { .. } => on.reset,
+        UpstreamError::NoEndpoint { .. }
+        | UpstreamError::Dns(_)
+        | UpstreamError::TlsUnavailable { .. }
+        | UpstreamError::Overflow { .. }
+        | UpstreamError::Loop { .. }
+        | UpstreamError::Garbage { .. }
+        | UpstreamError::Unsendable { .. }
+        | UpstreamError::BodyFromClient(_) => false,
+    };
+    if wanted { Again::Counted } else { Again::No }
+}
+
+/// Refused, reset and late TCP connects (ISTIO.md X5).
+fn of_the_network(failure: &ConnectFailure) -> bool {
+    match failure {
+        ConnectFailure::Refused
+        | ConnectFailure::Reset
+        | ConnectFailure::Unreachable(_)
+        | ConnectFailure::Io(_)
+        | ConnectFailure::Timeout {
+            stage: Stage::Tcp, ..
+        } => true,
+        ConnectFailure::Timeout {
+            stage: Stage::Tls | Stage::Http2,
+            ..
+        }
+        | ConnectFailure::Exhausted(_) => false,
+    }
+}
+
+/// Whether an answer's head is one that the rule tries again.
+pub(super) fn after_answer(status: StatusCode, headers: &HeaderMap, retries: &Retries) -> bool {
+    let on = &retries.on;
+    let code = status.as_u16();
+    let grpc = || grpc_status(headers);
+    (on.gateway_error && matches!(code, 502..=504))
+        || on.statuses.contains(&code)
+        || (on.grpc_unavailable && grpc() == Some(GRPC_UNAVAILABLE))
+        || (on.grpc_cancelled && grpc() == Some(GRPC_CANCELLED))
+}
+
+/// The pause before retry number `retry`, from 1: between nothing and the full step, so that
+/// clients of one failed endpoint do not come back in step (ISTIO.md V14).
+pub(super) fn pause(retries: &Retries, retry: u32, chance: u32) -> Duration {
+    let growth = 1_u32
+        .checked_shl(retry.saturating_sub(1))
+        .unwrap_or(MAX_GROWTH)
+        .min(MAX_GROWTH);
+    let step = retries.backoff.saturating_mul(growth);
+    step.mul_f64(f64::from(chance) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v14_the_pause_grows_to_ten_times_its_base_and_no_further() {
+        let retries = Retries::default();
+        let most = |retry| pause(&retries, retry, u32::MAX);
+        assert_eq!(most(1), Duration::from_millis(25));
+        assert_eq!(most(3), Duration::from_millis(100));
+        assert_eq!(most(40), Duration::from_millis(250));
+        assert_eq!(pause(&retries, 3, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn v14_a_status_is_tried_again_only_where_the_rule_says_so() {
+        let mut retries = Retries::default();
+        let headers = HeaderMap::new();
+        assert!(!after_answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &headers,
+            &retries
+        ));
+        retries.on.statuses.push(503);
+        assert!(after_answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &headers,
+            &retries
+        ));
+        assert!(!after_answer(StatusCode::OK, &headers, &retries));
+    }
+
+    #[test]
+    fn v14_grpc_unavailable_is_tried_again_by_default() {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-status", http::HeaderValue::from_static("14"));
+        assert!(after_answer(StatusCode::OK, &headers, &Retries::default()));
+        headers.insert("grpc-status", http::HeaderValue::from_static("13"));
+        assert!(!after_answer(StatusCode::OK, &headers, &Retries::default()));
+    }
+}

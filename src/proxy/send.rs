@@ -1,0 +1,296 @@
+//! Sends one request, as often as its rule allows, within its time.
+//!
+//! Owns: the loop over tries, the timeouts, the retry budget.
+//! Never: decides what is worth a retry (that is `retry`).
+//! Called by: `proxy::forward`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::request::Parts;
+use http::{Request, Response};
+use tokio::time::Instant;
+
+use super::answer;
+use super::body::{AnswerBody, Received};
+use super::connection::Connection;
+use super::error::ProxyError;
+use super::record::Record;
+use super::retry::{self, Again, Replay};
+use crate::model::{EndpointAddr, OriginalDst, Retries};
+use crate::route::{RetryBudget, RetryPermit};
+use crate::telemetry::{Event, Flags, Level};
+use crate::upstream::{Answer, Ask, RequestBody, SendFailure, Upstream};
+
+/// Where a request goes, and under which terms.
+pub(super) struct Plan<'a> {
+    pub(super) upstream: &'a Arc<Upstream>,
+    /// After rewriting: what SNI and the name check use (ISTIO.md T6).
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) original_dst: Option<OriginalDst>,
+    pub(super) retries: &'a Retries,
+    pub(super) budget: &'a RetryBudget,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// An answer's head, and what must still be told of it.
+pub(super) struct Sent {
+    pub(super) answer: Answer,
+    pub(super) record: Record,
+    /// When the whole answer must have come, and the bound that says so.
+    pub(super) deadline: Option<(Instant, Duration)>,
+}
+
+/// Tells the record with its upstream's counters if the client leaves while we wait.
+struct Waiting<'a> {
+    record: &'a mut Record,
+    upstream: &'a Upstream,
+    over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.record
+                .broke(Flags::DC, "downstream_remote_disconnect", String::new());
+            self.record.tell(Some(self.upstream.stats()));
+        }
+    }
+}
+
+/// Sends it. `Err` is the answer that sortie gives instead.
+pub(super) async fn send(
+    connection: &Connection,
+    plan: &Plan<'_>,
+    parts: Parts,
+    body: RequestBody,
+    mut record: Record,
+) -> Result<Sent, Response<AnswerBody>> {
+    let received = record.received.clone();
+    let late = Late {
+        received: received.as_deref(),
+        timeout: plan.timeout,
+        idle: connection.stream_idle,
+        began: Instant::now(),
+    };
+    let mut waiting = Waiting {
+        record: &mut record,
+        upstream: plan.upstream,
+        over: false,
+    };
+    let mut tries = Tries {
+        connection,
+        plan,
+        avoid: Vec::new(),
+        retries: 0,
+        fresh: false,
+    };
+    let tried = tokio::select! {
+        biased;
+        tried = tries.run(parts, body) => tried,
+        error = late.passed() => Err(error),
+    };
+    waiting.over = true;
+    drop(waiting);
+    let exhausted = tries.retries > 0;
+    match tried {
+        Ok(answer) => Ok(Sent {
+            answer,
+            record,
+            deadline: late.of_answer(),
+        }),
+        Err(error) => Err(answer::error(
+            &error,
+            record,
+            Some(plan.upstream.stats()),
+            exhausted,
+        )),
+    }
+}
+
+/// The tries of one request.
+struct Tries<'a> {
+    connection: &'a Connection,
+    plan: &'a Plan<'a>,
+    /// Endpoints that failed this request already.
+    avoid: Vec<EndpointAddr>,
+    retries: u32,
+    /// A warm connection turned out dead: the next try opens a new one.
+    fresh: bool,
+}
+
+impl<'a> Tries<'a> {
+    async fn run(&mut self, parts: Parts, body: RequestBody) -> Result<Answer, ProxyError> {
+        let replay = matches!(body, RequestBody::Empty).then(|| Replay::of(&parts));
+        let mut request = Request::from_parts(parts, body);
+        // The permit of a retry lives as long as its try.
+        let mut permit = None;
+        loop {
+            let failed = match self.one(request).await? {
+                Ok(answer) if !self.is_unwanted(&answer, replay.is_some()) => return Ok(answer),
+                Ok(answer) => Failed::Answer(answer),
+                Err(failure) => Failed::Failure(failure),
+            };
+            drop(permit.take());
+            let Some(next) = self.again(&failed, replay.as_ref()) else {
+                return failed.give_up();
+            };
+            permit = next.permit;
+            request = match failed.request(replay.as_ref()) {
+                Ok(request) => request,
+                Err(failed) => return failed.give_up(),
+            };
+            if !next.pause.is_zero() {
+                tokio::time::sleep(next.pause).await;
+            }
+        }
+    }
+
+    fn is_unwanted(&self, answer: &Answer, replayable: bool) -> bool {
+        let response = &answer.response;
+        replayable && retry::after_answer(response.status(), response.headers(), self.plan.retries)
+    }
+
+    /// Whether there is a next try, and when.
+    fn again(&mut self, failed: &Failed, replay: Option<&Replay>) -> Option<Next<'a>> {
+        let plan = self.plan;
+        let idempotent = replay.is_some_and(Replay::is_idempotent);
+        let again = match failed {
+            Failed::Answer(_) => Again::Counted,
+            Failed::Failure(failure) => {
+                retry::after_failure(failure, plan.retries, replay.is_some(), idempotent)
+            }
+        };
+        if again == Again::Fresh && !self.fresh {
+            // A dead warm connection says nothing against its endpoint.
+            self.fresh = true;
+            plan.upstream.stats().count(Event::Retry);
+            return Some(Next {
+                permit: None,
+                pause: Duration::ZERO,
+            });
+        }
+        if again == Again::No || self.retries >= plan.retries.attempts {
+            return None;
+        }
+        let in_flight = || {
+            u64::try_from(plan.upstream.stats().level(Level::ActiveRequests)).unwrap_or_default()
+        };
+        let permit = plan.budget.begin(plan.retries, in_flight)?;
+        self.retries += 1;
+        self.avoid.extend(failed.endpoint());
+        plan.upstream.stats().count(Event::Retry);
+        let pause = retry::pause(plan.retries, self.retries, chance());
+        Some(Next {
+            permit: Some(permit),
+            pause,
+        })
+    }
+
+    /// One try within its own bound; the outer error is that bound.
+    async fn one(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Result<Answer, SendFailure>, ProxyError> {
+        let ask = Ask {
+            worker: self.connection.context.worker,
+            host: self.plan.host,
+            port: self.plan.port,
+            original_dst: self.plan.original_dst,
+            avoid: &self.avoid,
+            fresh: self.fresh,
+        };
+        let sending = self.plan.upstream.send(&ask, request);
+        match self.plan.retries.per_try_timeout {
+            None => Ok(sending.await),
+            Some(bound) => match tokio::time::timeout(bound, sending).await {
+                Ok(sent) => Ok(sent),
+                Err(_) => Err(ProxyError::Timeout(bound)),
+            },
+        }
+    }
+}
+
+/// Leave for the next try.
+struct Next<'a> {
+    permit: Option<RetryPermit<'a>>,
+    pause: Duration,
+}
+
+/// A try that did not bring what is wanted.
+enum Failed {
+    /// An answer that the rule would rather try again.
+    Answer(Answer),
+    Failure(SendFailure),
+}
+
+impl Failed {
+    fn endpoint(&self) -> Option<EndpointAddr> {
+        match self {
+            Failed::Answer(answer) => Some(answer.endpoint),
+            Failed::Failure(failure) => failure.endpoint,
+        }
+    }
+
+    /// The request once more: as it was given back, or as it was kept.
+    fn request(self, replay: Option<&Replay>) -> Result<Request<RequestBody>, Failed> {
+        match (self, replay) {
+            (
+                Failed::Failure(SendFailure {
+                    request: Some(request),
+                    ..
+                }),
+                _,
+            ) => Ok(request),
+            (_, Some(replay)) => Ok(replay.request()),
+            (failed, None) => Err(failed),
+        }
+    }
+
+    /// What the client gets when there is no further try.
+    fn give_up(self) -> Result<Answer, ProxyError> {
+        match self {
+            Failed::Answer(answer) => Ok(answer),
+            Failed::Failure(failure) => Err(ProxyError::Upstream(failure.error)),
+        }
+    }
+}
+
+/// Jitter needs no good randomness: the clock's low bits will do.
+fn chance() -> u32 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    now.subsec_nanos().wrapping_mul(2_654_435_761)
+}
+
+/// The time that a request may take, counted from the moment when it has been read whole.
+struct Late<'a> {
+    received: Option<&'a Received>,
+    timeout: Option<Duration>,
+    idle: Duration,
+    began: Instant,
+}
+
+impl Late<'_> {
+    async fn passed(&self) -> ProxyError {
+        if let Some(received) = self.received {
+            received.ended().await;
+        }
+        match self.timeout.filter(|timeout| *timeout <= self.idle) {
+            Some(timeout) => {
+                tokio::time::sleep(timeout).await;
+                ProxyError::Timeout(timeout)
+            }
+            None => {
+                tokio::time::sleep(self.idle).await;
+                ProxyError::StreamIdle(self.idle)
+            }
+        }
+    }
+
+    fn of_answer(&self) -> Option<(Instant, Duration)> {
+        self.timeout.map(|timeout| (self.began + timeout, timeout))
+    }
+}

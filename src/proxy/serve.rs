@@ -1,0 +1,157 @@
+//! Drives hyper's server side over one connection.
+//!
+//! Owns: the settings of HTTP/1 and HTTP/2 towards clients, drain of one connection, the line that
+//! is logged for a request that never became one.
+//! Never: looks at a request (that is `forward`).
+//! Called by: `listener::connection`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+
+use super::connection::Connection;
+use super::context::ProxyContext;
+use super::downstream::{Downstream, Protocol};
+use super::forward::forward;
+use super::guarded::{Control, Guarded};
+use super::record;
+use super::strict::{Strict, StrictLimits};
+use crate::drain::DrainGuard;
+use crate::model::Limits;
+
+/// HTTP/2: bytes that a client may send ahead of us, per stream and per connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// HTTP/2: a silent peer is asked for a sign of life this often, and given this long.
+const PING: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
+/// After a refusal the client may still be sending; what it sends is read away for this long, as a
+/// socket closed with unread bytes is reset and the refusal lost (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+/// hyper counts the request line too, and ours is the check that speaks.
+const HYPER_SLACK: usize = 8 * 1024;
+
+/// Serves every request of one connection, until the client leaves, breaks the rules, or the drain
+/// has begun and the requests under way are done.
+pub async fn serve(
+    downstream: Downstream,
+    protocol: Protocol,
+    context: Arc<ProxyContext>,
+    guard: DrainGuard,
+) {
+    let limits = context.cell.load().limits.clone();
+    let control = Arc::new(Control::default());
+    let strict = (protocol == Protocol::Http1).then(|| {
+        Strict::new(StrictLimits {
+            max_head_bytes: limits.max_head_bytes,
+            max_headers: limits.max_headers,
+        })
+    });
+    let io = Guarded::new(
+        downstream.stream,
+        downstream.first,
+        strict,
+        &limits,
+        context.terse,
+        Arc::clone(&control),
+    );
+    let connection = Arc::new(Connection {
+        context,
+        control,
+        peer: downstream.peer,
+        local: downstream.local,
+        kind: downstream.kind,
+        original_dst: downstream.original_dst,
+        stream_idle: limits.stream_idle_timeout,
+    });
+    match protocol {
+        Protocol::Http1 => serve_http1(io, connection, &limits, guard).await,
+        Protocol::Http2 => serve_http2(io, connection, &limits, guard).await,
+    }
+}
+
+async fn serve_http1(
+    io: Guarded,
+    connection: Arc<Connection>,
+    limits: &Limits,
+    mut guard: DrainGuard,
+) {
+    let began = (SystemTime::now(), Instant::now());
+    let answering = Arc::clone(&connection);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let connection = Arc::clone(&answering);
+        async move { Ok::<_, Infallible>(forward(connection, request).await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // Our own deadlines tell an idle connection from a slow head; hyper's does not.
+        .header_read_timeout(None)
+        .max_headers(limits.max_headers.saturating_add(1))
+        .max_buf_size(limits.max_head_bytes.saturating_add(HYPER_SLACK))
+        .auto_date_header(false)
+        // An end of file from the client in mid-request means that it left: its request is dropped.
+        .half_close(false)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let mut serving = serving;
+    let ended = tokio::select! {
+        biased;
+        ended = &mut serving => ended,
+        () = guard.started() => {
+            Pin::new(&mut serving).graceful_shutdown();
+            (&mut serving).await
+        }
+    };
+    let Some(fault) = connection.control.fault() else {
+        if let Err(error) = ended {
+            tracing::debug!(peer = %connection.peer, "connection ended: {}", record::chain(&error));
+        }
+        return;
+    };
+    record::refused(&connection, &fault, began);
+    if let Some(parts) = serving.into_parts() {
+        let _ = tokio::time::timeout(LINGER, parts.io.into_inner().discard()).await;
+    }
+}
+
+async fn serve_http2(
+    io: Guarded,
+    connection: Arc<Connection>,
+    limits: &Limits,
+    mut guard: DrainGuard,
+) {
+    let answering = Arc::clone(&connection);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let connection = Arc::clone(&answering);
+        async move { Ok::<_, Infallible>(forward(connection, request).await) }
+    });
+    let serving = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(io), service);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        biased;
+        ended = serving.as_mut() => ended,
+        () = guard.started() => {
+            serving.as_mut().graceful_shutdown();
+            serving.as_mut().await
+        }
+    };
+    if let Err(error) = ended {
+        let open = connection.control.in_flight.load(Ordering::Relaxed);
+        tracing::debug!(peer = %connection.peer, open, "connection ended: {}", record::chain(&error));
+    }
+}

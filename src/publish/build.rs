@@ -1,0 +1,123 @@
+//! Config and credentials in, a snapshot out, or every reason why not.
+//!
+//! Owns: which upstreams are kept as they are and which are made anew.
+//! Never: swaps anything, or falls back: an upstream whose credential is missing is there and says
+//! so (ISTIO.md T17).
+//! Called by: `publish::reload`, cli (`check`, `routes`).
+//!
+//! Why upstreams are reused: an untouched one keeps its warm connections and TLS tickets; a changed
+//! one is a new object, so that nothing outlives the identity it was made under.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::certs::Credentials;
+use crate::model::{Config, OnExpired, TlsPolicy, UpstreamSpec};
+use crate::route::{RouteError, RouteTable};
+use crate::snapshot::Snapshot;
+use crate::tls::ClientTls;
+use crate::upstream::{Upstream, UpstreamContext, UpstreamTls};
+
+/// Builds version `version`, with what is unchanged taken from `previous`.
+///
+/// # Errors
+/// Every rule that cannot be compiled.
+pub fn build(
+    config: &Config,
+    credentials: &Credentials,
+    previous: Option<&Snapshot>,
+    context: &UpstreamContext,
+    version: u64,
+) -> Result<Snapshot, Vec<RouteError>> {
+    let on_expired = config.rotation.on_expired;
+    let same_rules = previous.is_none_or(|previous| previous.on_expired == on_expired);
+    let upstreams: BTreeMap<Arc<str>, Arc<Upstream>> = config
+        .upstreams
+        .iter()
+        .map(|spec| {
+            let tls = tls_of(spec, credentials);
+            let kept = previous
+                .filter(|_| same_rules)
+                .and_then(|previous| previous.upstreams.get(&spec.name))
+                .filter(|old| is_same(old, spec, &tls));
+            let upstream = match kept {
+                Some(old) => Arc::clone(old),
+                None => Upstream::new(spec.clone(), tls.make(spec, on_expired), context),
+            };
+            (Arc::clone(&spec.name), upstream)
+        })
+        .collect();
+    let by_name: HashMap<Arc<str>, Arc<Upstream>> = upstreams
+        .iter()
+        .map(|(name, upstream)| (Arc::clone(name), Arc::clone(upstream)))
+        .collect();
+    let table = RouteTable::build(&config.hosts, &by_name)?;
+    Ok(Snapshot {
+        version,
+        table,
+        upstreams,
+        unknown_hosts: config.unknown_hosts,
+        limits: config.limits.clone(),
+        on_expired,
+    })
+}
+
+/// What an upstream's TLS will be made of.
+enum Material {
+    Plain,
+    Tls(Arc<crate::tls::Credential>),
+    Missing(String),
+}
+
+fn tls_of(spec: &UpstreamSpec, credentials: &Credentials) -> Material {
+    let TlsPolicy::Tls(tls) = &spec.tls else {
+        return Material::Plain;
+    };
+    let state = credentials.find(&tls.credential);
+    match state {
+        Some(state) => match (&state.current, &state.problem) {
+            (Some(credential), _) => Material::Tls(Arc::clone(credential)),
+            (None, Some(problem)) => Material::Missing(problem.to_string()),
+            (None, None) => Material::Missing("its credential has not been loaded".to_owned()),
+        },
+        None => Material::Missing("its credential is not in the store".to_owned()),
+    }
+}
+
+impl Material {
+    fn make(self, spec: &UpstreamSpec, on_expired: OnExpired) -> UpstreamTls {
+        match (self, &spec.tls) {
+            (Material::Plain, TlsPolicy::Disable) => UpstreamTls::Plain,
+            (Material::Tls(credential), TlsPolicy::Tls(tls)) => {
+                match ClientTls::new(tls, spec.http, credential, on_expired) {
+                    Ok(client) => UpstreamTls::Tls(Arc::new(client)),
+                    Err(error) => UpstreamTls::Unavailable(error.to_string()),
+                }
+            }
+            (Material::Missing(reason), _) => UpstreamTls::Unavailable(reason),
+            // Not reached: the material is made from this very policy. Fail closed all the same.
+            (Material::Plain, TlsPolicy::Tls(_)) | (Material::Tls(_), TlsPolicy::Disable) => {
+                UpstreamTls::Unavailable("its TLS policy and its credential disagree".to_owned())
+            }
+        }
+    }
+}
+
+/// True where nothing that matters on the wire is different. Where it was written does not.
+fn is_same(old: &Upstream, spec: &UpstreamSpec, tls: &Material) -> bool {
+    let moved = UpstreamSpec {
+        place: old.spec().place.clone(),
+        ..spec.clone()
+    };
+    if *old.spec() != moved {
+        return false;
+    }
+    match (old.tls(), tls) {
+        (UpstreamTls::Plain, Material::Plain) => true,
+        (UpstreamTls::Tls(client), Material::Tls(credential)) => {
+            client.credential().generation == credential.generation
+        }
+        (UpstreamTls::Unavailable(old), Material::Missing(new)) => old == new,
+        _ => false,
+    }
+}

@@ -1,0 +1,39 @@
+//! What a configuration meets outside its files: flags, and the sockets that it asks for.
+//!
+//! Owns: how flags are laid over documents, and the seam to whoever opens listeners.
+//! Never: opens one.
+//! Called by: `publish::reload`, app.
+
+use crate::model::{Config, ListenerSpec, UnknownHosts};
+
+/// What the command line adds to the files.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Listeners of `--listen` and `--capture`.
+    pub listeners: Vec<ListenerSpec>,
+    /// What becomes of unknown hosts, whatever the files say.
+    pub unknown_hosts: Option<UnknownHosts>,
+}
+
+impl Overrides {
+    /// Lays the flags over `config`.
+    pub fn apply(&self, config: &mut Config) {
+        config.listeners.extend(self.listeners.iter().cloned());
+        if let Some(unknown) = self.unknown_hosts {
+            config.unknown_hosts = unknown;
+        }
+    }
+}
+
+/// Opens and closes listeners, in two steps, so that a port that is taken refuses the whole change
+/// before anything has moved.
+pub trait Sockets: Send {
+    /// Binds what is new. Nothing is served yet.
+    ///
+    /// # Errors
+    /// Every address that cannot be bound, in words; then everything is as it was.
+    fn prepare(&mut self, wanted: &[ListenerSpec]) -> Result<(), Vec<String>>;
+
+    /// Serves what is new, and closes what is no longer wanted.
+    fn commit(&mut self);
+}

@@ -1,0 +1,428 @@
+//! The one loop: a change, then load, check, build, publish; or keep what runs and say so.
+//!
+//! Owns: what was loaded last, the credential store, the version number.
+//! Never: publishes half of anything. A failure changes nothing but a log line for each
+//! diagnostic, a metric, and what the admin port says (ISTIO.md X2, R12).
+//! Called by: app.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::build::build;
+use super::fingerprint::fingerprint;
+use super::overrides::{Overrides, Sockets};
+use crate::certs::{CertStore, Checked, Credentials};
+use crate::config::{self, Diagnostics};
+use crate::model::{Config, Rotation};
+use crate::route::RouteError;
+use crate::snapshot::{Snapshot, SnapshotCell};
+use crate::telemetry::{Metrics, Status};
+use crate::upstream::{Upstream, UpstreamContext, UpstreamTls};
+use crate::watch::Watch;
+
+/// A connection of an old identity is closed this long before the identity ends (R16).
+const BEFORE_EXPIRY: Duration = Duration::from_secs(60);
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The version that runs now.
+    pub version: u64,
+    /// Resources with new content, and `configuration` where the documents changed.
+    pub changed: Vec<String>,
+    /// Why something was refused, one line each.
+    pub problems: Vec<String>,
+}
+
+/// What others may see of the cold half: the configuration that runs, and its credentials.
+#[derive(Clone, Default)]
+pub struct Shared(Arc<Mutex<(Arc<Config>, Arc<Credentials>)>>);
+
+impl Shared {
+    /// The configuration that runs.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// The credentials that run, with their problems.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    fn set(&self, config: Arc<Config>, credentials: Arc<Credentials>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (config, credentials);
+    }
+}
+
+/// Why the first load failed: there is nothing to keep running.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The documents.
+    #[error("{0}")]
+    Config(Diagnostics),
+    /// The routing table, one line for each rule that cannot be compiled.
+    #[error("{}", lines(.0))]
+    Routes(Vec<RouteError>),
+}
+
+fn lines(errors: &[RouteError]) -> String {
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Where the parts of the process meet the reload loop.
+pub struct Parts {
+    /// Files and folders.
+    pub sources: Vec<PathBuf>,
+    /// What flags add.
+    pub overrides: Overrides,
+    /// For new upstreams.
+    pub context: UpstreamContext,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Readiness and the last refusal.
+    pub status: Arc<Status>,
+    /// What others may see.
+    pub shared: Shared,
+}
+
+/// The first load, not yet serving.
+pub struct FirstLoad {
+    state: State,
+    config: Arc<Config>,
+    snapshot: Snapshot,
+}
+
+/// Loads for the first time. Missing credentials are no error: their upstreams fail closed and
+/// heal (ISTIO.md T17). Blocking.
+///
+/// # Errors
+/// Everything that is wrong with the documents.
+pub fn first_load(parts: Parts) -> Result<FirstLoad, LoadError> {
+    let print = fingerprint(&parts.sources);
+    let mut loaded = config::load(&parts.sources).map_err(LoadError::Config)?;
+    for warning in loaded.warnings.iter() {
+        tracing::warn!("{warning}");
+    }
+    parts.overrides.apply(&mut loaded.config);
+    let config = Arc::new(loaded.config);
+    let mut store = CertStore::new(Arc::clone(&parts.metrics));
+    store.set(config.credentials());
+    let checked = store.check(SystemTime::now());
+    let snapshot =
+        build(&config, &store.current(), None, &parts.context, 1).map_err(LoadError::Routes)?;
+    let state = State {
+        parts,
+        store,
+        print,
+        files: loaded.files,
+        retry_after: checked.retry_after,
+        version: 1,
+    };
+    Ok(FirstLoad {
+        state,
+        config,
+        snapshot,
+    })
+}
+
+impl FirstLoad {
+    /// What it says.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Turns the load into the pointer that workers read, and the loop that keeps it fresh.
+    pub fn publish(self) -> (Arc<SnapshotCell>, Unopened) {
+        let FirstLoad {
+            state,
+            config,
+            snapshot,
+        } = self;
+        let cell = Arc::new(SnapshotCell::new(snapshot));
+        state
+            .parts
+            .shared
+            .set(Arc::clone(&config), state.store.current());
+        state.accepted();
+        (
+            Arc::clone(&cell),
+            Unopened {
+                state,
+                config,
+                cell,
+            },
+        )
+    }
+}
+
+/// A published configuration whose listeners are not open yet.
+pub struct Unopened {
+    state: State,
+    config: Arc<Config>,
+    cell: Arc<SnapshotCell>,
+}
+
+impl Unopened {
+    /// Opens the listeners; from here on requests come.
+    ///
+    /// # Errors
+    /// Every listener that cannot be opened, in words.
+    pub fn open(self, mut sockets: Box<dyn Sockets>) -> Result<Reloader, Vec<String>> {
+        sockets.prepare(&self.config.listeners)?;
+        sockets.commit();
+        let Unopened {
+            state,
+            config,
+            cell,
+        } = self;
+        Ok(Reloader {
+            state,
+            config,
+            cell,
+            sockets,
+        })
+    }
+}
+
+struct State {
+    parts: Parts,
+    store: CertStore,
+    print: [u8; 32],
+    files: Vec<PathBuf>,
+    retry_after: Option<Duration>,
+    version: u64,
+}
+
+impl State {
+    fn accepted(&self) {
+        let now = SystemTime::now();
+        self.parts.metrics.config.accepted(self.version, now);
+        self.parts.status.accepted(self.version, now);
+    }
+
+    fn note_problems(&self) {
+        let current = self.store.current();
+        let rows = current.rows().into_iter();
+        let lines =
+            rows.filter_map(|row| Some(format!("{}: {}", row.resource, row.problem?.words)));
+        self.parts.status.note("credentials", lines.collect());
+    }
+}
+
+/// The cold loop.
+pub struct Reloader {
+    state: State,
+    config: Arc<Config>,
+    cell: Arc<SnapshotCell>,
+    sockets: Box<dyn Sockets>,
+}
+
+/// A request to look at everything now (R18); the answer says what changed.
+pub type Request = oneshot::Sender<Report>;
+
+impl Reloader {
+    /// Runs until every sender of `requests` is gone.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut rotation = self.config.rotation.clone();
+        let mut watch = Watch::new(rotation.poll);
+        watch.set_paths(&self.paths());
+        self.state.note_problems();
+        loop {
+            let asked = tokio::select! {
+                _ = watch.changed() => None,
+                () = after(self.state.retry_after) => None,
+                asked = requests.recv() => match asked {
+                    Some(asked) => Some(asked),
+                    None => return,
+                },
+            };
+            let forced = asked.is_some();
+            // Reading files and compiling tables blocks, and the admin port must go on meanwhile.
+            let done = tokio::task::spawn_blocking(move || {
+                let report = self.look(forced);
+                (self, report)
+            });
+            let Ok((back, report)) = done.await else {
+                tracing::error!("the reload loop ended in a panic; restart sortie");
+                return;
+            };
+            self = back;
+            if self.config.rotation != rotation {
+                rotation = self.config.rotation.clone();
+                watch = Watch::new(rotation.poll);
+            }
+            watch.set_paths(&self.paths());
+            if let Some(asked) = asked {
+                let _ = asked.send(report);
+            }
+        }
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = self.state.files.clone();
+        paths.extend(self.state.parts.sources.iter().cloned());
+        paths.extend(self.state.store.paths());
+        paths
+    }
+
+    /// Looks at every file, and takes what is whole and new.
+    fn look(&mut self, forced: bool) -> Report {
+        let mut report = Report::default();
+        let print = fingerprint(&self.state.parts.sources);
+        let documents_changed = print != self.state.print;
+        let candidate = if documents_changed || (forced && self.is_refused()) {
+            self.state.print = print;
+            self.load(&mut report)
+        } else {
+            None
+        };
+        let wanted = candidate.as_ref().unwrap_or(&self.config);
+        self.state.store.set(wanted.credentials());
+        let checked = self.state.store.check(SystemTime::now());
+        self.state.retry_after = checked.retry_after;
+        let Checked {
+            changed,
+            problems_changed,
+            ..
+        } = checked;
+        if problems_changed {
+            self.state.note_problems();
+        }
+        if candidate.is_some() || problems_changed || !changed.is_empty() {
+            self.publish(candidate, &mut report);
+        }
+        report.changed.extend(changed);
+        report.version = self.state.version;
+        report
+    }
+
+    fn is_refused(&self) -> bool {
+        self.state.parts.status.refusal().is_some()
+    }
+
+    fn load(&mut self, report: &mut Report) -> Option<Arc<Config>> {
+        match config::load(&self.state.parts.sources) {
+            Ok(mut loaded) => {
+                for warning in loaded.warnings.iter() {
+                    tracing::warn!("{warning}");
+                }
+                self.state.files = loaded.files;
+                self.state.parts.overrides.apply(&mut loaded.config);
+                Some(Arc::new(loaded.config))
+            }
+            Err(diagnostics) => {
+                let lines = diagnostics.iter().map(ToString::to_string).collect();
+                self.refuse(lines, report);
+                None
+            }
+        }
+    }
+
+    /// Builds and swaps; on any failure what ran goes on.
+    fn publish(&mut self, candidate: Option<Arc<Config>>, report: &mut Report) {
+        let old = self.cell.peek();
+        let config = candidate
+            .clone()
+            .unwrap_or_else(|| Arc::clone(&self.config));
+        let credentials = self.state.store.current();
+        let version = self.state.version.saturating_add(1);
+        let context = &self.state.parts.context;
+        let built = build(&config, &credentials, Some(&old), context, version);
+        let snapshot = match built {
+            Ok(snapshot) => snapshot,
+            Err(errors) => {
+                let lines = errors.iter().map(ToString::to_string).collect();
+                return self.back_out(lines, report);
+            }
+        };
+        if let Err(lines) = self.sockets.prepare(&config.listeners) {
+            return self.back_out(lines, report);
+        }
+        let gone = gone(&old, &snapshot);
+        self.cell.publish(snapshot);
+        self.sockets.commit();
+        retire(&gone, &config.rotation);
+        self.config = Arc::clone(&config);
+        self.state.version = version;
+        self.state.parts.shared.set(config, credentials);
+        if candidate.is_some() {
+            report.changed.push("configuration".to_owned());
+            self.state.accepted();
+            tracing::info!(version, "the new configuration is in use");
+        } else if !self.is_refused() {
+            self.state.accepted();
+        }
+    }
+
+    /// The credentials go back to what the running configuration names.
+    fn back_out(&mut self, lines: Vec<String>, report: &mut Report) {
+        self.refuse(lines, report);
+        self.state.store.set(self.config.credentials());
+        self.state.store.check(SystemTime::now());
+    }
+
+    fn refuse(&self, lines: Vec<String>, report: &mut Report) {
+        tracing::error!(
+            problems = lines.len(),
+            "the new configuration is refused; version {} goes on",
+            self.state.version,
+        );
+        for line in &lines {
+            tracing::error!("{line}");
+        }
+        self.state.parts.metrics.config.refused();
+        self.state
+            .parts
+            .status
+            .refused(lines.clone(), SystemTime::now());
+        report.problems.extend(lines);
+    }
+}
+
+async fn after(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Upstreams of the old snapshot that the new one has no more, or has anew.
+fn gone(old: &Snapshot, new: &Snapshot) -> Vec<Arc<Upstream>> {
+    let replaced = |upstream: &&Arc<Upstream>| {
+        new.upstreams
+            .get(&upstream.spec().name)
+            .is_none_or(|now| !Arc::ptr_eq(now, upstream))
+    };
+    old.upstreams.values().filter(replaced).cloned().collect()
+}
+
+/// Idle connections go at once, busy ones when they are done, and all before the identity ends
+/// (R15, R16).
+fn retire(gone: &[Arc<Upstream>], rotation: &Rotation) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    for upstream in gone {
+        let ends = match upstream.tls() {
+            UpstreamTls::Tls(client) => client.credential().identity.as_ref(),
+            UpstreamTls::Plain | UpstreamTls::Unavailable(_) => None,
+        };
+        let left = ends.map(|identity| {
+            let end = u64::try_from(identity.leaf.not_after).unwrap_or_default();
+            Duration::from_secs(end)
+                .saturating_sub(now)
+                .saturating_sub(BEFORE_EXPIRY)
+        });
+        let age = left.map_or(rotation.max_connection_age, |left| {
+            left.min(rotation.max_connection_age)
+        });
+        upstream.retire(age);
+    }
+}
