@@ -63,10 +63,9 @@ impl Inside for View {
             .into_iter()
             .map(|endpoint| EndpointHealth {
                 address: endpoint.address.0,
-                state: match endpoint.ejected_for {
-                    Some(left) => format!("ejected for {} s more", left.as_secs()),
-                    None => "healthy".to_owned(),
-                },
+                name: endpoint.name.to_string(),
+                ejected_for: endpoint.ejected_for.map(|left| left.as_secs()),
+                failures: endpoint.failures,
                 active: endpoint.active,
             });
         UpstreamHealth {
