@@ -208,7 +208,7 @@ fn refuse(
     Err(LoadError {
         part: Part::Identity,
         file,
-        cause,
+        cause: Box::new(cause),
         generation: Some(new.generation),
     })
 }

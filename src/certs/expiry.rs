@@ -60,3 +60,79 @@ pub(super) fn seconds(time: SystemTime) -> i64 {
         Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lives(seconds: i64) -> CertFacts {
+        CertFacts {
+            subject: String::new(),
+            issuer: String::new(),
+            serial: String::new(),
+            sans: Vec::new(),
+            not_before: 0,
+            not_after: seconds,
+            is_ca: false,
+            version: 3,
+        }
+    }
+
+    /// The stages with `left` seconds to go.
+    fn stages(life: i64, left: &[i64]) -> Vec<Stage> {
+        let facts = lives(life);
+        left.iter().map(|left| stage(&facts, life - left)).collect()
+    }
+
+    #[test]
+    fn r17_a_long_lived_certificate_is_warned_of_at_30_d_7_d_1_d_and_1_h() {
+        use Stage::{Ending, Expired, Fine};
+        let left = [
+            30 * DAY + 1,
+            30 * DAY,
+            7 * DAY + 1,
+            7 * DAY,
+            DAY,
+            HOUR + 1,
+            HOUR,
+            0,
+            -1,
+        ];
+        let expected = [
+            Fine,
+            Ending(1),
+            Ending(1),
+            Ending(2),
+            Ending(3),
+            Ending(3),
+            Ending(4),
+            Ending(4),
+            Expired,
+        ];
+        assert_eq!(stages(365 * DAY, &left), expected);
+    }
+
+    #[test]
+    fn r17_a_short_lived_certificate_is_warned_of_by_shares_of_its_life() {
+        use Stage::{Ending, Expired, Fine};
+        let hours = [24, 5, 4, 2, 1, 0].map(|h| h * HOUR);
+        let expected = [Fine, Fine, Ending(1), Ending(2), Ending(3), Ending(3)];
+        assert_eq!(stages(24 * HOUR, &hours), expected);
+        assert_eq!(stages(24 * HOUR, &[-1]), [Expired]);
+    }
+
+    #[test]
+    fn r17_a_certificate_whose_dates_are_absurd_does_no_harm() {
+        let mut facts = lives(i64::MAX);
+        facts.not_before = i64::MIN;
+        assert_eq!(stage(&facts, 0), Stage::Fine);
+        facts.not_after = i64::MIN;
+        assert_eq!(stage(&facts, i64::MAX), Stage::Expired);
+    }
+
+    #[test]
+    fn a_rest_is_told_in_the_unit_that_fits() {
+        let rests = [30 * DAY, DAY, HOUR, 90].map(rough);
+        assert_eq!(rests, ["30 days", "24 hours", "60 minutes", "90 seconds"]);
+    }
+}

@@ -89,7 +89,7 @@ pub(super) struct LoadError {
     pub file: PathBuf,
     /// What is wrong.
     #[source]
-    pub cause: LoadCause,
+    pub cause: Box<LoadCause>,
     /// The bytes, where they could be read.
     pub generation: Option<Generation>,
 }
@@ -133,7 +133,7 @@ pub(super) enum LoadCause {
 
 impl LoadError {
     pub(super) fn reason(&self) -> ProblemReason {
-        match &self.cause {
+        match &*self.cause {
             LoadCause::Read(ReadError::Missing { .. }) => ProblemReason::Missing,
             LoadCause::Read(ReadError::Unreadable { .. }) => ProblemReason::Unreadable,
             LoadCause::Read(ReadError::NotAFile { .. }) => ProblemReason::NotAFile,
@@ -182,7 +182,7 @@ pub(super) fn load(
         LoadError {
             part: part.map_or(Part::Identity, |(part, _)| *part),
             file,
-            cause: LoadCause::Read(error),
+            cause: Box::new(LoadCause::Read(error)),
             generation: None,
         }
     })?;
@@ -194,7 +194,7 @@ pub(super) fn load(
         .map_err(|(part, file, cause)| LoadError {
             part,
             file: file.into(),
-            cause,
+            cause: Box::new(cause),
             generation: Some(generation),
         })
         .map(|credential| Outcome::New(Box::new(credential)))
@@ -209,11 +209,17 @@ fn build<'a>(
     contents: &[Content],
     generation: Generation,
 ) -> Result<Credential, Failed<'a>> {
+    // In the order of `files_of`. A file that were missing here would be empty, hence an error.
     let mut contents = contents.iter();
-    let pair = spec.identity.as_ref().map(|(certificate, key)| {
-        let read = (contents.next(), contents.next());
-        (certificate.as_path(), key.as_path(), read)
-    });
+    let mut next = || {
+        contents
+            .next()
+            .map_or((&[][..], 0), |c| (&c.bytes[..], c.mode))
+    };
+    let pair = spec
+        .identity
+        .as_ref()
+        .map(|(certificate, key)| (certificate.as_path(), next(), key.as_path(), next()));
     let mut warnings = Vec::new();
     let certificates = match &spec.ca {
         CaSource::System => {
@@ -221,7 +227,7 @@ fn build<'a>(
             Arc::clone(&system.certificates)
         }
         CaSource::File(ca) => {
-            let bytes = contents.next().map_or(&[][..], |content| &content.bytes);
+            let (bytes, _) = next();
             let (found, skipped) = pem::bundle(ca, bytes).map_err(in_pem(Part::Roots, ca))?;
             warnings.extend(skipped);
             Arc::new(found)
@@ -235,17 +241,17 @@ fn build<'a>(
     let crls = match &spec.crl {
         None => Vec::new(),
         Some(file) => {
-            let bytes = contents.next().map_or(&[][..], |content| &content.bytes);
+            let (bytes, _) = next();
             pem::crls(file, bytes).map_err(in_pem(Part::Crl, file))?
         }
     };
     let mut identity = None;
-    if let Some((certificate, key, (Some(chain), Some(secret)))) = pair {
-        let chain = pem::certificates(certificate, &chain.bytes)
-            .map_err(in_pem(Part::Identity, certificate))?;
-        warnings.extend(too_open(key, secret.mode));
+    if let Some((certificate, (chain, _), key, (secret, mode))) = pair {
+        let chain =
+            pem::certificates(certificate, chain).map_err(in_pem(Part::Identity, certificate))?;
+        warnings.extend(too_open(key, mode));
         // Last, so that nothing can fail between here and the place that wipes it.
-        let key = pem::key(key, &secret.bytes).map_err(in_pem(Part::Identity, key))?;
+        let key = pem::key(key, secret).map_err(in_pem(Part::Identity, key))?;
         identity = Some((chain, key));
     }
     let parts = CredentialParts {

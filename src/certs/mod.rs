@@ -16,7 +16,7 @@ mod say;
 mod store;
 mod system;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use problem::{CredentialProblem, ProblemReason};
 pub use rows::{CredentialRow, RowKind, RowProblem};

@@ -315,3 +315,167 @@ fn hint_for(found: &str, expected: &str) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certs::tests::{Ca, Leaf, pem};
+
+    fn file() -> &'static Path {
+        Path::new("/c/f.pem")
+    }
+
+    fn said<T>(result: Result<T, PemError>) -> String {
+        match result {
+            Ok(_) => "fine".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn w7_every_plain_form_of_key_is_read() {
+        for (label, is) in [
+            ("PRIVATE KEY", "pkcs8"),
+            ("RSA PRIVATE KEY", "pkcs1"),
+            ("EC PRIVATE KEY", "sec1"),
+        ] {
+            // openssl ecparam -genkey puts the curve in front.
+            let text = format!("{}{}", pem("EC PARAMETERS", &[6]), pem(label, &[1; 90]));
+            let form = match key(file(), text.as_bytes()).unwrap() {
+                PrivateKeyDer::Pkcs8(_) => "pkcs8",
+                PrivateKeyDer::Pkcs1(_) => "pkcs1",
+                PrivateKeyDer::Sec1(_) => "sec1",
+                _ => "another",
+            };
+            assert_eq!(form, is);
+        }
+    }
+
+    #[test]
+    fn w7_both_forms_of_encrypted_keys_are_named() {
+        let new = pem("ENCRYPTED PRIVATE KEY", &[1; 90]);
+        let old = pem("RSA PRIVATE KEY", &[1; 90]).replacen(
+            "KEY-----\n",
+            "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00FF\n\n",
+            1,
+        );
+        for text in [new, old] {
+            assert_eq!(
+                said(key(file(), text.as_bytes())),
+                "the key in /c/f.pem is encrypted; decrypt it with: \
+                 openssl pkey -in /c/f.pem -out NEW_FILE"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_kind_is_named_with_what_to_do() {
+        let (cert, secret) = (pem("CERTIFICATE", &[1]), pem("PRIVATE KEY", &[1]));
+        let request = pem("CERTIFICATE REQUEST", &[1]);
+        let ssh = pem("OPENSSH PRIVATE KEY", &[1]);
+        let says = |text: String| format!("/c/f.pem holds {text}");
+        assert_eq!(
+            said(key(file(), cert.as_bytes())),
+            says(
+                "a certificate where a private key is expected; are certificate and key swapped?"
+                    .into()
+            )
+        );
+        assert_eq!(
+            said(certificates(file(), secret.as_bytes())),
+            says(
+                "a private key where a certificate is expected; are certificate and key swapped?"
+                    .into()
+            )
+        );
+        assert!(said(certificates(file(), request.as_bytes())).contains("signed by your CA first"));
+        assert!(said(key(file(), ssh.as_bytes())).contains("ssh-keygen -p -m pkcs8"));
+        assert!(said(crls(file(), cert.as_bytes())).contains("a revocation list is expected"));
+        assert!(said(bundle(file(), secret.as_bytes())).contains("a certificate is expected"));
+    }
+
+    #[test]
+    fn a_label_is_made_fit_for_a_log() {
+        let text = "-----BEGIN \u{1b}[31mX\u{7}-----\n-----END X-----\n";
+        let words = said(certificates(file(), text.as_bytes()));
+        assert!(words.contains("a PEM block of kind \"[31mX\""), "{words}");
+    }
+
+    #[test]
+    fn der_is_recognised_and_the_conversion_named() {
+        let der = Ca::new("ca").der();
+        assert!(said(certificates(file(), &der)).contains("openssl x509 -inform der"));
+        assert!(said(key(file(), &der)).contains("openssl pkey -inform der"));
+    }
+
+    #[test]
+    fn half_a_file_is_never_a_smaller_file() {
+        let pair = Ca::new("ca").leaf(Leaf::default());
+        let text = format!("{0}{0}", pair.cert);
+        assert_eq!(certificates(file(), text.as_bytes()).unwrap().len(), 2);
+        let first = pair.cert.len();
+        for end in (first + 30..text.len() - 26).step_by(7) {
+            let words = said(certificates(file(), &text.as_bytes()[..end]));
+            assert!(words.contains("is cut off"), "{end}: {words}");
+        }
+        let joined = format!("-----BEGIN CERTIFICATE-----\nAAAA\n{}", pair.cert);
+        assert!(said(certificates(file(), joined.as_bytes())).contains("is cut off"));
+    }
+
+    #[test]
+    fn no_cut_of_a_key_is_read_or_repeated() {
+        let pair = Ca::new("ca").leaf(Leaf::default());
+        let secret = pair.key.lines().nth(1).unwrap();
+        for end in 0..pair.key.len() - 6 {
+            let words = said(key(file(), &pair.key.as_bytes()[..end]));
+            assert_ne!(words, "fine", "{end}");
+            assert!(!words.contains(&secret[..8]), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_other_line_endings_and_text_around_do_no_harm() {
+        let pair = Ca::new("ca").leaf(Leaf::default());
+        let plain = certificates(file(), pair.cert.as_bytes()).unwrap();
+        let windows = format!("\u{feff}{}", pair.cert.replace('\n', "\r\n"));
+        let mac = pair.cert.replace('\n', "\r");
+        let noisy = format!("Bag Attributes\n  x: y\n{}trailing", pair.cert);
+        let combined = format!("{}{}", pair.key, pair.cert);
+        for text in [windows, mac, noisy, combined] {
+            assert_eq!(certificates(file(), text.as_bytes()).unwrap(), plain);
+        }
+    }
+
+    #[test]
+    fn broken_base64_is_named_by_line() {
+        let pair = Ca::new("ca").leaf(Leaf::default());
+        let broken = "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
+        let text = format!("{}{broken}", pair.cert);
+        let line = pair.cert.lines().count() + 1;
+        let expected =
+            format!("/c/f.pem: the CERTIFICATE block of line {line} is broken: it is not base64");
+        assert_eq!(said(certificates(file(), text.as_bytes())), expected);
+        // A bundle does without it (R5).
+        let (found, skipped) = bundle(file(), text.as_bytes()).unwrap();
+        assert_eq!(
+            (found.len(), skipped),
+            (1, vec![format!("skipped: {expected}")])
+        );
+        assert_eq!(
+            said(bundle(file(), broken.as_bytes())),
+            expected.replace(&line.to_string(), "1")
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_whatever_make_it_panic(bytes: Vec<u8>, cut in 0..2000_usize) {
+            let _ = (said(certificates(file(), &bytes)), said(key(file(), &bytes)));
+            let _ = (said(bundle(file(), &bytes)), said(crls(file(), &bytes)));
+            let mut text = pem("CERTIFICATE", &bytes).into_bytes();
+            text.truncate(cut);
+            text.extend_from_slice(&bytes);
+            let _ = said(certificates(file(), &text));
+        }
+    }
+}

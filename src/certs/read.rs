@@ -227,3 +227,137 @@ impl ReadError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn wanted(path: &Path) -> Wanted<'_> {
+        Wanted {
+            role: "key",
+            path,
+            limit: 100,
+        }
+    }
+
+    fn said(path: &Path) -> String {
+        match read_together(&[wanted(path)], |_| false) {
+            Ok(_) => "fine".to_owned(),
+            Err(error) => error.to_string().replace(&path.display().to_string(), "F"),
+        }
+    }
+
+    #[test]
+    fn a_failure_says_file_and_reason_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert_eq!(said(&at("none")), "the key file F does not exist");
+        symlink("gone", at("link")).unwrap();
+        let words = "the key file F does not exist (it is a link whose target is missing)";
+        assert_eq!(said(&at("link")), words);
+        assert_eq!(
+            said(folder.path()),
+            "the key file F is a folder, not a file"
+        );
+        let device = "the key file F is a pipe or a device, not a file";
+        assert_eq!(said(Path::new("/dev/null")), device);
+        fs::write(at("big"), [0; 101]).unwrap();
+        assert_eq!(said(&at("big")), "the key file F is larger than 100 bytes");
+        symlink("self", at("self")).unwrap();
+        assert!(said(&at("self")).starts_with("the key file F cannot be read: "));
+        fs::write(at("fits"), [0; 100]).unwrap();
+        assert_eq!(said(&at("fits")), "fine");
+    }
+
+    #[test]
+    fn r10_a_swap_between_two_files_is_read_again_until_both_are_of_one_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let write = |generation: &str| {
+            fs::write(&a, generation).unwrap();
+            fs::write(&b, generation).unwrap();
+        };
+        write("one");
+        let reads = Cell::new(0);
+        let contents = read_with(
+            &[wanted(&a), wanted(&b)],
+            |_| false,
+            |file| {
+                let content = read_one(file);
+                reads.set(reads.get() + 1);
+                // Behind the first file's first and second reading.
+                if let 1 | 3 = reads.get() {
+                    write(["two", "new"][reads.get() / 3]);
+                }
+                content
+            },
+        );
+        let contents = contents.unwrap();
+        let texts: Vec<_> = contents.iter().map(|c| c.bytes.to_vec()).collect();
+        assert_eq!(texts, [b"new", b"new"]);
+        assert_eq!(reads.get(), 8);
+    }
+
+    #[test]
+    fn r10_an_equal_rewrite_between_the_readings_is_not_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "same").unwrap();
+        let reads = Cell::new(0);
+        let result = read_with(
+            &[wanted(&path)],
+            |_| false,
+            |file| {
+                let content = read_one(file);
+                reads.set(reads.get() + 1);
+                if reads.get() == 1 {
+                    fs::write(folder.path().join("new"), "same").unwrap();
+                    fs::rename(folder.path().join("new"), &path).unwrap();
+                }
+                content
+            },
+        );
+        assert!(result.is_ok());
+        assert_eq!(reads.get(), 3);
+    }
+
+    #[test]
+    fn r10_files_that_never_rest_are_given_up_after_some_readings() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "0").unwrap();
+        let reads = Cell::new(0);
+        let result = read_with(
+            &[wanted(&path)],
+            |_| false,
+            |file| {
+                reads.set(reads.get() + 1);
+                fs::write(&path, format!("{}", reads.get())).unwrap();
+                read_one(file)
+            },
+        );
+        assert!(matches!(result, Err(ReadError::Unstable { .. })));
+        assert_eq!(reads.get(), READINGS);
+    }
+
+    #[test]
+    fn bytes_that_are_known_are_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "x").unwrap();
+        let reads = Cell::new(0);
+        let result = read_with(
+            &[wanted(&path)],
+            |contents| contents[0].bytes.as_slice() == b"x",
+            |file| {
+                reads.set(reads.get() + 1);
+                read_one(file)
+            },
+        );
+        assert!(result.is_ok());
+        assert_eq!(reads.get(), 1);
+    }
+}

@@ -114,3 +114,40 @@ fn stamp(path: &PathBuf) -> Option<(u64, i64, i64, u64)> {
     let (seconds, nanos) = (metadata.mtime(), metadata.mtime_nsec());
     Some((metadata.ino(), seconds, nanos, metadata.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_was_read_is_not_read_again_within_a_minute() {
+        static READS: AtomicUsize = AtomicUsize::new(0);
+        let mut store = SystemStore::with(|| {
+            READS.fetch_add(1, Ordering::Relaxed);
+            let mut result = CertificateResult::default();
+            result.certs = vec![vec![1].into()];
+            result
+        });
+        let start = SystemTime::UNIX_EPOCH;
+        for (second, reads) in [(0, 1), (59, 1), (60, 2), (61, 2)] {
+            store.roots(start + Duration::from_secs(second));
+            assert_eq!(READS.load(Ordering::Relaxed), reads, "{second}");
+        }
+    }
+
+    #[test]
+    fn an_empty_store_is_read_again_every_time() {
+        static READS: AtomicUsize = AtomicUsize::new(0);
+        let mut store = SystemStore::with(|| {
+            READS.fetch_add(1, Ordering::Relaxed);
+            CertificateResult::default()
+        });
+        for _ in 0..3 {
+            let roots = store.roots(SystemTime::UNIX_EPOCH);
+            assert!(roots.certificates.is_empty());
+        }
+        assert_eq!(READS.load(Ordering::Relaxed), 3);
+    }
+}

@@ -82,6 +82,11 @@ impl Ca {
         }
     }
 
+    pub(crate) fn der(&self) -> Vec<u8> {
+        let ca = super::pem::certificates(Path::new("ca"), self.pem.as_bytes());
+        ca.unwrap().remove(0).to_vec()
+    }
+
     pub(crate) fn leaf(&self, leaf: Leaf) -> Pair {
         let key = KeyPair::generate_for(leaf.key).unwrap();
         let mut params = params(leaf.name, leaf.from, leaf.to);
@@ -861,6 +866,117 @@ fn paths_name_every_file_to_watch() {
         paths,
         [bench.at("ca.crt"), bench.at("tls.crt"), bench.at("tls.key")]
     );
+}
+
+/// What `run` makes the log say, one string per line.
+fn logged(run: impl FnOnce()) -> Vec<String> {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, run);
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn r12_a_failure_is_one_line_with_file_and_reason_however_often_it_is_seen() {
+    let mut bench = Bench::loaded();
+    fs::write(bench.at("tls.key"), &bench.pair(2).key).unwrap();
+    let lines = logged(|| {
+        for _ in 0..20 {
+            bench.check_after(Duration::from_secs(1));
+        }
+    });
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    let file = bench.at("tls.key").display().to_string();
+    for words in [
+        "WARN",
+        "reason=\"key_mismatch\"",
+        &file,
+        "(serial 0000",
+        "stays in use",
+    ] {
+        assert!(lines[0].contains(words), "{words}: {}", lines[0]);
+    }
+}
+
+#[test]
+fn r13_a_check_without_news_says_nothing() {
+    let mut bench = Bench::loaded();
+    let lines = logged(|| {
+        for _ in 0..20 {
+            bench.check_after(Duration::from_secs(1));
+        }
+    });
+    assert_eq!(lines, Vec::<String>::new());
+}
+
+#[test]
+fn r17_each_threshold_is_said_once_and_again_for_the_next_generation() {
+    let mut bench = Bench::empty();
+    let ends = Leaf {
+        to: NOW + 90 * DAY,
+        ..Leaf::default()
+    };
+    bench.write(&bench.ca.leaf(ends));
+    bench.check();
+    let ending = |lines: Vec<String>| {
+        let lines = lines
+            .into_iter()
+            .filter(|line| line.contains(" ends in ") || line.contains("has expired"));
+        lines.collect::<Vec<_>>()
+    };
+    let lines = ending(logged(|| {
+        for day in 0..92 {
+            bench.now = at(NOW + day * DAY);
+            bench.check();
+            bench.check();
+        }
+        // A clock that was set back does not make it say anything twice.
+        bench.now = at(NOW + 80 * DAY);
+        bench.check();
+        bench.now = at(NOW + 91 * DAY);
+        bench.check();
+    }));
+    let said = [
+        "ends in 30 days",
+        "ends in 7 days",
+        "ends in 24 hours",
+        "ends in 0 seconds",
+        "has expired",
+    ];
+    assert_eq!(lines.len(), said.len(), "{lines:#?}");
+    for (line, words) in lines.iter().zip(said) {
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    bench.now = at(NOW);
+    let lines = ending(logged(|| {
+        let soon = Leaf {
+            serial: 2,
+            to: NOW + 20 * DAY,
+            from: NOW - 80 * DAY,
+            ..Leaf::default()
+        };
+        bench.write(&bench.ca.leaf(soon));
+        bench.check();
+        bench.check();
+    }));
+    assert_eq!(lines.len(), 1, "{lines:#?}");
 }
 
 /// One rotation in one of the ways that writers know.

@@ -290,3 +290,234 @@ fn usable(
     let name = roots.name;
     Ok((Roots { name, certificates }, facts))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::ExtendedKeyUsagePurpose;
+    use rustls::pki_types::{PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+
+    use super::*;
+    use crate::certs::tests::{Ca, Leaf, Pair};
+
+    fn parts(chain: Vec<Vec<u8>>, key: PrivateKeyDer<'static>) -> CredentialParts {
+        let ca = Ca::new("ca");
+        CredentialParts {
+            name: "file-cert:a~b".into(),
+            identity: Some((chain.into_iter().map(CertificateDer::from).collect(), key)),
+            roots: roots(vec![ca.der()]),
+            crls: Vec::new(),
+            generation: Generation([0; 32]),
+        }
+    }
+
+    fn roots(certificates: Vec<Vec<u8>>) -> Roots {
+        Roots {
+            name: "file-root:ca".into(),
+            certificates: Arc::new(certificates.into_iter().map(Into::into).collect()),
+        }
+    }
+
+    fn pkcs8(pair: &Pair) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(pair.key_der.clone()).into()
+    }
+
+    fn made(chain: Vec<Vec<u8>>, pair: &Pair) -> Credential {
+        Credential::new(parts(chain, pkcs8(pair))).unwrap()
+    }
+
+    /// One DER value: tag, content, what follows it.
+    fn value(bytes: &[u8]) -> (u8, &[u8], &[u8]) {
+        let (length, head) = match bytes[1] {
+            short @ 0..=0x7f => (usize::from(short), 2),
+            0x81 => (usize::from(bytes[2]), 3),
+            _ => (usize::from(bytes[2]) << 8 | usize::from(bytes[3]), 4),
+        };
+        (
+            bytes[0],
+            &bytes[head..head + length],
+            &bytes[head + length..],
+        )
+    }
+
+    fn sequence(content: &[u8]) -> Vec<u8> {
+        let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+        let head = match (high, low) {
+            (0, 0x80..) => vec![0x30, 0x81, low],
+            _ => vec![0x30, 0x82, high, low],
+        };
+        [&head, content].concat()
+    }
+
+    /// The same certificate without version and extensions; nobody looks at its signature.
+    fn version_1(der: &[u8]) -> Vec<u8> {
+        let (_, certificate, _) = value(der);
+        let (_, mut tbs, signature) = value(certificate);
+        let mut kept = Vec::new();
+        while !tbs.is_empty() {
+            let (tag, _, rest) = value(tbs);
+            if tag < 0xa0 {
+                kept.extend_from_slice(&tbs[..tbs.len() - rest.len()]);
+            }
+            tbs = rest;
+        }
+        sequence(&[&sequence(&kept), signature].concat())
+    }
+
+    /// The key inside a PKCS#8 wrapper (RFC 5958): version, algorithm, octet string.
+    fn inner(pkcs8: &[u8]) -> Vec<u8> {
+        let (_, wrapper, _) = value(pkcs8);
+        let (_, _, rest) = value(wrapper);
+        let (_, _, rest) = value(rest);
+        value(rest).1.to_vec()
+    }
+
+    #[test]
+    fn a_pair_that_belongs_together_is_taken_without_a_warning() {
+        for key in [
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+            &rcgen::PKCS_ECDSA_P384_SHA384,
+            &rcgen::PKCS_ECDSA_P521_SHA512,
+            &rcgen::PKCS_ED25519,
+            &rcgen::PKCS_RSA_SHA256,
+        ] {
+            let pair = Ca::new("ca").leaf(Leaf {
+                key,
+                ..Leaf::default()
+            });
+            let credential = made(vec![pair.der.clone()], &pair);
+            assert_eq!(credential.warnings, Vec::<String>::new());
+            let identity = credential.identity.unwrap();
+            identity.certified.keys_match().unwrap();
+            assert_eq!(identity.leaf.subject, "O=Test,CN=client");
+        }
+    }
+
+    #[test]
+    fn w7_pkcs1_and_sec1_keys_are_taken() {
+        let ca = Ca::new("ca");
+        let rsa = ca.leaf(Leaf {
+            key: &rcgen::PKCS_RSA_SHA256,
+            ..Leaf::default()
+        });
+        let key = PrivatePkcs1KeyDer::from(inner(&rsa.key_der));
+        Credential::new(parts(vec![rsa.der], key.into())).unwrap();
+        let ec = ca.leaf(Leaf::default());
+        let key = PrivateSec1KeyDer::from(inner(&ec.key_der));
+        Credential::new(parts(vec![ec.der], key.into())).unwrap();
+    }
+
+    #[test]
+    fn r11_a_key_of_another_pair_is_refused() {
+        let ca = Ca::new("ca");
+        let (a, b) = (ca.leaf(Leaf::default()), ca.leaf(Leaf::default()));
+        let error = Credential::new(parts(vec![a.der], pkcs8(&b))).unwrap_err();
+        let expected = "the key does not match the certificate (subject O=Test,CN=client)";
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn r11_a_leaf_behind_its_issuer_is_pointed_out() {
+        let ca = Ca::new("ca");
+        let pair = ca.leaf(Leaf::default());
+        let chain = vec![ca.der(), pair.der.clone()];
+        let error = Credential::new(parts(chain, pkcs8(&pair))).unwrap_err();
+        assert!(matches!(
+            error,
+            CredentialError::KeyMismatch {
+                elsewhere: Some(2),
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn r11_a_key_that_cannot_sign_is_refused_with_those_that_can() {
+        let pair = Ca::new("ca").leaf(Leaf::default());
+        let key = PrivatePkcs8KeyDer::from(vec![0x30, 0x00]);
+        let error = Credential::new(parts(vec![pair.der], key.into())).unwrap_err();
+        assert!(matches!(error, CredentialError::UnsupportedKey(_)));
+        assert!(error.to_string().ends_with("Ed25519 can"));
+    }
+
+    #[test]
+    fn r11_a_chain_that_is_no_certificate_is_refused_by_position() {
+        let pair = Ca::new("ca").leaf(Leaf::default());
+        let chain = vec![pair.der.clone(), b"garbage".to_vec()];
+        let error = Credential::new(parts(chain, pkcs8(&pair))).unwrap_err();
+        assert!(matches!(
+            error,
+            CredentialError::Certificate { index: 2, .. }
+        ));
+        let mut long = pair.der.clone();
+        long.push(0);
+        let error = Credential::new(parts(vec![long], pkcs8(&pair))).unwrap_err();
+        assert!(error.to_string().ends_with("1 stray bytes follow it"));
+        let error = Credential::new(parts(vec![], pkcs8(&pair))).unwrap_err();
+        assert!(matches!(error, CredentialError::NoCertificate));
+    }
+
+    #[test]
+    fn r11_oddities_that_the_peer_judges_are_warnings() {
+        let ca = Ca::new("ca");
+        let odd = ca.leaf(Leaf {
+            is_ca: true,
+            usage: vec![ExtendedKeyUsagePurpose::ServerAuth],
+            ..Leaf::default()
+        });
+        let other = Ca::new("another");
+        let credential = made(vec![odd.der.clone(), other.der(), ca.der()], &odd);
+        let warnings = credential.warnings.join("\n");
+        for words in [
+            "marked as a CA",
+            "does not contain clientAuth",
+            "certificate 2 of the chain is not the issuer of certificate 1",
+            "certificate 3 of the chain is not the issuer of certificate 2",
+        ] {
+            assert!(warnings.contains(words), "{words}: {warnings}");
+        }
+        assert_eq!(credential.warnings.len(), 4);
+    }
+
+    #[test]
+    fn w1_a_version_1_leaf_is_taken_and_named_as_such() {
+        let pair = Ca::new("ca").leaf(Leaf::default());
+        let credential = made(vec![version_1(&pair.der)], &pair);
+        assert_eq!(credential.identity.unwrap().leaf.version, 1);
+        let warning = &credential.warnings[0];
+        assert!(warning.contains("X.509 version 1"), "{warning}");
+    }
+
+    #[test]
+    fn w1_a_version_1_anchor_is_an_anchor() {
+        let mut parts = parts(Vec::new(), PrivatePkcs8KeyDer::from(Vec::new()).into());
+        parts.identity = None;
+        parts.roots = roots(vec![version_1(&Ca::new("old").der())]);
+        let credential = Credential::new(parts).unwrap();
+        assert_eq!(credential.roots.certificates.len(), 1);
+        assert_eq!(credential.root_facts[0].version, 1);
+    }
+
+    #[test]
+    fn r5_anchors_that_cannot_be_used_are_skipped_unless_none_is_left() {
+        let pair = Ca::new("ca").leaf(Leaf::default());
+        let with = |certificates| {
+            let mut parts = parts(vec![pair.der.clone()], pkcs8(&pair));
+            parts.roots = roots(certificates);
+            Credential::new(parts)
+        };
+        // A leaf is an anchor too (T10).
+        let credential = with(vec![b"x".to_vec(), pair.der.clone()]).unwrap();
+        assert_eq!(credential.roots.certificates.len(), 1);
+        assert!(credential.warnings[0].starts_with("certificate 1 of file-root:ca is skipped"));
+        let error = with(vec![b"x".to_vec()]).unwrap_err();
+        assert!(matches!(error, CredentialError::NoRoots { refused: 1 }));
+    }
+
+    #[test]
+    fn r19_debug_shows_names_and_never_a_key() {
+        let pair = Ca::new("ca").leaf(Leaf::default());
+        let text = format!("{:?}", made(vec![pair.der.clone()], &pair));
+        assert!(text.contains("CN=client") && text.contains("file-root:ca (1)"));
+        assert!(!text.contains("key"), "{text}");
+    }
+}

@@ -220,3 +220,94 @@ fn escaped(value: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, DnValue, KeyPair, SanType, SerialNumber};
+
+    use super::*;
+
+    fn facts(change: impl FnOnce(&mut CertificateParams)) -> CertFacts {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.remove(DnType::CommonName);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        CertFacts::read(params.self_signed(&key).unwrap().der()).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_written_as_rfc_4514_says() {
+        let names = facts(|params| {
+            let name = &mut params.distinguished_name;
+            name.push(DnType::CountryName, "DE");
+            name.push(DnType::OrganizationName, "Bank, Ltd. \"A+B\"");
+            name.push(DnType::CommonName, " #1; ");
+            name.push(DnType::from_oid(&[2, 5, 4, 5]), "42");
+        });
+        let expected = r#"2.5.4.5=42,CN=\ #1\;\ ,O=Bank\, Ltd. \"A\+B\",C=DE"#;
+        assert_eq!(names.subject, expected);
+        assert_eq!(names.issuer, expected);
+    }
+
+    #[test]
+    fn a_name_cannot_forge_a_line_of_the_log() {
+        let names = facts(|params| {
+            let name = &mut params.distinguished_name;
+            name.push(DnType::CommonName, "a\nERROR b\u{85}");
+        });
+        assert_eq!(names.subject, r"CN=a\0AERROR b\C2\85");
+    }
+
+    #[test]
+    fn a_name_in_utf_16_is_readable() {
+        let names = facts(|params| {
+            let value = DnValue::BmpString("Müller".try_into().unwrap());
+            params.distinguished_name.push(DnType::CommonName, value);
+        });
+        assert_eq!(names.subject, "CN=Müller");
+    }
+
+    #[test]
+    fn t8_every_kind_of_alternative_name_is_told() {
+        let facts = facts(|params| {
+            params.serial_number = Some(SerialNumber::from(vec![0x0a, 0xff]));
+            params.subject_alt_names = vec![
+                SanType::DnsName("*.a.example".try_into().unwrap()),
+                SanType::URI("spiffe://td/ns/a/sa/b".try_into().unwrap()),
+                SanType::IpAddress("10.0.0.1".parse().unwrap()),
+                SanType::IpAddress("fd00::1".parse().unwrap()),
+                SanType::Rfc822Name("a@b.example".try_into().unwrap()),
+            ];
+        });
+        let shown: Vec<_> = facts.sans.iter().map(ToString::to_string).collect();
+        let expected = [
+            "DNS:*.a.example",
+            "URI:spiffe://td/ns/a/sa/b",
+            "IP:10.0.0.1",
+            "IP:fd00::1",
+            "email:a@b.example",
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!((facts.serial.as_str(), facts.version), ("0aff", 3));
+        assert!(!facts.is_ca);
+    }
+
+    #[test]
+    fn the_last_second_is_valid_and_the_next_is_not() {
+        let facts = facts(|params| {
+            params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2026, 1, 2);
+        });
+        let (from, to) = (1_767_225_600, 1_767_312_000);
+        assert_eq!((facts.not_before, facts.not_after), (from, to));
+        assert!(facts.is_valid_at(from) && facts.is_valid_at(to));
+        assert!(!facts.is_valid_at(from - 1) && !facts.is_valid_at(to + 1));
+    }
+
+    #[test]
+    fn what_is_not_a_certificate_says_so() {
+        for bytes in [&b""[..], b"garbage", &[0x30, 0x82, 0xff, 0xff]] {
+            assert!(CertFacts::read(&bytes.to_vec().into()).is_err());
+        }
+    }
+}
