@@ -197,3 +197,284 @@ fn iana(suite: CipherSuite) -> &'static str {
         other => other.as_str().unwrap_or(""),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rustls::version::{TLS12, TLS13};
+
+    use super::super::explain::HandshakeReason;
+    use super::super::testing::*;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handshake_with_both_certificates_tells_what_was_agreed() {
+        let ca = Ca::new("Bank CA");
+        let client = ca.leaf("shop.example");
+        let tls = client_tls(&spec(), &credential(Some(&client), &[&ca.der], &[]));
+        let server = Server::with(&ca.leaf(HOST), &[&TLS13], Some(&ca));
+        let (met, seen) = server.meet(&tls, HOST).await;
+        let (facts, seen) = (met.unwrap().facts, seen.unwrap());
+        assert_eq!(seen.sni.as_deref(), Some(HOST));
+        assert_eq!(seen.client, client.chain);
+        assert_eq!(facts.version, TlsVersion::Tls13);
+        assert_eq!(facts.cipher, "TLS_AES_256_GCM_SHA384");
+        assert_eq!(facts.group, Some("X25519MLKEM768"));
+        assert_eq!(facts.alpn, Alpn::Http2);
+        assert!(!facts.resumed);
+        assert_eq!(facts.server_name.as_deref(), Some(HOST));
+        assert_eq!(facts.peer.as_ref().unwrap().serial, "2a");
+        assert_eq!(facts.shown.as_deref(), Some("CN=shop.example"));
+        assert_eq!(facts.name_warning, None);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_shown_to_a_server_that_does_not_ask() {
+        let ca = Ca::new("Bank CA");
+        let client = ca.leaf("shop.example");
+        let tls = client_tls(&spec(), &credential(Some(&client), &[&ca.der], &[]));
+        let (met, seen) = Server::new(&ca.leaf(HOST)).meet(&tls, HOST).await;
+        assert_eq!(met.unwrap().facts.shown, None);
+        assert!(seen.unwrap().client.is_empty());
+    }
+
+    #[tokio::test]
+    async fn t6_the_policy_names_the_server_in_place_of_the_host() {
+        let ca = Ca::new("Bank CA");
+        let mut spec = spec();
+        spec.server_name = Some(crate::model::Host::parse("front.example").unwrap());
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        let server = Server::new(&ca.leaf("front.example"));
+        let (met, seen) = server.meet(&tls, HOST).await;
+        assert_eq!(seen.unwrap().sni.as_deref(), Some("front.example"));
+        assert_eq!(
+            met.unwrap().facts.server_name.as_deref(),
+            Some("front.example")
+        );
+    }
+
+    #[tokio::test]
+    async fn t6_an_ip_host_sends_no_sni_and_must_be_among_the_ip_names() {
+        let ca = Ca::new("Bank CA");
+        let (met, seen) = Server::new(&ca.leaf("10.0.0.1"))
+            .meet(&trusting(&ca), "10.0.0.1")
+            .await;
+        assert_eq!(seen.unwrap().sni, None);
+        assert_eq!(met.unwrap().facts.server_name, None);
+        let (met, _) = Server::new(&ca.leaf("10.0.0.2"))
+            .meet(&trusting(&ca), "10.0.0.1")
+            .await;
+        let words = met.unwrap_err().to_string();
+        assert!(
+            words.contains("expected \"10.0.0.1\", and it names IP:10.0.0.2"),
+            "{words}"
+        );
+    }
+
+    #[tokio::test]
+    async fn t11_alpn_follows_the_upstream() {
+        let ca = Ca::new("Bank CA");
+        let credential = credential(None, &[&ca.der], &[]);
+        let mut server = Server::new(&ca.leaf(HOST));
+        for (http, offered, expected) in [
+            (HttpChoice::Auto, &["h2", "http/1.1"][..], Ok(Alpn::Http2)),
+            (HttpChoice::Auto, &["http/1.1"], Ok(Alpn::Http1)),
+            (HttpChoice::Auto, &[], Ok(Alpn::None)),
+            (HttpChoice::Http1, &["h2", "http/1.1"], Ok(Alpn::Http1)),
+            (HttpChoice::Http1, &[], Ok(Alpn::None)),
+            (HttpChoice::Http2, &["h2"], Ok(Alpn::Http2)),
+            (
+                HttpChoice::Http2,
+                &[],
+                Err("chose nothing, so it speaks HTTP/1.1"),
+            ),
+            (
+                HttpChoice::Http2,
+                &["http/1.1"],
+                Err("alert no_application_protocol"),
+            ),
+        ] {
+            server.config.alpn_protocols = offered.iter().map(|p| p.as_bytes().to_vec()).collect();
+            let tls = ClientTls::new(&spec(), http, Arc::clone(&credential), OnExpired::Fail);
+            let (met, _) = server.meet(&tls.unwrap(), HOST).await;
+            match (met, expected) {
+                (Ok(met), Ok(alpn)) => assert_eq!(met.facts.alpn, alpn),
+                (Err(error), Err(words)) => {
+                    assert!(error.to_string().contains(words), "{error}");
+                    assert_eq!(error.reason.label(), "incompatible");
+                }
+                (met, expected) => panic!("{http:?} {offered:?}: {met:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_second_connection_resumes_in_both_versions() {
+        for version in [&TLS12, &TLS13] {
+            let ca = Ca::new("Bank CA");
+            let client = ca.leaf("shop.example");
+            let tls = client_tls(&spec(), &credential(Some(&client), &[&ca.der], &[]));
+            let server = Server::with(&ca.leaf(HOST), &[version], Some(&ca));
+            let first = server.meet(&tls, HOST).await.0.unwrap().facts;
+            let second = server.meet(&tls, HOST).await.0.unwrap().facts;
+            assert!(!first.resumed && second.resumed, "{:?}", version.version);
+            assert_eq!(first.peer, second.peer);
+            let other = server.meet(&tls, HOST).await;
+            assert!(other.0.unwrap().facts.resumed);
+        }
+    }
+
+    #[tokio::test]
+    async fn r16_a_session_does_not_cross_to_another_generation() {
+        for version in [&TLS12, &TLS13] {
+            let ca = Ca::new("Bank CA");
+            let credential = credential(None, &[&ca.der], &[]);
+            let server = Server::with(&ca.leaf(HOST), &[version], None);
+            let old = client_tls(&spec(), &credential);
+            assert!(!server.meet(&old, HOST).await.0.unwrap().facts.resumed);
+            let new = client_tls(&spec(), &credential);
+            assert!(!server.meet(&new, HOST).await.0.unwrap().facts.resumed);
+            assert!(server.meet(&old, HOST).await.0.unwrap().facts.resumed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_is_not_resumed_under_another_name() {
+        let ca = Ca::new("Bank CA");
+        let tls = trusting(&ca);
+        let leaf = ca.leaf_with(HOST, |params| {
+            let other = "other.example".try_into().unwrap();
+            params
+                .subject_alt_names
+                .push(rcgen::SanType::DnsName(other));
+        });
+        let server = Server::new(&leaf);
+        assert!(!server.meet(&tls, HOST).await.0.unwrap().facts.resumed);
+        assert!(
+            !server
+                .meet(&tls, "other.example")
+                .await
+                .0
+                .unwrap()
+                .facts
+                .resumed
+        );
+        assert!(
+            server
+                .meet(&tls, "other.example")
+                .await
+                .0
+                .unwrap()
+                .facts
+                .resumed
+        );
+    }
+
+    #[tokio::test]
+    async fn t7_a_name_that_is_only_warned_of_is_told_on_resumed_connections_too() {
+        let ca = Ca::new("Bank CA");
+        let mut spec = spec();
+        spec.name_check = NameCheck::Warn;
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        let server = Server::new(&ca.leaf("other.example"));
+        for resumed in [false, true] {
+            let facts = server.meet(&tls, HOST).await.0.unwrap().facts;
+            assert_eq!(facts.resumed, resumed);
+            let warning = facts.name_warning.as_deref().unwrap();
+            assert!(
+                warning.starts_with(
+                    "server certificate of bank.example: it is for another name: \
+                     expected \"bank.example\", and it names DNS:other.example"
+                ),
+                "{warning}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn r17_an_expired_certificate_of_ours_fails_before_a_byte_is_sent() {
+        let ca = Ca::new("Bank CA");
+        let client = ca.leaf_with("shop.example", |params| {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        });
+        let credential = credential(Some(&client), &[&ca.der], &[]);
+        let tls = client_tls(&spec(), &credential);
+        let (near, mut far) = tokio::io::duplex(1024);
+        let error = tls.connect(HOST, near).await.err().unwrap();
+        assert_eq!(error.reason, HandshakeReason::OwnExpired);
+        let words = error.to_string();
+        assert!(
+            words.starts_with(
+                "our client certificate (\"CN=shop.example\", /etc/client.pem) \
+                 ended at 2020-01-01T00:00:00Z, and it is 2"
+            ),
+            "{words}"
+        );
+        let mut sent = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut far, &mut sent)
+            .await
+            .unwrap();
+        assert!(sent.is_empty());
+    }
+
+    #[tokio::test]
+    async fn r17_an_expired_certificate_of_ours_is_offered_where_the_policy_says_so() {
+        let ca = Ca::new("Bank CA");
+        let client = ca.leaf_with("shop.example", |params| {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        });
+        let credential = credential(Some(&client), &[&ca.der], &[]);
+        let tls = ClientTls::new(&spec(), HttpChoice::Auto, credential, OnExpired::Use).unwrap();
+        let server = Server::with(&ca.leaf(HOST), &[&TLS13], Some(&ca));
+        let met = server.meet(&tls, HOST).await.0.unwrap();
+        let late = tls.explain_late(&met.echo.unwrap_err()).unwrap();
+        assert_eq!(
+            late,
+            "the server refused our client certificate (\"CN=shop.example\", /etc/client.pem): \
+             alert certificate_expired: it holds it for expired or not yet valid"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_no_name_is_told_before_anything_is_sent() {
+        let ca = Ca::new("Bank CA");
+        let (near, _far) = tokio::io::duplex(1024);
+        let error = trusting(&ca)
+            .connect("-.example", near)
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(error.reason, HandshakeReason::ServerName);
+        assert!(
+            error
+                .to_string()
+                .starts_with("\"-.example\" cannot be a server name")
+        );
+    }
+
+    #[tokio::test]
+    async fn many_handshakes_on_one_thread_do_not_mix_their_reasons() {
+        let ca = Ca::new("Bank CA");
+        let tls = trusting(&ca);
+        let failed = AtomicUsize::new(0);
+        let one = |n: usize| {
+            let name = if n.is_multiple_of(2) {
+                HOST.to_owned()
+            } else {
+                format!("host-{n}.example")
+            };
+            let server = Server::new(&ca.leaf(&name));
+            let (tls, failed) = (&tls, &failed);
+            async move {
+                if let Err(error) = server.meet(tls, HOST).await.0 {
+                    let words = error.to_string();
+                    assert!(words.contains(&format!("DNS:host-{n}.example")), "{words}");
+                    failed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        futures_util::future::join_all((0..20).map(one)).await;
+        assert_eq!(failed.into_inner(), 10);
+    }
+}

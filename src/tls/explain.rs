@@ -440,3 +440,209 @@ pub(super) fn clean(text: &str) -> String {
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::version::{TLS12, TLS13};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::provider;
+    use super::super::testing::*;
+    use super::*;
+
+    /// Connects to a peer that reads our hello, answers with `answer` and closes.
+    async fn against(answer: &'static [u8]) -> HandshakeError {
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        let tls = trusting(&Ca::new("My CA"));
+        let peer = async {
+            let mut hello = [0; 512];
+            far.read_exact(&mut hello).await.unwrap();
+            far.write_all(answer).await.unwrap();
+            drop(far);
+        };
+        let (client, ()) = tokio::join!(tls.connect(HOST, near), peer);
+        client.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn plaintext_where_tls_was_expected_is_shown() {
+        let error = against(b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n").await;
+        assert_eq!(
+            error.to_string(),
+            "the peer does not speak TLS on this port: it answered in plain HTTP: \"HTTP/1.1 400 \
+             Bad Request\"; use the TLS port of bank.example, or set TLS mode disable if plaintext \
+             is meant"
+        );
+        assert_eq!(error.reason, HandshakeReason::NotTls);
+        for (answer, words) in [
+            (
+                &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
+                "it sent \"SSH-2.0-OpenSSH_9.2\"",
+            ),
+            (
+                b"220 mail\x07\x1b[31m\n",
+                "it sent \"220 mail\\x07\\x1b[31m\"",
+            ),
+            (b"no", "it sent \"no\""),
+        ] {
+            let error = against(answer).await;
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.reason.is_check() && !error.reason.is_certificate());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_closes_is_told_with_the_moment() {
+        let error = against(b"").await;
+        assert_eq!(
+            error.to_string(),
+            "bank.example closed the connection before it had sent a byte: it may not speak TLS on \
+             this port, or not serve this name"
+        );
+        assert_eq!(error.reason, HandshakeReason::Closed);
+        assert!(!error.reason.is_check());
+        assert!(error.source().is_some());
+        let error = against(&[22, 3, 3, 0, 80, 2]).await;
+        let words = "bank.example closed the connection in the middle of the handshake";
+        assert_eq!(error.to_string(), words);
+    }
+
+    #[tokio::test]
+    async fn alerts_are_given_their_name_and_meaning() {
+        for (alert, words, label) in [
+            (
+                40,
+                "the alert handshake_failure: it has no cipher suite",
+                "incompatible",
+            ),
+            (
+                70,
+                "the alert protocol_version: it speaks no TLS version that",
+                "incompatible",
+            ),
+            (
+                112,
+                "the alert unrecognized_name: it does not know the server",
+                "incompatible",
+            ),
+            (
+                80,
+                "the alert internal_error: it failed for a reason of its own",
+                "alert",
+            ),
+            (213, "the alert number 213: its log may know more", "alert"),
+        ] {
+            let answer: &[u8] = Box::leak(Box::new([21, 3, 3, 0, 2, 2, alert]));
+            let error = against(answer).await;
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("bank.example ended the handshake with")
+            );
+            assert_eq!(error.reason.label(), label);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_without_a_common_version_is_told() {
+        let ca = Ca::new("My CA");
+        let mut spec = spec();
+        spec.min_version = TlsVersion::Tls13;
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        let (words, reason, _) = Server::with(&ca.leaf(HOST), &[&TLS12], None)
+            .refusal(&tls)
+            .await;
+        assert_eq!(reason, HandshakeReason::Incompatible);
+        assert!(words.ends_with("this upstream demands 1.3"), "{words}");
+        // An old ServerHello: TLS 1.1 with a suite of that time.
+        let hello: &[u8] = &[
+            22, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+            16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 0, 0, 47, 0,
+        ];
+        let error = against(hello).await;
+        let words = "the server speaks TLS 1.1 or older, which sortie does not (RFC 8996)";
+        assert!(error.to_string().ends_with(words), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_wants_another_group_gets_it_in_a_second_hello() {
+        let ca = Ca::new("My CA");
+        let mut other = (*provider()).clone();
+        other.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::SECP384R1];
+        let server = Server::on(Arc::new(other), &ca.leaf(HOST), &[&TLS13], None);
+        let met = server.meet(&trusting(&ca), HOST).await.0.unwrap();
+        assert_eq!(met.facts.group, Some("secp384r1"));
+    }
+
+    /// TLS 1.2 tells during the handshake, TLS 1.3 after ours is done; the words are the same.
+    async fn refused_by(server_ca: &Ca, client: Option<&Leaf>) -> [(String, Option<String>); 2] {
+        let ca = Ca::new("My CA");
+        let mut words = Vec::new();
+        for version in [&TLS12, &TLS13] {
+            let tls = client_tls(&spec(), &credential(client, &[&ca.der], &[]));
+            let server = Server::with(&ca.leaf(HOST), &[version], Some(server_ca));
+            let (met, seen) = server.meet(&tls, HOST).await;
+            assert!(seen.is_err());
+            match met {
+                Err(error) => {
+                    assert_eq!(error.reason, HandshakeReason::RefusedByPeer);
+                    words.push((error.to_string(), None));
+                }
+                Ok(met) => {
+                    let late = tls.explain_late(&met.echo.unwrap_err());
+                    words.push((late.unwrap(), met.facts.shown.clone()));
+                }
+            }
+        }
+        words.try_into().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refused_certificate_of_ours_is_told_in_tls_1_2_and_after_the_handshake_in_1_3() {
+        let wanted = Ca::new("Partner CA");
+        let client = Ca::new("Shop CA").leaf("shop.example");
+        let begin = "the server refused our client certificate (\"CN=shop.example\", \
+                     /etc/client.pem): alert unknown_ca: it does not trust the CA that signed it \
+                     (\"CN=Shop CA\"); it asked for one issued by \"CN=Partner CA\"";
+        let [old, new] = refused_by(&wanted, Some(&client)).await;
+        assert_eq!(old, (begin.to_owned(), None));
+        assert_eq!(new, (begin.to_owned(), Some("CN=shop.example".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_missing_certificate_of_ours_is_told_in_both_versions() {
+        for (words, shown) in refused_by(&Ca::new("Partner CA"), None).await {
+            assert!(words.starts_with("the server demands a client certificate (alert "));
+            assert!(
+                words.ends_with(
+                    "), and this upstream has none; set its certificate and key (TLS mode \
+                     mutual); it asked for one issued by \"CN=Partner CA\""
+                ),
+                "{words}"
+            );
+            assert_eq!(shown, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_no_alert_is_not_explained() {
+        let tls = trusting(&Ca::new("My CA"));
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert_eq!(tls.explain_late(&reset), None);
+        let close = rustls::Error::AlertReceived(AlertDescription::CloseNotify);
+        assert_eq!(tls.explain_late(&close), None);
+        let other = rustls::Error::AlertReceived(AlertDescription::InternalError);
+        let words = "the server ended the connection with the alert internal_error";
+        assert!(tls.explain_late(&other).unwrap().starts_with(words));
+    }
+
+    #[test]
+    fn labels_are_told_apart() {
+        let labels = HandshakeReason::ALL.map(HandshakeReason::label);
+        let all: std::collections::BTreeSet<_> = labels.into_iter().collect();
+        assert_eq!(all.len(), HandshakeReason::ALL.len());
+    }
+}

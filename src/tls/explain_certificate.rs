@@ -317,3 +317,307 @@ pub(super) fn rfc3339(seconds: i64) -> String {
         time.second()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{SanType, date_time_ymd};
+    use rustls::version::{TLS12, TLS13};
+
+    use super::super::testing::*;
+    use super::*;
+
+    /// Both versions: words begin so, end so, the class, and the alert that the server saw.
+    async fn refuses(
+        tls: &ClientTls,
+        leaf: &Leaf,
+        begin: &str,
+        end: &str,
+        label: &str,
+        alert: &str,
+    ) {
+        for version in [&TLS12, &TLS13] {
+            let server = Server::with(leaf, &[version], None);
+            let (words, reason, seen) = server.refusal(tls).await;
+            let head = "server certificate of bank.example: ";
+            let rest = words
+                .strip_prefix(head)
+                .unwrap_or_else(|| panic!("{words}"));
+            assert!(rest.starts_with(begin), "{words}");
+            assert!(rest.ends_with(end), "{words}");
+            assert!(!words.contains('\n'));
+            assert_eq!((reason.label(), seen.as_str()), (label, alert), "{words}");
+            assert!(reason.is_check() && reason.is_certificate());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_issuer_names_what_came_and_what_the_file_holds() {
+        let mine = Ca::new("My CA");
+        let tls = trusting(&mine);
+        let other = Ca::new("Other CA");
+        let begin = "no chain to a CA in /etc/ca.pem; it was issued by \"CN=Other CA\"; the server \
+                     sent no intermediate certificate; the file holds \"CN=My CA\"; put the \
+                     issuer's certificate into that file";
+        refuses(
+            &tls,
+            &other.leaf(HOST),
+            begin,
+            "",
+            "unknown_ca",
+            "unknown_ca",
+        )
+        .await;
+        let middle = other.below("Middle");
+        let leaf = middle.leaf(HOST).followed_by(&middle);
+        let begin = "no chain to a CA in /etc/ca.pem; it was issued by \"CN=Middle\"; the chain \
+                     that it sent ends at the issuer \"CN=Other CA\"";
+        refuses(&tls, &leaf, begin, "that file", "unknown_ca", "unknown_ca").await;
+    }
+
+    #[tokio::test]
+    async fn a_self_signed_certificate_is_named_as_that() {
+        let tls = trusting(&Ca::new("My CA"));
+        let leaf = self_signed(HOST, |_| ());
+        let begin = "it is self-signed (\"CN=bank.example\") and not among the certificates in \
+                     /etc/ca.pem; the file holds \"CN=My CA\"; if you trust it, put that";
+        refuses(
+            &tls,
+            &leaf,
+            begin,
+            "into that file",
+            "unknown_ca",
+            "unknown_ca",
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_wrong_name_lists_the_names_presented() {
+        let ca = Ca::new("My CA");
+        let leaf = ca.leaf_with("a.example", |params| {
+            params
+                .subject_alt_names
+                .push(SanType::IpAddress([10, 0, 0, 9].into()));
+        });
+        let begin = "it is for another name: expected \"bank.example\", and it names \
+                     DNS:a.example, IP:10.0.0.9; if it is the server that you mean, set";
+        refuses(
+            &trusting(&ca),
+            &leaf,
+            begin,
+            "one of them",
+            "san",
+            "bad_certificate",
+        )
+        .await;
+        let cn = ca.leaf_with(HOST, |params| params.subject_alt_names.clear());
+        let begin =
+            "it names no subject alternative name at all, and \"bank.example\" was expected";
+        refuses(
+            &trusting(&ca),
+            &cn,
+            begin,
+            "subjectAltName",
+            "san",
+            "bad_certificate",
+        )
+        .await;
+        let mut spec = spec();
+        spec.subject_alt_names = vec!["x.example".to_owned(), "y.example".to_owned()];
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        let begin = "it is for another name: expected \"x.example\" or \"y.example\", and it names";
+        refuses(
+            &tls,
+            &leaf,
+            begin,
+            "of this upstream",
+            "san",
+            "bad_certificate",
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_name_of_the_peer_cannot_forge_a_log_line() {
+        let ca = Ca::new("My CA");
+        let leaf = ca.leaf_with("a.example", |params| {
+            params.subject_alt_names =
+                vec![SanType::URI("spiffe://a\n503 forged".try_into().unwrap())];
+        });
+        let begin = "it is for another name";
+        refuses(&trusting(&ca), &leaf, begin, "", "san", "bad_certificate").await;
+    }
+
+    #[tokio::test]
+    async fn both_times_are_told_of_a_certificate_that_is_not_valid_now() {
+        let ca = Ca::new("My CA");
+        let old = ca.leaf_with(HOST, |params| params.not_after = date_time_ymd(2020, 1, 1));
+        let begin = "\"CN=bank.example\" ended at 2020-01-01T00:00:00Z, and it is 2";
+        let tls = trusting(&ca);
+        refuses(
+            &tls,
+            &old,
+            begin,
+            "needed there",
+            "expired",
+            "certificate_expired",
+        )
+        .await;
+        let new = ca.leaf_with(HOST, |params| params.not_before = date_time_ymd(4000, 1, 1));
+        let begin = "\"CN=bank.example\" is valid from 4000-01-01T00:00:00Z on, and it is 2";
+        refuses(
+            &tls,
+            &new,
+            begin,
+            "wrong",
+            "not_yet_valid",
+            "certificate_expired",
+        )
+        .await;
+        let dead = Ca::with("Dead CA", |params| {
+            params.not_after = date_time_ymd(2021, 1, 1)
+        });
+        let begin = "the CA \"CN=Dead CA\" in /etc/ca.pem ended at 2021-01-01T00:00:00Z";
+        let tls = trusting(&dead);
+        refuses(
+            &tls,
+            &dead.leaf(HOST),
+            begin,
+            "",
+            "expired",
+            "certificate_expired",
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn revocation_names_the_list_and_who_is_on_it() {
+        let root = Ca::new("Root");
+        let middle = root.below("Middle");
+        let leaf = middle.leaf(HOST).followed_by(&middle);
+        let mut spec = spec();
+        spec.credential.crl = Some("/etc/crl.pem".into());
+        let tls = |lists: &[_]| client_tls(&spec, &credential(None, &[&root.der], lists));
+        let revoked = tls(&[root.crl(&[]), middle.crl(&[42])]);
+        let begin = "\"CN=bank.example\" (serial 2a) is revoked: the list /etc/crl.pem names it";
+        refuses(&revoked, &leaf, begin, "", "revoked", "certificate_revoked").await;
+        let revoked = tls(&[root.crl(&[77]), middle.crl(&[])]);
+        let begin = "the CA \"CN=Middle\" in its chain is revoked: the list /etc/crl.pem names it";
+        refuses(&revoked, &leaf, begin, "", "revoked", "certificate_revoked").await;
+        let unknown = "whether it is revoked cannot be told: ";
+        for (lists, end) in [
+            (
+                vec![root.crl(&[])],
+                "/etc/crl.pem holds no list of \"CN=Middle\"; every CA of the chain needs one \
+                 (add it to that file)",
+            ),
+            (
+                vec![root.crl(&[]), middle.crl_until(&[], 2020)],
+                "fetch a new list",
+            ),
+            (
+                vec![root.crl(&[]), Ca::new("Middle").crl(&[])],
+                "does not fit its CA (InvalidCrlSignatureForPublicKey)",
+            ),
+        ] {
+            let tls = tls(&lists);
+            refuses(
+                &tls,
+                &leaf,
+                unknown,
+                end,
+                "revocation_unknown",
+                "unknown_ca",
+            )
+            .await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_a_wrong_form_is_told_which() {
+        let ca = Ca::new("My CA");
+        let tls = trusting(&ca);
+        let client = ca.leaf_with(HOST, |params| {
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        });
+        let (label, alert) = ("bad_certificate", "unsupported_certificate");
+        let begin = "it may not be used by a TLS server: the extended key usage of \
+                     \"CN=bank.example\"";
+        refuses(&tls, &client, begin, "lacks serverAuth", label, alert).await;
+        let authority = ca.leaf_with(HOST, |params| {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        });
+        let begin = "it is a CA certificate (\"CN=bank.example\", basic constraints CA:TRUE)";
+        refuses(&tls, &authority, begin, "into that file", label, alert).await;
+    }
+
+    #[tokio::test]
+    async fn w1_a_certificate_of_version_1_is_named_as_that() {
+        let ca = Ca::new("My CA");
+        let leaf = version_1(&ca, &ca.leaf(HOST));
+        let (label, alert) = ("bad_certificate", "unsupported_certificate");
+        let begin = "\"CN=bank.example\" is an X.509 certificate of version 1, which has no";
+        refuses(&trusting(&ca), &leaf, begin, "-extfile)", label, alert).await;
+    }
+
+    #[tokio::test]
+    async fn w1_a_certificate_of_version_1_passes_where_nothing_is_checked_or_it_is_listed() {
+        let ca = Ca::new("My CA");
+        let leaf = version_1(&ca, &ca.leaf(HOST));
+        let mut unchecked = spec();
+        unchecked.verify_chain = false;
+        let mut listed = spec();
+        listed.name_check = crate::model::NameCheck::Off;
+        for version in [&TLS12, &TLS13] {
+            let server = Server::with(&leaf, &[version], None);
+            let tls = client_tls(&unchecked, &credential(None, &[&ca.der], &[]));
+            assert!(server.meet(&tls, HOST).await.0.is_ok());
+            let tls = client_tls(&listed, &credential(None, &[&leaf.chain[0]], &[]));
+            assert!(server.meet(&tls, HOST).await.0.is_ok());
+            // The key must still be proven: here the server holds another one.
+            let mut thief = version_1(&ca, &ca.leaf(HOST));
+            thief.chain = leaf.chain.clone();
+            let (words, ..) = Server::with(&thief, &[version], None).refusal(&tls).await;
+            assert!(
+                words.contains("could not prove that it holds the key"),
+                "{words}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_renewed_ca_key_under_the_old_name_is_suspected() {
+        let old = Ca::new("Bank CA");
+        let leaf = Ca::new("Bank CA").leaf(HOST);
+        let begin = "\"CN=bank.example\" says that \"CN=Bank CA\" issued it, but the key of the CA \
+                     of that name in /etc/ca.pem did not sign it";
+        let label = "bad_certificate";
+        refuses(
+            &trusting(&old),
+            &leaf,
+            begin,
+            "as well",
+            label,
+            "decrypt_error",
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_system_store_is_named_as_such() {
+        let ca = Ca::new("One CA");
+        let mut spec = spec();
+        spec.credential.ca = CaSource::System;
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        let leaf = Ca::new("Other CA").leaf(HOST);
+        let begin = "no chain to a CA in the operating system's CA store; it was issued by";
+        let end = "into a file and name it as the CA of this upstream";
+        refuses(&tls, &leaf, begin, end, "unknown_ca", "unknown_ca").await;
+    }
+
+    #[test]
+    fn times_read_as_rfc_3339() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(1_709_210_096), "2024-02-29T12:34:56Z");
+    }
+}

@@ -14,6 +14,8 @@ mod facts;
 mod notes;
 mod sessions;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod trust;
 mod verify;
 

@@ -242,3 +242,121 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::version::TLS13;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::testing::*;
+    use super::*;
+
+    /// A socket that takes so many writes and no more.
+    struct Half {
+        inner: tokio::io::DuplexStream,
+        writes_left: usize,
+    }
+
+    impl AsyncRead for Half {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Half {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let this = self.get_mut();
+            if this.writes_left == 0 {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            this.writes_left -= 1;
+            Pin::new(&mut this.inner).poll_write(cx, buf)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_after_a_refusal_gives_the_alert() {
+        let ca = Ca::new("Bank CA");
+        let client = Ca::new("Shop CA").leaf("shop.example");
+        let tls = client_tls(&spec(), &credential(Some(&client), &[&ca.der], &[]));
+        let server = Server::with(&ca.leaf(HOST), &[&TLS13], Some(&ca));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap());
+        let (near, far) = tokio::join!(socket, listener.accept());
+        let config = std::sync::Arc::new(server.config);
+        let acceptor = tokio_rustls::TlsAcceptor::from(config);
+        let (near, far) = (near.unwrap(), far.unwrap().0);
+        let refusing = async { drop(acceptor.accept(far).await.unwrap_err()) };
+        let (connected, ()) = tokio::join!(tls.connect(HOST, near), refusing);
+        let mut stream = connected.unwrap().stream;
+        let error = loop {
+            if let Err(error) = stream.write_all(&[0; 16 * 1024]).await {
+                break error;
+            }
+            // Lets the reset arrive.
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(
+            alert_in(&error),
+            Some(AlertDescription::UnknownCA),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_for_another_reason_keeps_it_and_loses_no_answer() {
+        let ca = Ca::new("Bank CA");
+        let tls = trusting(&ca);
+        let server = Server::with(&ca.leaf(HOST), &[&TLS13], None);
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let near = Half {
+            inner: near,
+            writes_left: usize::MAX,
+        };
+        let client = async {
+            let mut stream = tls.connect(HOST, near).await.unwrap().stream;
+            stream.write_all(&[7]).await.unwrap();
+            stream.flush().await.unwrap();
+            stream
+        };
+        let (mut stream, seen) = tokio::join!(client, server.serve(far));
+        seen.unwrap();
+        stream.tls.get_mut().0.inner.writes_left = 0;
+        let error = stream.write_all(&[0; 100]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, [7]);
+    }
+
+    #[tokio::test]
+    async fn during_the_handshake_a_lost_connection_does_not_hide_the_alert() {
+        let ca = Ca::new("Bank CA");
+        let (near, mut far) = tokio::io::duplex(1024);
+        // The server refused before it read: its alert is there, and our hello cannot be sent.
+        far.write_all(&[21, 3, 3, 0, 2, 2, 112]).await.unwrap();
+        let near = Half {
+            inner: near,
+            writes_left: 0,
+        };
+        let error = trusting(&ca).connect(HOST, near).await.err().unwrap();
+        assert!(error.to_string().contains("unrecognized_name"), "{error}");
+    }
+}

@@ -372,3 +372,209 @@ fn version1_key(leaf: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'st
     let certificate = parse(leaf).ok()?;
     Some(certificate.public_key().raw.to_vec().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{SanType, date_time_ymd};
+
+    use super::super::testing::*;
+    use super::*;
+    use crate::tls::ClientTls;
+
+    async fn accepts(tls: &ClientTls, leaf: &Leaf) -> bool {
+        Server::new(leaf).meet(tls, HOST).await.0.is_ok()
+    }
+
+    #[tokio::test]
+    async fn t10_an_intermediate_in_the_bundle_is_an_anchor() {
+        let root = Ca::new("Root");
+        let middle = root.below("Middle");
+        let leaf = middle.leaf(HOST);
+        assert!(accepts(&trusting(&middle), &leaf).await);
+        // Without the intermediate the root is not reached.
+        assert!(!accepts(&trusting(&root), &leaf).await);
+        assert!(accepts(&trusting(&root), &middle.leaf(HOST).followed_by(&middle)).await);
+    }
+
+    #[tokio::test]
+    async fn t10_a_leaf_in_the_bundle_is_trusted_and_still_checked() {
+        let ca = Ca::new("Unknown CA");
+        let tls = |leaf: &Leaf| client_tls(&spec(), &credential(None, &[&leaf.chain[0]], &[]));
+        let good = ca.leaf(HOST);
+        assert!(accepts(&tls(&good), &good).await);
+        assert!(!accepts(&tls(&good), &ca.leaf(HOST)).await);
+        let own = self_signed(HOST, |_| ());
+        assert!(accepts(&tls(&own), &own).await);
+        let authority = self_signed(HOST, |params| {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        });
+        assert!(accepts(&tls(&authority), &authority).await);
+        let ended = self_signed(HOST, |params| params.not_after = date_time_ymd(2020, 1, 1));
+        assert!(!accepts(&tls(&ended), &ended).await);
+        let early = self_signed(HOST, |params| params.not_before = date_time_ymd(4000, 1, 1));
+        assert!(!accepts(&tls(&early), &early).await);
+        let other = self_signed("other.example", |_| ());
+        assert!(!accepts(&tls(&other), &other).await);
+        let client = self_signed(HOST, |params| {
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        });
+        assert!(!accepts(&tls(&client), &client).await);
+    }
+
+    #[tokio::test]
+    async fn an_expired_ca_in_the_bundle_is_no_anchor_where_a_valid_one_is() {
+        let key = |params: &mut rcgen::CertificateParams| {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        };
+        let old = Ca::with("Bank CA", key);
+        let leaf = old.leaf(HOST);
+        assert!(!accepts(&trusting(&old), &leaf).await);
+        // The same CA renewed: same name, same key.
+        let mut params = rcgen::CertificateParams::default();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "Bank CA");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let renewed = params.self_signed(old.issuer.key()).unwrap().der().clone();
+        let tls = client_tls(&spec(), &credential(None, &[&old.der, &renewed], &[]));
+        assert!(accepts(&tls, &leaf).await);
+    }
+
+    #[tokio::test]
+    async fn t8_any_one_of_the_configured_names_is_enough() {
+        let ca = Ca::new("Bank CA");
+        let leaf = ca.leaf_with("ignored.example", |params| {
+            params.subject_alt_names = vec![
+                SanType::DnsName("*.bank.example".try_into().unwrap()),
+                SanType::URI("spiffe://cluster.local/ns/a/sa/b".try_into().unwrap()),
+                SanType::IpAddress([10, 1, 2, 3].into()),
+                SanType::Rfc822Name("ops@bank.example".try_into().unwrap()),
+            ];
+        });
+        for (wanted, good) in [
+            (&["api.bank.example"][..], true),
+            (&["API.bank.example"], true),
+            (&["*.bank.example"], true),
+            (&["spiffe://cluster.local/ns/a/sa/b"], true),
+            (&["10.1.2.3"], true),
+            (&["ops@bank.example"], true),
+            (&["nobody.example", "10.1.2.3"], true),
+            (&["bank.example"], false),
+            (&["a.b.bank.example"], false),
+            (&["spiffe://cluster.local/ns/a/sa/B"], false),
+            (&["spiffe://cluster.local/ns/a/sa/bb"], false),
+            (&["10.1.2.4"], false),
+            (&["ignored.example"], false),
+        ] {
+            let mut spec = spec();
+            spec.subject_alt_names = wanted.iter().map(|&name| name.to_owned()).collect();
+            let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+            assert_eq!(accepts(&tls, &leaf).await, good, "{wanted:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn t8_a_wildcard_stands_for_one_label_and_the_common_name_for_nothing() {
+        let ca = Ca::new("Bank CA");
+        let tls = trusting(&ca);
+        let server = Server::new(&ca.leaf("*.bank.example"));
+        assert!(server.meet(&tls, "api.bank.example").await.0.is_ok());
+        for host in ["bank.example", "a.b.bank.example"] {
+            assert!(server.meet(&tls, host).await.0.is_err(), "{host}");
+        }
+        let only_cn = ca.leaf_with(HOST, |params| params.subject_alt_names.clear());
+        assert!(!accepts(&tls, &only_cn).await);
+    }
+
+    #[tokio::test]
+    async fn t7_the_name_is_not_looked_at_where_the_policy_says_so_but_the_chain_is() {
+        let ca = Ca::new("Bank CA");
+        let mut spec = spec();
+        spec.name_check = NameCheck::Off;
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        assert!(accepts(&tls, &ca.leaf("other.example")).await);
+        assert!(!accepts(&tls, &Ca::new("Other CA").leaf(HOST)).await);
+    }
+
+    #[tokio::test]
+    async fn t7_nothing_is_checked_only_where_the_policy_says_so_in_so_many_words() {
+        let ca = Ca::new("Bank CA");
+        let mut spec = spec();
+        spec.verify_chain = false;
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        let stranger = self_signed("other.example", |params| {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        });
+        let met = Server::new(&stranger).meet(&tls, HOST).await.0.unwrap();
+        assert_eq!(met.facts.peer.as_ref().unwrap().subject, "CN=other.example");
+        assert_eq!(met.facts.name_warning, None);
+    }
+
+    #[tokio::test]
+    async fn w5_every_certificate_of_the_chain_must_be_covered_by_a_list() {
+        let root = Ca::new("Root");
+        let middle = root.below("Middle");
+        let leaf = || middle.leaf(HOST).followed_by(&middle);
+        let mut spec = spec();
+        spec.credential.crl = Some("/etc/crl.pem".into());
+        for (lists, label) in [
+            (vec![root.crl(&[]), middle.crl(&[])], None),
+            (vec![root.crl(&[9]), middle.crl(&[9])], None),
+            (vec![root.crl(&[]), middle.crl(&[42])], Some("revoked")),
+            (vec![root.crl(&[77]), middle.crl(&[])], Some("revoked")),
+            (vec![middle.crl(&[])], Some("revocation_unknown")),
+            (vec![root.crl(&[])], Some("revocation_unknown")),
+            (
+                vec![root.crl(&[]), middle.crl_until(&[], 2020)],
+                Some("revocation_unknown"),
+            ),
+        ] {
+            let tls = client_tls(&spec, &credential(None, &[&root.der], &lists));
+            let met = Server::new(&leaf()).meet(&tls, HOST).await.0;
+            assert_eq!(met.err().map(|error| error.reason.label()), label);
+            // A revoked intermediate is not saved by being listed in the bundle itself.
+            let bundle = [&middle.der, &root.der];
+            let tls = client_tls(&spec, &credential(None, &bundle, &lists));
+            let met = Server::new(&middle.leaf(HOST)).meet(&tls, HOST).await.0;
+            assert_eq!(met.err().map(|error| error.reason.label()), label);
+        }
+    }
+
+    #[tokio::test]
+    async fn w5_a_list_needs_a_root_and_a_listed_leaf_needs_its_ca() {
+        let root = Ca::new("Root");
+        let middle = root.below("Middle");
+        let mut spec = spec();
+        spec.credential.crl = Some("/etc/crl.pem".into());
+        let only_middle = credential(None, &[&middle.der], &[middle.crl(&[])]);
+        let error = ClientTls::new(
+            &spec,
+            crate::model::HttpChoice::Auto,
+            only_middle,
+            crate::model::OnExpired::Fail,
+        );
+        let words = error.err().unwrap().to_string();
+        assert!(words.contains("/etc/crl.pem a root is needed"), "{words}");
+        let leaf = root.leaf(HOST);
+        let listed = credential(
+            None,
+            &[&leaf.chain[0], &Ca::new("Other").der],
+            &[root.crl(&[])],
+        );
+        let met = Server::new(&leaf)
+            .meet(&client_tls(&spec, &listed), HOST)
+            .await
+            .0;
+        let words = met.unwrap_err().to_string();
+        assert!(
+            words.contains("lists it itself and not the CA that issued it"),
+            "{words}"
+        );
+        let both = credential(None, &[&leaf.chain[0], &root.der], &[root.crl(&[42])]);
+        let met = Server::new(&leaf)
+            .meet(&client_tls(&spec, &both), HOST)
+            .await
+            .0;
+        assert_eq!(met.unwrap_err().reason.label(), "revoked");
+    }
+}
