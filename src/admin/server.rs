@@ -226,7 +226,8 @@ mod tests {
     #[tokio::test]
     async fn metrics_are_open_metrics_for_those_who_ask() {
         let admin = start().await;
-        let asked = "GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: application/openmetrics-text; version=1.0.0\r\n\r\n";
+        let asked = "GET /metrics HTTP/1.1\r\nHost: a\r\n\
+            Accept: application/openmetrics-text; version=1.0.0\r\n\r\n";
         let open = admin.raw(asked).await;
         assert!(open.contains("application/openmetrics-text") && open.ends_with("# EOF\n"));
         let plain = admin.raw("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await;

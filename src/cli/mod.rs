@@ -4,10 +4,15 @@
 //! Never: does work that a room below could do.
 //! Called by: main.
 
+pub mod certs;
 pub mod check;
+mod client;
 mod command;
 pub mod completions;
+mod origin;
+pub mod routes;
 pub mod run;
 pub mod schema;
+mod table;
 
 pub use command::{command, main};

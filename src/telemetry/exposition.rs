@@ -1,19 +1,18 @@
-//! The counters as OpenMetrics text, and as the older Prometheus text.
+//! Every metric: its name, its help text, its labels, and where its numbers come from.
 //!
-//! Owns: metric names, help texts and labels: a public contract.
+//! Owns: those names and labels: a public contract.
 //! Never: counts.
-//! Called by: `Metrics::encode`, through prometheus-client's registry; admin.
+//! Called by: `Metrics::encode`, through prometheus-client's registry.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::exemplar::Exemplar;
 
+use super::exposition_page::{Labels, Page};
 use super::metrics::{BLACK_HOLE, Metrics, PASSTHROUGH, UNKNOWN};
 use super::shard::lock;
 use super::upstream_stats::{BUCKETS, Event, Grpc, Histogram, Level, Series, SeriesKey, Sums};
@@ -61,11 +60,7 @@ fn real(upstreams: &[(Arc<str>, Sums)]) -> impl Iterator<Item = (&str, &Sums)> {
     all.filter(|(name, _)| *name != BLACK_HOLE && *name != UNKNOWN)
 }
 
-type NoExemplar<'a> = Option<&'a Exemplar<NoLabelSet, u64>>;
-
 type Pick = fn(&Series) -> &Histogram;
-
-type Labels<'a> = Vec<(&'static str, Cow<'a, str>)>;
 
 fn of<'a>(upstream: &'a str) -> Labels<'a> {
     vec![("upstream", upstream.into())]
@@ -77,57 +72,7 @@ fn seconds(time: SystemTime) -> f64 {
         .as_secs_f64()
 }
 
-struct Page<'a>(DescriptorEncoder<'a>);
-
 impl Page<'_> {
-    fn counter<'l>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: impl IntoIterator<Item = (Labels<'l>, u64)>,
-    ) -> fmt::Result {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in rows {
-            // An empty set would be written as a pair of braces.
-            let none = NoExemplar::None;
-            match labels.is_empty() {
-                true => family.encode_counter(&value, none)?,
-                false => family
-                    .encode_family(&labels)?
-                    .encode_counter(&value, none)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn gauge<'l, N: EncodeGaugeValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: impl IntoIterator<Item = (Labels<'l>, N)>,
-    ) -> fmt::Result {
-        self.plain(name, help, MetricType::Gauge, rows)
-    }
-
-    fn plain<'l, N: EncodeGaugeValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        kind: MetricType,
-        rows: impl IntoIterator<Item = (Labels<'l>, N)>,
-    ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
-        for (labels, value) in rows {
-            match labels.is_empty() {
-                true => family.encode_gauge(&value)?,
-                false => family.encode_family(&labels)?.encode_gauge(&value)?,
-            }
-        }
-        Ok(())
-    }
-
     fn process(&mut self, metrics: &Metrics) -> fmt::Result {
         let version = vec![("version", env!("CARGO_PKG_VERSION").into())];
         self.gauge(
@@ -430,38 +375,4 @@ fn by_reason<'a>(
         labels.push(("reason", (*reason).into()));
         (labels, *count)
     })
-}
-
-/// OpenMetrics text as the older format that `text/plain; version=0.0.4` means: there a counter's
-/// family is named with its suffix, and the type `unknown` is called `untyped`.
-pub(super) fn plain_text(open_metrics: &str) -> String {
-    let mut out = String::with_capacity(open_metrics.len());
-    let mut help: Option<&str> = None;
-    for line in open_metrics.lines() {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            help = Some(rest);
-            continue;
-        }
-        let kind = line
-            .strip_prefix("# TYPE ")
-            .and_then(|rest| rest.split_once(' '));
-        if let Some((name, kind)) = kind {
-            let (suffix, kind) = match kind {
-                "counter" => ("_total", "counter"),
-                "unknown" => ("", "untyped"),
-                other => ("", other),
-            };
-            let text = help
-                .take()
-                .and_then(|help| help.split_once(' '))
-                .map_or("", |(_, t)| t);
-            out.push_str(&format!(
-                "# HELP {name}{suffix} {text}\n# TYPE {name}{suffix} {kind}\n"
-            ));
-        } else if line != "# EOF" {
-            out.push_str(line);
-            out.push('\n');
-        }
-    }
-    out
 }

@@ -16,7 +16,8 @@ macro_rules! flags {
             $($(#[$doc])* pub const $name: Flags = Flags(1 << $bit);)*
 
             /// Every flag and its word, in Envoy's order.
-            const WORDS: &'static [(Flags, &'static str)] = &[$((Flags::$name, stringify!($name)),)*];
+            const WORDS: &'static [(Flags, &'static str)] =
+                &[$((Flags::$name, stringify!($name)),)*];
         }
     };
 }

@@ -39,7 +39,8 @@ impl std::str::FromStr for LogFormat {
 pub enum LogError {
     /// Not a level and not directives.
     #[error(
-        "\"{text}\" is neither a level (off, error, warn, info, debug, trace) nor a list of directives such as info,sortie::upstream=debug: {source}"
+        "\"{text}\" is neither a level (off, error, warn, info, debug, trace) nor a list of \
+         directives such as info,sortie::upstream=debug: {source}"
     )]
     Filter {
         /// As given.

@@ -53,8 +53,7 @@ pub struct DownstreamMetrics {
     pub accepted: Counter,
     /// `accept` failed.
     pub accept_errors: Counter,
-    /// Requests that were refused before they were routed, by reason: `malformed`, `head_too_large`,
-    /// `timeout`, ...
+    /// Requests that were refused before they were routed, by reason: `malformed`, `timeout`, ...
     pub rejected: ReasonCounter,
 }
 
@@ -226,7 +225,7 @@ impl Metrics {
 
     /// The same as `text/plain; version=0.0.4`, for readers that do not ask for OpenMetrics.
     pub fn encode_plain(&self) -> String {
-        super::exposition::plain_text(&self.encode())
+        super::exposition_page::plain_text(&self.encode())
     }
 
     /// Drops the upstreams that nobody has held for [`GRACE`].

@@ -10,6 +10,7 @@ mod access_log;
 mod access_operator;
 mod access_sink;
 mod exposition;
+mod exposition_page;
 mod flags;
 mod logging;
 mod metrics;

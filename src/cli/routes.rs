@@ -1,0 +1,240 @@
+//! `sortie routes`: the routing table and its upstreams.
+//!
+//! Owns: its arguments and the two tables.
+//! Never: decides where a request goes.
+//! Called by: cli.
+
+use std::process::ExitCode;
+
+use super::origin::{Origin, Source, printed, unreadable};
+use super::table::{Table, bold, print};
+use crate::admin::{EndpointHealth, RoutesView, UpstreamHealth, UpstreamView};
+use crate::model::Host;
+
+/// List routes and upstreams of a running proxy or of configuration files
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which proxy to ask, or which files to read
+    #[command(flatten)]
+    pub origin: Origin,
+    /// Only what could concern this host
+    #[arg(long, value_name = "NAME", value_parser = Host::parse)]
+    pub host: Option<Host>,
+}
+
+/// Prints the tables; exit code 0, 1 (the proxy does not answer), or 64 (the files are refused).
+pub fn run(args: Args) -> ExitCode {
+    let host = args.host.as_ref().map(Host::as_str);
+    let path = match host {
+        Some(host) => format!("/routes?host={host}"),
+        None => "/routes".to_owned(),
+    };
+    let view = match args.origin.read(&path) {
+        Err(code) => return code,
+        Ok(Source::Page(page)) => match serde_json::from_str::<RoutesView>(&page) {
+            Ok(view) => view,
+            Err(error) => return unreadable(&error),
+        },
+        Ok(Source::Files(loaded)) => {
+            RoutesView::new(&loaded.config, host, |_| UpstreamHealth::default())
+        }
+    };
+    if args.origin.json {
+        return match serde_json::to_string_pretty(&view) {
+            Ok(text) => printed(print(&(text + "\n"))),
+            Err(error) => unreadable(&error),
+        };
+    }
+    printed(print(&tables(&view, bold())))
+}
+
+fn tables(view: &RoutesView, bold: bool) -> String {
+    let routes = routes(view, bold);
+    let upstreams = upstreams(view, bold);
+    format!(
+        "{routes}\n{upstreams}\nunknown hosts: {}\n",
+        view.unknown_hosts
+    )
+}
+
+fn routes(view: &RoutesView, bold: bool) -> String {
+    let mut table = Table::new(&[
+        "HOST", "PORT", "MATCH", "ACTION", "TARGET", "REWRITE", "PLACE",
+    ]);
+    for entry in &view.routes {
+        let port = entry.port.map_or("*".to_owned(), |port| port.to_string());
+        for rule in &entry.rules {
+            let matches = match rule.matches.is_empty() {
+                true => "*".to_owned(),
+                false => rule.matches.join(" or "),
+            };
+            table.row([
+                entry.hosts.join(","),
+                port.clone(),
+                matches,
+                rule.action.clone(),
+                rule.target.clone(),
+                rule.rewrite.clone().unwrap_or_default(),
+                rule.place.clone(),
+            ]);
+        }
+    }
+    table.render(bold)
+}
+
+fn upstreams(view: &RoutesView, bold: bool) -> String {
+    let mut table = Table::new(&[
+        "UPSTREAM",
+        "TLS",
+        "SERVER NAME",
+        "HTTP",
+        "ENDPOINT",
+        "ADDRESS",
+        "STATE",
+        "ACTIVE",
+    ]);
+    for upstream in &view.upstreams {
+        for row in upstream_rows(upstream) {
+            table.row(row);
+        }
+    }
+    table.render(bold)
+}
+
+fn upstream_rows(upstream: &UpstreamView) -> Vec<Vec<String>> {
+    let server_name = match (&upstream.server_name, upstream.tls.as_str()) {
+        (Some(name), _) => name.clone(),
+        (None, "disable") => String::new(),
+        (None, _) => "(the request's host)".to_owned(),
+    };
+    let row = |endpoint: String, address: String, state: String, active: String| {
+        let (name, tls) = (upstream.name.clone(), upstream.tls.clone());
+        let http = upstream.http.clone();
+        vec![
+            name,
+            tls,
+            server_name.clone(),
+            http,
+            endpoint,
+            address,
+            state,
+            active,
+        ]
+    };
+    if upstream.endpoints.is_empty() {
+        let state = upstream
+            .unavailable
+            .as_ref()
+            .map(|why| format!("unavailable: {why}"));
+        let state = state.unwrap_or_default();
+        let endpoints = match upstream.configured.is_empty() {
+            true => "(original destination)".to_owned(),
+            false => upstream.configured.join(","),
+        };
+        return vec![row(endpoints, String::new(), state, String::new())];
+    }
+    let known = upstream.endpoints.iter();
+    known
+        .map(|endpoint| {
+            let state = match &upstream.unavailable {
+                Some(why) => format!("unavailable: {why}"),
+                None => state(endpoint),
+            };
+            let (address, active) = (endpoint.address.to_string(), endpoint.active.to_string());
+            row(endpoint.name.clone(), address, state, active)
+        })
+        .collect()
+}
+
+fn state(endpoint: &EndpointHealth) -> String {
+    match (endpoint.ejected_for, endpoint.failures) {
+        (Some(seconds), _) => format!("shunned for {seconds} s more"),
+        (None, 0) => "healthy".to_owned(),
+        (None, 1) => "1 failure".to_owned(),
+        (None, failures) => format!("{failures} failures in a row"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::{HostView, RuleView};
+
+    fn view() -> RoutesView {
+        let endpoint = |last, ejected_for| EndpointHealth {
+            address: std::net::SocketAddr::from(([192, 0, 2, last], 443)),
+            name: "bank.example".to_owned(),
+            ejected_for,
+            failures: 0,
+            active: 3,
+        };
+        RoutesView {
+            unknown_hosts: "refuse".into(),
+            routes: vec![HostView {
+                hosts: vec!["bank.example".into(), "*.bank.example".into()],
+                port: Some(80),
+                place: "a.yaml:3".into(),
+                rules: vec![RuleView {
+                    action: "forward".into(),
+                    target: "bank".into(),
+                    place: "a.yaml:5".into(),
+                    ..RuleView::default()
+                }],
+            }],
+            upstreams: vec![
+                UpstreamView {
+                    name: "bank".into(),
+                    tls: "mutual".into(),
+                    http: "auto".into(),
+                    endpoints: vec![endpoint(1, None), endpoint(2, Some(12))],
+                    ..UpstreamView::default()
+                },
+                UpstreamView {
+                    name: "broken".into(),
+                    tls: "simple".into(),
+                    http: "http1".into(),
+                    configured: vec!["b:443".into()],
+                    unavailable: Some("ca.crt is missing".into()),
+                    ..UpstreamView::default()
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn each_rule_and_each_endpoint_is_a_row() {
+        let text = tables(&view(), false);
+        let has = |parts: &[&str]| {
+            text.lines()
+                .any(|line| parts.iter().all(|part| line.contains(part)))
+        };
+        assert!(
+            has(&[
+                "bank.example,*.bank.example",
+                "80",
+                "*",
+                "forward",
+                "bank",
+                "a.yaml:5"
+            ]),
+            "{text}"
+        );
+        assert!(
+            has(&[
+                "bank",
+                "mutual",
+                "(the request's host)",
+                "192.0.2.1:443",
+                "healthy",
+                "3"
+            ]),
+            "{text}"
+        );
+        assert!(has(&["192.0.2.2:443", "shunned for 12 s more"]), "{text}");
+        assert!(
+            has(&["broken", "b:443", "unavailable: ca.crt is missing"]),
+            "{text}"
+        );
+        assert!(text.ends_with("\nunknown hosts: refuse\n"));
+    }
+}
