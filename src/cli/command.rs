@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{check, completions, run, schema};
+use super::{certs, check, completions, routes, run, schema};
 
 /// Bad usage or configuration (EX_USAGE of sysexits.h).
 pub(super) const USAGE: u8 = 64;
@@ -26,6 +26,8 @@ struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
+    Routes(routes::Args),
+    Certs(certs::Args),
     Schema(schema::Args),
     Completions(completions::Args),
 }
@@ -41,6 +43,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Run(args) => run::run(*args),
             Command::Check(args) => check::run(args),
+            Command::Routes(args) => routes::run(args),
+            Command::Certs(args) => certs::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Completions(args) => completions::run(args, command()),
         },
