@@ -14,6 +14,8 @@ use super::diagnostic::Code;
 
 /// Bytes of one pattern.
 const MAX_REGEX: usize = 4096;
+/// Room for what anchors a pattern, once compiled.
+const REGEX_FRAME: usize = 64 * 1024;
 /// Bytes of one path, header value or file name.
 const MAX_TEXT: usize = 8192;
 /// Bytes of a body (model::Respond).
@@ -306,7 +308,8 @@ fn path(text: &str) -> Check {
 /// In the words of the regex crate, on one line.
 pub fn compile(pattern: &str) -> Result<Regex, Wrong> {
     let compiled = RegexBuilder::new(pattern)
-        .size_limit(REGEX_SIZE_LIMIT)
+        // Less than when serving, where a frame is put around it that anchors it.
+        .size_limit(REGEX_SIZE_LIMIT - REGEX_FRAME)
         .build();
     compiled.map_err(|error| {
         let (problem, advice) = match error {
@@ -329,10 +332,13 @@ pub fn compile(pattern: &str) -> Result<Regex, Wrong> {
 }
 
 fn visible(text: &str) -> Check {
-    match text.chars().find(|c| !c.is_ascii_graphic()) {
+    match text
+        .chars()
+        .find(|c| matches!(c, '?' | '#') || !c.is_ascii_graphic())
+    {
         Some(c) => Err(Wrong::new(
             format!("{c:?} cannot stand in a path"),
-            "write it percent-encoded, such as %20",
+            "write it percent-encoded, such as %20; the request's query stays as it is",
         )),
         None => Ok(()),
     }
@@ -454,4 +460,130 @@ fn san(text: &str) -> Check {
         format!("the name {} {what}", quote(text)),
         advice,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(format: Format, texts: &[&str]) {
+        for text in texts {
+            assert_eq!(format.check(text), Ok(()), "{format:?} {text:?}");
+        }
+    }
+
+    fn refuses(format: Format, texts: &[&str]) {
+        for text in texts {
+            let wrong = format.check(text);
+            assert!(
+                wrong.is_err_and(|w| !w.problem.is_empty()),
+                "{format:?} {text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_well_formed_is_taken() {
+        takes(Format::Name, &["bank", "a.b-c_d", "9"]);
+        takes(
+            Format::HostPattern,
+            &["*", "*.a.example", "A.example", "10.0.0.1", "[::1]"],
+        );
+        takes(Format::Authority, &["a", "a:80", "[::1]:80", "10.0.0.1"]);
+        takes(Format::Endpoint, &["a:1", "10.0.0.1:65535", "[::1]:443"]);
+        takes(Format::SocketAddr, &["0.0.0.0:0", "[::]:80"]);
+        takes(Format::Path, &["/", "/a/b%20c", "/a;b=c,d"]);
+        takes(Format::Regex, &["/v[0-9]+", "(?i)a|b"]);
+        takes(Format::Substitution, &["", r"/\1/x"]);
+        takes(
+            Format::HeaderChanged,
+            &["x-a", "Authorization", "set-cookie"],
+        );
+        takes(Format::HeaderMatched, &["content-length", "upgrade"]);
+        takes(Format::HeaderValue, &["", "a b", "text/html; q=1"]);
+        takes(Format::Method, &["GET", "PROPFIND", "M-SEARCH"]);
+        takes(Format::File, &["a.crt", "../x y/ä.pem"]);
+        takes(
+            Format::San,
+            &[
+                "a.example",
+                "*.a.example",
+                "spiffe://td/ns/a/sa/b",
+                "10.0.0.1",
+                "a@b",
+            ],
+        );
+        takes(Format::Body, &["", "any\nthing"]);
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused_with_words() {
+        refuses(Format::Name, &["", "a b", "a/b", "ä", &"a".repeat(254)]);
+        refuses(
+            Format::HostPattern,
+            &[
+                "",
+                "a:80",
+                "http://a",
+                "a/b",
+                "*a",
+                "a.*",
+                "ä.example",
+                "a..b",
+            ],
+        );
+        refuses(
+            Format::Authority,
+            &["", "a:", "a:0", "u@a", "http://a", "a/b"],
+        );
+        refuses(
+            Format::Endpoint,
+            &["a", "a:0", "a:65536", "https://a:1", ":1", "::1"],
+        );
+        refuses(
+            Format::SocketAddr,
+            &["a:80", ":80", "80", "::1:80", "127.0.0.1"],
+        );
+        refuses(Format::Path, &["a", "/a?b", "/a#b", "/a b", "/ä", ""]);
+        refuses(
+            Format::Regex,
+            &["(", "a(?=b)", r"(a)\1", "", "((a{100}){100}){100}"],
+        );
+        refuses(Format::Substitution, &["/a b", "/a?b"]);
+        refuses(
+            Format::HeaderChanged,
+            &["Host", "host", ":path", ":x", "Content-Length", "TE", "a b"],
+        );
+        refuses(Format::HeaderMatched, &["host", ":method", ":x", ""]);
+        refuses(Format::HeaderValue, &["a\r\nb: c", "a\0", " a", "a ", "ä"]);
+        refuses(Format::Comparand, &[""]);
+        refuses(Format::Method, &["get", "G T", ""]);
+        refuses(Format::File, &["", "a\0b", "-----BEGIN CERTIFICATE-----"]);
+        refuses(Format::San, &["", "a b", "DNS:a", "ä"]);
+        refuses(Format::Body, &[&"x".repeat(MAX_BODY + 1)]);
+    }
+
+    #[test]
+    fn a_header_value_never_stands_in_the_message() {
+        let wrong = Format::HeaderValue.check("Bearer s3cret\n").unwrap_err();
+        assert!(!format!("{wrong:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn the_patterns_of_the_schema_let_valid_texts_through() {
+        for (format, texts) in [
+            (Format::Name, &["bank", "a.b-c_d"][..]),
+            (Format::Path, &["/", "/a/b%20c"]),
+            (Format::Endpoint, &["a:1", "[::1]:443"]),
+            (Format::SocketAddr, &["127.0.0.1:80"]),
+            (Format::HeaderChanged, &["X-A", "x_b"]),
+            (Format::Method, &["GET", "M-SEARCH"]),
+        ] {
+            let pattern = Regex::new(format.pattern().unwrap()).unwrap();
+            assert!(
+                texts.iter().all(|text| pattern.is_match(text)),
+                "{format:?}"
+            );
+        }
+    }
 }

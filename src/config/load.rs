@@ -390,3 +390,330 @@ pub(super) fn said(text: &str) -> Vec<String> {
     };
     said.iter().map(ToString::to_string).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::native::FULL;
+    use std::time::{Duration, Instant};
+
+    const UPSTREAM: &str = "upstreams: [{name: a, endpoints: a:1, tls: {mode: disable}}]\n";
+    const ROUTE: &str = "routes: [{host: a, upstream: a}]\n";
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        folder
+    }
+
+    /// What is said of a path, the folder's own name left out.
+    fn said_of(folder: &tempfile::TempDir, name: &str) -> Vec<String> {
+        let said = match load(&[folder.path().join(name)]) {
+            Ok(loaded) => loaded.warnings,
+            Err(all) => all,
+        };
+        let own = folder.path().display().to_string();
+        said.iter()
+            .map(|d| d.to_string().replace(&own, "DIR"))
+            .collect()
+    }
+
+    fn names(loaded: &Loaded) -> Vec<&str> {
+        let names = loaded
+            .files
+            .iter()
+            .filter_map(|path| path.file_name()?.to_str());
+        names.collect()
+    }
+
+    #[test]
+    fn a_folder_is_read_in_order_and_only_what_is_meant_for_it() {
+        let dir = folder(&[
+            ("b.yml", ROUTE.as_bytes()),
+            ("a.yaml", UPSTREAM.as_bytes()),
+            ("c.json", b"{\"limits\": {\"maxStreams\": 5}}"),
+            (".hidden.yaml", b"]"),
+            ("notes.txt", b"]"),
+            ("key.pem", b"]"),
+        ]);
+        fs::create_dir(dir.path().join("sub.yaml")).unwrap();
+        let loaded = load(&[dir.path().to_owned()]).unwrap();
+        assert_eq!(names(&loaded)[1..], ["a.yaml", "b.yml", "c.json"]);
+        assert_eq!(loaded.files[0], dir.path());
+        assert_eq!(loaded.config.limits.max_streams, 5);
+        assert!(loaded.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_kubernetes_config_map_is_read_through_its_links_once() {
+        use std::os::unix::fs::symlink;
+        let dir = folder(&[]);
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("..2026_01_01")).unwrap();
+        fs::write(at("..2026_01_01/a.yaml"), [UPSTREAM, ROUTE].concat()).unwrap();
+        symlink("..2026_01_01", at("..data")).unwrap();
+        symlink("..data/a.yaml", at("a.yaml")).unwrap();
+        let loaded = load(&[dir.path().to_owned(), at("a.yaml")]).unwrap();
+        assert_eq!((names(&loaded).len(), loaded.config.hosts.len()), (2, 1));
+        assert_eq!(
+            loaded.config.upstreams[0].place.file.as_ref(),
+            at("a.yaml").to_str().unwrap()
+        );
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_an_error() {
+        let dir = folder(&[("a.yaml", UPSTREAM.as_bytes())]);
+        std::os::unix::fs::symlink("gone", dir.path().join("b.yaml")).unwrap();
+        assert_eq!(
+            said_of(&dir, ""),
+            [
+                "DIR/b.yaml: error[SRT0001] there is no such file or folder; check the name; a \
+                 relative one starts at the working folder"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_empty_is_an_error() {
+        let dir = folder(&[("empty.yaml", b"# nothing\n---\n"), ("x.yaml", b"")]);
+        fs::create_dir(dir.path().join("none")).unwrap();
+        assert_eq!(
+            said_of(&dir, "gone"),
+            [
+                "DIR/gone: error[SRT0001] there is no such file or folder; check the name; a \
+                 relative one starts at the working folder"
+            ]
+        );
+        assert_eq!(
+            said_of(&dir, "empty.yaml"),
+            [
+                "DIR/empty.yaml: error[SRT0008] there is no document in it; write routes and \
+                 upstreams into a file that ends in .yaml, .yml or .json"
+            ]
+        );
+        let none = said_of(&dir, "none");
+        assert!(
+            none[0].contains("SRT0010") && none[1].contains("SRT0008"),
+            "{none:?}"
+        );
+        assert!(
+            load(&[])
+                .unwrap_err()
+                .to_string()
+                .contains("no configuration is named")
+        );
+        assert!(said_of(&folder(&[]), "/dev/null")[0].contains("neither a file nor a folder"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_an_error_with_a_place() {
+        let dir = folder(&[
+            ("latin1.yaml", b"a: b\nc: \xe4\n"),
+            ("utf16.yaml", b"\xff\xfea\0:\0"),
+            ("bom.yaml", b"\xef\xbb\xbflimits: {maxStreams: 5}\n"),
+        ]);
+        assert_eq!(
+            said_of(&dir, "latin1.yaml"),
+            [
+                "DIR/latin1.yaml:2:4: error[SRT0003] a byte here is not UTF-8; save the file as \
+                 UTF-8"
+            ]
+        );
+        assert!(said_of(&dir, "utf16.yaml")[0].contains("the file is UTF-16"));
+        assert!(
+            said_of(&dir, "bom.yaml")[0].contains("SRT0305"),
+            "a BOM does no harm"
+        );
+    }
+
+    #[test]
+    fn a_file_has_a_bound() {
+        let dir = folder(&[("large.yaml", &vec![b'#'; MAX_BYTES + 1])]);
+        assert_eq!(
+            said_of(&dir, "large.yaml"),
+            [
+                "DIR/large.yaml: error[SRT0002] the file has more than 16777216 bytes; split it: \
+                 every file of a folder is read"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_document_of_istio_is_named_and_not_guessed_at() {
+        let text = "limits: {maxStreams: 5}\n---\napiVersion: networking.istio.io/v1\nkind: \
+                    VirtualService\n---\nkind: [x]\n---\napiVersion: v1\n";
+        let advice = "move it elsewhere; sortie's own documents have neither apiVersion nor kind";
+        assert_eq!(
+            said(text),
+            [
+                format!(
+                    "a.yaml:3:1: error[SRT0009] the Istio or Kubernetes document of kind \
+                     \"VirtualService\" (\"networking.istio.io/v1\") is not understood by this \
+                     version of sortie; {advice}"
+                ),
+                format!(
+                    "a.yaml:6:1: error[SRT0009] the document of kind ? is not understood by this \
+                     version of sortie; {advice}"
+                ),
+                format!(
+                    "a.yaml:8:1: error[SRT0009] the document with apiVersion \"v1\" is not \
+                     understood by this version of sortie; {advice}"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_mistake_of_every_file_is_reported_at_once_in_order() {
+        let dir = folder(&[
+            ("a.yaml", b"routes: [{host: a, upstream: x}]\nfoo: 1\n"),
+            ("b.yaml", b"a: [\n"),
+            ("c.yaml", b"limits: {maxStreams: 0}\nlimits: {}\n"),
+        ]);
+        let said = said_of(&dir, "");
+        let codes: Vec<_> = said
+            .iter()
+            .map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(
+            codes,
+            [
+                "DIR/a.yaml:1:30: error[SRT0202]",
+                "DIR/a.yaml:2:1: error[SRT0101]",
+                "DIR/b.yaml:2:1: error[SRT0004]",
+                "DIR/c.yaml:1:22: error[SRT0105]",
+                "DIR/c.yaml:2:1: error[SRT0005]",
+            ],
+            "{said:#?}"
+        );
+    }
+
+    #[test]
+    fn a_hundred_thousand_hosts_load() {
+        let mut text = UPSTREAM.to_owned() + "routes:\n";
+        for n in 0..100_000 {
+            text.push_str(&format!("  - host: h{n}.example.com\n    upstream: a\n"));
+        }
+        let begin = Instant::now();
+        let loaded = load_texts(&[("a.yaml", &text)]).unwrap();
+        let took = begin.elapsed();
+        assert_eq!(loaded.config.hosts.len(), 100_000);
+        println!("{} bytes in {took:?}", text.len());
+        // Generous: a build without optimisation on a busy machine.
+        assert!(took < Duration::from_secs(30), "{took:?}");
+    }
+
+    #[test]
+    fn a_hundred_thousand_mistakes_are_bounded() {
+        let text = "routes:\n".to_owned() + &"- {host: a, upstream: nowhere}\n".repeat(100_000);
+        let refused = load_texts(&[("a.yaml", &text)]).unwrap_err();
+        assert_eq!(refused.iter().len(), crate::config::MAX_DIAGNOSTICS);
+        assert_eq!(refused.error_count(), 199_999);
+    }
+
+    /// A small generator, so that a failure can be repeated (xorshift).
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 % n.max(1) as u64) as usize
+        }
+    }
+
+    #[test]
+    fn no_mutation_of_a_document_makes_the_loader_panic_or_hang() {
+        const PIECES: &[&str] = &[
+            "&a ",
+            "*a",
+            "- ",
+            ": ",
+            "{",
+            "}",
+            "[",
+            "]",
+            "\"",
+            "'",
+            "|\n",
+            ">-\n",
+            "? ",
+            "---\n",
+            "...\n",
+            "!!str ",
+            "!x ",
+            "%YAML 1.2\n",
+            "#",
+            "\t",
+            "\u{0}",
+            "\u{feff}",
+            "\u{85}",
+            "\u{2028}",
+            "null",
+            "~",
+            "<<: ",
+            "0",
+            "-1",
+            "99999999999999999999",
+            "1e999",
+            "\\",
+            "\r",
+            "\u{10ffff}",
+            ",",
+            "@",
+            "`",
+            "=",
+            "\u{7f}",
+            "\n",
+            " ",
+            "(",
+            ")*",
+            "\\u",
+            "\"\\ud800\"",
+        ];
+        let small = [UPSTREAM, ROUTE].concat();
+        let json = r#"{"routes": [{"host": "a", "rules": [{"respond": {"status": 200}}]}]}"#;
+        let corpus = [
+            FULL,
+            &small,
+            json,
+            "a: &x [1, 2]\nb: *x\n",
+            "|\n  text\n",
+            "? a\n: b\n",
+        ];
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        for round in 0..3000 {
+            let mut text = corpus[round % corpus.len()].to_owned();
+            for _ in 0..=dice.below(6) {
+                let mut at = dice.below(text.len() + 1);
+                while !text.is_char_boundary(at) {
+                    at -= 1;
+                }
+                let mut end = (at + dice.below(20)).min(text.len());
+                while !text.is_char_boundary(end) {
+                    end += 1;
+                }
+                match dice.below(4) {
+                    0 => text.replace_range(at..end, ""),
+                    1 => text.insert_str(at, &text[at..end].to_owned()),
+                    2 => text.truncate(at),
+                    _ => text.insert_str(at, PIECES[dice.below(PIECES.len())]),
+                }
+            }
+            let begin = Instant::now();
+            let _ = load_texts(&[("a.yaml", &text)]);
+            assert!(begin.elapsed() < Duration::from_secs(5), "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_loader_panic(text in "\\PC{0,200}") {
+            let _ = load_texts(&[("a.yaml", &text)]);
+        }
+    }
+}

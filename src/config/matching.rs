@@ -160,3 +160,105 @@ pub fn once<'k>(
         map.report_key(out, key, Code::Twice, problem, "keep one of the two");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{load_texts, said};
+
+    fn matched(block: &str) -> Result<Vec<MatchSpec>, Vec<String>> {
+        let text = format!(
+            "routes:\n- host: a\n  rules:\n  - respond: {{status: 200}}\n    match: {block}\n"
+        );
+        match load_texts(&[("a.yaml", &text)]) {
+            Ok(mut loaded) => Ok(loaded.config.hosts.remove(0).rules.remove(0).matches),
+            Err(_) => Err(said(&text)
+                .iter()
+                .map(|line| line.replace(" routes[0].rules[0].match", ""))
+                .collect()),
+        }
+    }
+
+    #[test]
+    fn one_entry_or_many_are_taken() {
+        let one = matched("{path: {exact: /a}, method: GET, headers: {X-A: absent, x-b: present}}")
+            .unwrap();
+        assert_eq!(one[0].path, Some(StringMatch::Exact("/a".into())));
+        assert_eq!(one[0].methods, [Method::GET]);
+        let names: Vec<_> = one[0]
+            .headers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(names, ["x-a", "x-b"]);
+        let many =
+            matched("[{method: [GET, PUT]}, {headers: {a: {regex: 'b+'}}}, {path: {prefix: /}}]")
+                .unwrap();
+        assert_eq!((many.len(), many[0].methods.len()), (3, 2));
+        assert_eq!(
+            many[1].headers[0].1,
+            HeaderMatch::Value(StringMatch::Regex("b+".into()))
+        );
+        assert!(is_always(&many[2]) && !is_always(&many[1]));
+    }
+
+    #[test]
+    fn a_condition_that_says_nothing_or_too_much_is_an_error() {
+        for (block, expected) in [
+            (
+                "{}",
+                "a.yaml:5:12: error[SRT0209]: this block says nothing; write one of path, method, headers, or leave it out",
+            ),
+            (
+                "[]",
+                "a.yaml:5:12: error[SRT0209]: the list is empty; write at least one item, or leave the key out",
+            ),
+            (
+                "{path: /a}",
+                "a.yaml:5:19: error[SRT0103].path: text stands here; write a mapping with the keys exact, prefix, regex",
+            ),
+            (
+                "{path: {}}",
+                "a.yaml:5:19: error[SRT0102].path: one of the keys exact, prefix, regex must be there; write exactly one of them",
+            ),
+            (
+                "{path: {exact: /a, prefix: /b}}",
+                "a.yaml:5:31: error[SRT0203].path.prefix: \"prefix\" cannot stand beside \"exact\"; keep one of the two",
+            ),
+            (
+                "{path: {exact: a}}",
+                "a.yaml:5:27: error[SRT0106].path.exact: the path \"a\" does not begin with \"/\"; write \"/a\"",
+            ),
+            (
+                "{path: {regex: '('}}",
+                "a.yaml:5:27: error[SRT0107].path.regex: \"(\" is not a regular expression: unclosed group; write RE2 syntax: no look-around, no back-references",
+            ),
+            (
+                "{path: {regex: '(x{999}){999}'}}",
+                "a.yaml:5:27: error[SRT0107].path.regex: the regular expression needs more than 983040 bytes once compiled; repeat less: {1000} makes a thousand copies",
+            ),
+            (
+                "{headers: {}}",
+                "a.yaml:5:22: error[SRT0209].headers: the mapping is empty; write at least one key, or leave it out",
+            ),
+            (
+                "{headers: {a: 5}}",
+                "a.yaml:5:26: error[SRT0104].headers.a: \"5\" is not allowed here; write one of present, absent, or a mapping with the keys exact, prefix, regex",
+            ),
+            (
+                "{headers: {a: {exact: 5}}}",
+                "a.yaml:5:34: error[SRT0103].headers.a.exact: a number stands here, and text is expected; put it in quotes",
+            ),
+            (
+                "{headers: {X-a: absent, x-A: present}}",
+                "a.yaml:5:36: error[SRT0201].headers.x-A: \"x-A\" is the same header as \"X-a\"; keep one of the two",
+            ),
+            (
+                "{headers: {Host: absent}}",
+                "a.yaml:5:23: error[SRT0108].headers.Host: \"Host\" is not an ordinary header; write the host under \"host\" of the route",
+            ),
+        ] {
+            assert_eq!(matched(block).unwrap_err(), [expected]);
+        }
+    }
+}

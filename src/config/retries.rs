@@ -155,3 +155,72 @@ fn on(causes: &At<'_>) -> RetryOn {
     }
     on
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{load_texts, said};
+
+    fn rule(retries: &str) -> String {
+        format!(
+            "upstreams: [{{name: a, endpoints: a:1, tls: {{mode: disable}}}}]\nroutes:\n- host: a\n  \
+             rules:\n  - {{upstream: a, retries: {retries}}}\n"
+        )
+    }
+
+    fn read(retries: &str) -> Retries {
+        let mut config = load_texts(&[("a.yaml", &rule(retries))]).unwrap().config;
+        config.hosts.remove(0).rules.remove(0).retries
+    }
+
+    #[test]
+    fn x5_a_number_stands_for_attempts() {
+        assert_eq!((read("0").attempts, read("3").attempts), (0, 3));
+        assert_eq!(read("2"), Retries::default());
+    }
+
+    #[test]
+    fn v14_the_causes_that_are_named_replace_the_usual_ones() {
+        let usual = "{on: [connect-failure, refused-stream, unavailable, cancelled]}";
+        assert_eq!(read(usual), Retries::default());
+        let on = read("{on: [reset, gateway-error, 503, 429]}").on;
+        assert!(on.reset && on.gateway_error && !on.connect_failure && !on.refused_stream);
+        assert_eq!(on.statuses, [503, 429]);
+        assert_eq!(read("{on: 503}").on.statuses, [503]);
+    }
+
+    #[test]
+    fn x8_retries_that_contradict_themselves_are_errors() {
+        for (retries, expected) in [
+            (
+                "{attempts: 0, perTryTimeout: 1s}",
+                "a.yaml:5:42: error[SRT0203] routes[0].rules[0].retries.perTryTimeout: \
+                 \"perTryTimeout\" means nothing beside attempts: 0; leave it out, or raise attempts",
+            ),
+            (
+                "{on: [conect-failure]}",
+                "a.yaml:5:34: error[SRT0104] routes[0].rules[0].retries.on[0]: \"conect-failure\" is \
+                 not allowed here; did you mean connect-failure? Allowed: one of connect-failure, \
+                 refused-stream, reset, gateway-error, unavailable, cancelled, or a whole number \
+                 from 400 to 599",
+            ),
+            (
+                "{on: 200}",
+                "a.yaml:5:33: error[SRT0105] routes[0].rules[0].retries.on: 200 is too small; write a \
+                 whole number from 400 to 599",
+            ),
+            (
+                "11",
+                "a.yaml:5:28: error[SRT0105] routes[0].rules[0].retries: 11 is too large; write a \
+                 whole number from 0 to 10",
+            ),
+            (
+                "{budget: {percent: 101%}}",
+                "a.yaml:5:47: error[SRT0105] routes[0].rules[0].retries.budget.percent: 101 is too \
+                 large; write a percentage from 0 to 100, such as 20 or 20%",
+            ),
+        ] {
+            assert_eq!(said(&rule(retries)), [expected]);
+        }
+    }
+}

@@ -174,3 +174,98 @@ fn unreachable(list: &At<'_>, rules: &[RuleSpec], out: &mut Diagnostics) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::{load_texts, said};
+
+    fn respond(routes: &str) -> Vec<String> {
+        said(&format!("routes:\n{routes}"))
+    }
+
+    #[test]
+    fn a_host_and_port_stand_once_and_the_message_names_both_places() {
+        let route = |host: &str| {
+            format!("routes:\n- {{host: {host}, rules: [respond: {{status: 200}}]}}\n")
+        };
+        let files = [
+            ("a.yaml", route("A.example")),
+            ("b.yaml", route("a.example.")),
+        ];
+        let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+        assert_eq!(
+            load_texts(&files).unwrap_err().to_string(),
+            "b.yaml:2:10: error[SRT0206] routes[0].host: a.example, any port, is routed already at \
+             a.yaml:2; keep one of the two, with all the rules of that host"
+        );
+        assert_eq!(
+            respond("- {hosts: ['*', '*'], port: 80, rules: [respond: {status: 200}]}\n"),
+            [
+                "a.yaml:2:17: error[SRT0206] routes[0].hosts[1]: *, port 80, is routed already at \
+                 a.yaml:2; keep one of the two, with all the rules of that host"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_host_may_stand_once_for_each_port_and_once_for_any() {
+        let route =
+            |rest: &str| format!("- {{host: a, {rest}rules: [respond: {{status: 200}}]}}\n");
+        let all = [route(""), route("port: 80, "), route("port: 81, ")].concat();
+        assert_eq!(respond(&all), [""; 0]);
+    }
+
+    #[test]
+    fn a_route_says_one_host_form_and_one_target_form() {
+        assert_eq!(
+            respond(
+                "- {host: a, hosts: [b], rules: [respond: {status: 200}]}\n- {host: c}\n- {rules: []}\n"
+            ),
+            [
+                "a.yaml:2:13: error[SRT0203] routes[0].hosts: \"hosts\" cannot stand beside \"host\"; \
+                 keep one of the two",
+                "a.yaml:3:3: error[SRT0102] routes[1]: one of the keys upstream, rules must be there; \
+                 write exactly one of them",
+                "a.yaml:4:3: error[SRT0102] routes[2]: one of the keys host, hosts must be there; \
+                 write exactly one of them",
+                "a.yaml:4:11: error[SRT0209] routes[2].rules: the list is empty; write at least one \
+                 item, or leave the key out",
+            ]
+        );
+    }
+
+    #[test]
+    fn ist0130_what_stands_behind_a_rule_that_always_holds_is_never_reached() {
+        let rules = "- host: a\n  rules:\n  - {match: {method: GET}, respond: {status: 200}}\n  - {match: \
+                     [{method: PUT}, {path: {prefix: /}}, {method: POST}], respond: {status: 200}}\n  - \
+                     {match: {method: PUT}, respond: {status: 200}}\n";
+        assert_eq!(
+            respond(rules),
+            [
+                "a.yaml:5:13: warning[SRT0301] routes[0].rules[1].match: conditions after number 2 are \
+                 never reached; remove them: that one always holds",
+                "a.yaml:6:5: warning[SRT0301] routes[0].rules[2]: this rule is never reached: the one \
+                 at a.yaml:5 always holds; move it before that one, or remove it",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_rule_with_conditions_hides_nothing() {
+        let rules = "- host: a\n  rules:\n  - {match: {path: {prefix: /a}}, respond: {status: 200}}\n  - \
+                     {match: {path: {prefix: /}, method: GET}, respond: {status: 200}}\n  - {respond: \
+                     {status: 200}}\n";
+        assert_eq!(respond(rules), [""; 0]);
+    }
+
+    #[test]
+    fn no_route_at_all_is_a_warning() {
+        assert_eq!(
+            said("unknownHosts: refuse\n"),
+            [
+                "a.yaml:1:1: warning[SRT0305] there is no route, so that every host is unknown; write \
+                 routes: [{host: NAME, upstream: NAME}]"
+            ]
+        );
+    }
+}

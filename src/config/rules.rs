@@ -426,3 +426,201 @@ fn header_pairs(map: &At<'_>, out: &mut Diagnostics) -> Vec<(HeaderName, HeaderV
     }
     list
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{load_texts, said};
+
+    const UPSTREAMS: &str = "upstreams:\n- {name: a, endpoints: a:1, tls: {mode: disable}}\n- {name: b, \
+                             endpoints: b:1, tls: {mode: disable}}\n";
+
+    fn text(rule: &str) -> String {
+        format!("{UPSTREAMS}routes:\n- host: a\n  rules:\n  - {rule}\n")
+    }
+
+    fn read(rule: &str) -> RuleSpec {
+        let mut config = load_texts(&[("a.yaml", &text(rule))]).unwrap().config;
+        config.hosts.remove(0).rules.remove(0)
+    }
+
+    fn errors(rule: &str) -> Vec<String> {
+        let said = said(&text(rule)).into_iter();
+        let errors = said.filter(|line| line.contains("error"));
+        errors
+            .map(|line| line.replace(" routes[0].rules[0]", ""))
+            .collect()
+    }
+
+    #[test]
+    fn an_authority_is_kept_in_normal_form_with_its_port() {
+        for (text, expected) in [
+            ("A.Example", "a.example"),
+            ("a.example.:8080", "a.example:8080"),
+            ("'[::1]'", "[::1]"),
+            ("'[::1]:80'", "[::1]:80"),
+            ("10.0.0.1", "10.0.0.1"),
+        ] {
+            let rule = read(&format!("{{upstream: a, rewrite: {{host: {text}}}}}"));
+            assert_eq!(rule.rewrite.host.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn v11_a_path_becomes_a_text_or_a_substitution() {
+        assert_eq!(
+            read("{upstream: a, rewrite: {path: /x}}").rewrite.path,
+            Some(PathRewrite::Replace("/x".into()))
+        );
+        let rule =
+            r"{upstream: a, rewrite: {path: {regex: '^/(a)/(b)', substitution: '/\2/\1\\\0'}}}";
+        assert!(matches!(
+            read(rule).rewrite.path,
+            Some(PathRewrite::Regex { .. })
+        ));
+    }
+
+    #[test]
+    fn v15_a_redirect_keeps_what_it_does_not_name() {
+        let Action::Redirect(redirect) = read("{redirect: {scheme: https}}").action else {
+            panic!()
+        };
+        assert_eq!(
+            redirect,
+            Redirect {
+                status: 301,
+                scheme: Some("https".into()),
+                authority: None,
+                path: None
+            }
+        );
+    }
+
+    #[test]
+    fn x8_a_rule_that_contradicts_itself_is_an_error() {
+        for (rule, expected) in [
+            (
+                "{}",
+                "a.yaml:7:5: error[SRT0102]: one of the keys upstream, upstreams, redirect, respond must be there; write exactly one of them",
+            ),
+            (
+                "{upstream: a, respond: {status: 200}}",
+                "a.yaml:7:19: error[SRT0203].respond: \"respond\" cannot stand beside \"upstream\"; keep one of the two",
+            ),
+            (
+                "{redirect: {path: /a}, rewrite: {host: b}}",
+                "a.yaml:7:28: error[SRT0203].rewrite: \"rewrite\" means nothing beside \"redirect\": no request is sent; leave it out",
+            ),
+            (
+                "{respond: {status: 200}, retries: 2}",
+                "a.yaml:7:30: error[SRT0203].retries: \"retries\" means nothing beside \"respond\": no request is sent; leave it out",
+            ),
+            (
+                "{redirect: {status: 300, path: /a}}",
+                "a.yaml:7:25: error[SRT0104].redirect.status: \"300\" is not allowed here; write one of 301, 302, 303, 307, 308",
+            ),
+            (
+                "{redirect: {status: 301}}",
+                "a.yaml:7:16: error[SRT0209].redirect: this block says nothing; write one of scheme, host, path, or leave it out",
+            ),
+            (
+                "{redirect: {scheme: ftp}}",
+                "a.yaml:7:25: error[SRT0104].redirect.scheme: \"ftp\" is not allowed here; write one of http, https",
+            ),
+            (
+                "{respond: {status: 204, body: x}}",
+                "a.yaml:7:29: error[SRT0203].respond.body: an answer with status 204 has no body (RFC 9110 section 15); leave it out",
+            ),
+            (
+                "{respond: {status: 101}}",
+                "a.yaml:7:24: error[SRT0105].respond.status: 101 is too small; write a whole number from 200 to 599",
+            ),
+            (
+                "{upstream: a, rewrite: {}}",
+                "a.yaml:7:28: error[SRT0209].rewrite: this block says nothing; write one of host, path, or leave it out",
+            ),
+            (
+                "{upstream: a, timeout: 0s}",
+                "a.yaml:7:28: error[SRT0105].timeout: 0s is too small; write a duration from 1ms to 24h, such as 250ms, 1.5s, 10s, 2m or 1h",
+            ),
+            (
+                r"{upstream: a, rewrite: {path: {regex: '(a)', substitution: '\2'}}}",
+                "a.yaml:7:64: error[SRT0106].rewrite.path.substitution: \\2 stands for a group that is not there: the expression has 1; write \\1 to \\9 for the groups, \\0 for the whole match, \\\\ for a backslash",
+            ),
+            (
+                r"{upstream: a, rewrite: {path: {regex: '(a)', substitution: 'x\'}}}",
+                "a.yaml:7:64: error[SRT0106].rewrite.path.substitution: a backslash at the end means nothing; write \\1 to \\9 for the groups, \\0 for the whole match, \\\\ for a backslash",
+            ),
+        ] {
+            assert_eq!(errors(rule), [expected], "{rule}");
+        }
+    }
+
+    #[test]
+    fn v10_weights_need_a_sum_over_zero() {
+        let Action::Forward(split) = read("{upstreams: [{name: a, weight: 0}, {name: b}]}").action
+        else {
+            panic!()
+        };
+        let shares: Vec<_> = split
+            .iter()
+            .map(|w| (w.upstream.as_ref(), w.weight))
+            .collect();
+        assert_eq!(shares, [("a", 0), ("b", 1)]);
+        assert_eq!(
+            errors("{upstreams: [{name: a, weight: 0}, {name: b, weight: 0}]}"),
+            [
+                "a.yaml:7:17: error[SRT0208].upstreams: the weights add up to 0, so that no upstream is ever chosen; give one of them a weight over 0"
+            ]
+        );
+        assert_eq!(
+            errors("{upstreams: [{name: a}, {name: a}]}"),
+            [
+                "a.yaml:7:30: error[SRT0201].upstreams[1].name: the upstream \"a\" stands here twice; add up its weights in one item"
+            ]
+        );
+    }
+
+    #[test]
+    fn v12_headers_are_read_and_those_that_frame_a_message_are_refused() {
+        let rule =
+            read("{upstream: a, requestHeaders: {remove: X-A, set: {x-b: b}, add: {x-c: ''}}}");
+        let ops = rule.request_headers;
+        assert_eq!((ops.remove.len(), ops.set.len(), ops.add.len()), (1, 1, 1));
+        assert_eq!(
+            errors("{upstream: a, requestHeaders: {set: {Host: b}}}"),
+            [
+                "a.yaml:7:42: error[SRT0108].requestHeaders.set.Host: a rule may not change \"Host\": it decides where the request goes and which name is checked; write rewrite: {host: ...}"
+            ]
+        );
+        for name in [
+            "content-length",
+            "Transfer-Encoding",
+            "connection",
+            "te",
+            "upgrade",
+            "':path'",
+        ] {
+            for (block, value) in [("set", "x"), ("add", "x")] {
+                let rule =
+                    format!("{{upstream: a, responseHeaders: {{{block}: {{{name}: {value}}}}}}}");
+                assert!(errors(&rule)[0].contains("SRT0108"), "{rule}");
+            }
+            let rule = format!("{{upstream: a, requestHeaders: {{remove: [{name}]}}}}");
+            assert!(errors(&rule)[0].contains("SRT0108"), "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_header_value_that_may_be_a_secret_is_never_repeated() {
+        for value in ["\"Bearer s3cret\\n\"", "[s3cret]", "{a: s3cret}"] {
+            let rule =
+                format!("{{upstream: a, requestHeaders: {{set: {{authorization: {value}}}}}}}");
+            let errors = errors(&rule);
+            assert!(
+                errors.len() == 1 && !errors[0].contains("s3cret"),
+                "{errors:?}"
+            );
+        }
+    }
+}

@@ -171,3 +171,190 @@ fn reference(of: &Table, defs: &mut Map<String, Value>) -> Value {
     }
     json!({"$ref": format!("#/$defs/{}", of.name)})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::native::FULL;
+    use crate::config::yaml::{self, Node};
+
+    /// As much of JSON Schema as this schema uses; anything else fails the test.
+    fn fits(schema: &Value, value: &Value, root: &Value) -> bool {
+        let Value::Object(rules) = schema else {
+            panic!("{schema}")
+        };
+        rules.iter().all(|(rule, arg)| match rule.as_str() {
+            "$schema" | "title" | "description" | "default" | "$defs" => true,
+            "$ref" => {
+                let pointer = arg.as_str().unwrap().trim_start_matches('#');
+                fits(root.pointer(pointer).expect("a definition"), value, root)
+            }
+            "type" => match arg.as_str().unwrap() {
+                "object" => value.is_object(),
+                "array" => value.is_array(),
+                "string" => value.is_string(),
+                "integer" => value.is_u64(),
+                "boolean" => value.is_boolean(),
+                other => panic!("{other}"),
+            },
+            "properties" => value.as_object().is_none_or(|object| {
+                object
+                    .iter()
+                    .all(|(key, value)| arg.get(key).is_none_or(|schema| fits(schema, value, root)))
+            }),
+            "additionalProperties" => value.as_object().is_none_or(|object| {
+                let known = rules.get("properties").and_then(Value::as_object);
+                let mut others = object
+                    .iter()
+                    .filter(|(key, _)| known.is_none_or(|known| !known.contains_key(*key)));
+                match arg {
+                    Value::Bool(false) => others.next().is_none(),
+                    schema => others.all(|(_, value)| fits(schema, value, root)),
+                }
+            }),
+            "propertyNames" => value
+                .as_object()
+                .is_none_or(|object| object.keys().all(|key| fits(arg, &json!(key), root))),
+            "required" => {
+                let keys = arg.as_array().unwrap().iter().filter_map(Value::as_str);
+                value
+                    .as_object()
+                    .is_none_or(|o| keys.clone().all(|key| o.contains_key(key)))
+            }
+            "items" => value
+                .as_array()
+                .is_none_or(|items| items.iter().all(|i| fits(arg, i, root))),
+            "minItems" | "minProperties" | "minLength" => {
+                let least = usize::try_from(arg.as_u64().unwrap()).unwrap();
+                value.as_array().is_none_or(|v| v.len() >= least)
+                    && value.as_object().is_none_or(|v| v.len() >= least)
+                    && value.as_str().is_none_or(|v| v.len() >= least)
+            }
+            "minimum" => value.as_u64().is_none_or(|n| n >= arg.as_u64().unwrap()),
+            "maximum" => value.as_u64().is_none_or(|n| n <= arg.as_u64().unwrap()),
+            "pattern" => {
+                let regex = regex::Regex::new(arg.as_str().unwrap()).unwrap();
+                value.as_str().is_none_or(|text| regex.is_match(text))
+            }
+            "enum" => arg.as_array().unwrap().contains(value),
+            "anyOf" => arg.as_array().unwrap().iter().any(|s| fits(s, value, root)),
+            "allOf" => arg.as_array().unwrap().iter().all(|s| fits(s, value, root)),
+            "oneOf" => {
+                let fitting = arg
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .filter(|s| fits(s, value, root));
+                fitting.count() == 1
+            }
+            other => panic!("{other}"),
+        })
+    }
+
+    fn as_json(node: &Node) -> Value {
+        match &node.value {
+            yaml::Value::Scalar(scalar) if scalar.plain => plain(&scalar.text),
+            yaml::Value::Scalar(scalar) => json!(scalar.text),
+            yaml::Value::List(items) => items.iter().map(as_json).collect(),
+            yaml::Value::Map(entries) => {
+                let entries = entries.iter();
+                Value::Object(
+                    entries
+                        .map(|e| (e.key.to_string(), as_json(&e.value)))
+                        .collect(),
+                )
+            }
+        }
+    }
+
+    fn fits_document(text: &str) -> bool {
+        let schema = schema();
+        fits(&schema, &as_json(&yaml::parse(text).documents[0]), &schema)
+    }
+
+    #[test]
+    fn the_schema_takes_what_the_parser_takes() {
+        assert!(fits_document(FULL));
+        for text in [
+            "upstreams: [{name: a, endpoints: a:1, tls: {mode: disable}}]\n",
+            "limits: {maxHeadBytes: 65536}\n",
+            "routes: [{host: a, rules: [{respond: {status: 200}}]}]\n",
+        ] {
+            assert!(
+                fits_document(text)
+                    && crate::config::load::said(text)
+                        .iter()
+                        .all(|l| !l.contains("error")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_schema_does_not_take_what_the_parser_refuses_by_itself() {
+        for text in [
+            "listners: []\n",
+            "listeners: []\n",
+            "listeners: [{adress: '127.0.0.1:80'}]\n",
+            "limits: {maxStreams: 0}\n",
+            "limits: {maxStreams: '5'}\n",
+            "limits: {headTimeout: 10}\n",
+            "limits: {headTimeout: 1d}\n",
+            "unknownHosts: allow\n",
+            "unknownHosts:\n",
+            "upstreams: [{name: a, endpoints: a:1}]\n",
+            "upstreams: [{name: a, endpoints: a:1, tls: {}}]\n",
+            "upstreams: [{name: a, endpoints: a, tls: {mode: disable}}]\n",
+            "upstreams: [{name: a, endpoints: a:1, tls: {mode: simple, verify: false}}]\n",
+            "routes: [{host: a}]\n",
+            "routes: [{host: a, hosts: [b], upstream: a}]\n",
+            "routes: [{host: a, rules: [{}]}]\n",
+            "routes: [{host: a, rules: [{match: {}, upstream: a}]}]\n",
+            "routes: [{host: a, rules: [{upstream: a, retries: 11}]}]\n",
+            "routes: [{host: a, rules: [{match: {headers: {'a b': absent}}, upstream: a}]}]\n",
+        ] {
+            let refused = crate::config::load::said(text)
+                .iter()
+                .any(|line| line.contains("error"));
+            assert!(!fits_document(text) && refused, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_definition_is_closed_described_and_used() {
+        let schema = schema();
+        let text = schema.to_string();
+        assert_eq!(
+            schema["$schema"],
+            "https://json-schema.org/draft/2020-12/schema"
+        );
+        for (name, definition) in schema["$defs"].as_object().unwrap() {
+            assert_eq!(definition["additionalProperties"], json!(false), "{name}");
+            assert!(text.contains(&format!("\"#/$defs/{name}\"")), "{name}");
+            for (key, property) in definition["properties"].as_object().unwrap() {
+                assert!(
+                    property["description"]
+                        .as_str()
+                        .is_some_and(|d| d.len() > 3),
+                    "{key}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_values_that_the_schema_itself_takes() {
+        fn look(value: &Value, root: &Value, count: &mut usize) {
+            if let Value::Object(object) = value {
+                if let Some(default) = object.get("default") {
+                    assert!(fits(value, default, root), "{value}");
+                    *count += 1;
+                }
+                object.values().for_each(|value| look(value, root, count));
+            }
+        }
+        let (schema, mut count) = (schema(), 0);
+        look(&schema, &schema, &mut count);
+        assert!(count > 30, "{count}");
+    }
+}

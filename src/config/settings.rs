@@ -231,3 +231,60 @@ pub fn set<T>(slot: &mut T, value: Option<T>) {
         *slot = value;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::load_texts;
+
+    #[test]
+    fn settings_of_many_files_add_up() {
+        let loaded = load_texts(&[
+            (
+                "a.yaml",
+                "unknownHosts: pass-through\nrotation: {poll: 1m}\n",
+            ),
+            (
+                "b.yaml",
+                "unknownHosts: pass-through\nrotation: {poll: 60s, onExpired: use}\n",
+            ),
+            (
+                "c.yaml",
+                "limits: {maxHeadBytes: 65536}\n---\nlimits: {maxHeadBytes: 64KiB}\n",
+            ),
+        ]);
+        let config = loaded.unwrap().config;
+        assert_eq!(config.unknown_hosts, UnknownHosts::PassThrough);
+        assert_eq!(config.rotation.poll, Duration::from_secs(60));
+        assert_eq!(config.rotation.on_expired, OnExpired::Use);
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
+    fn settings_of_many_files_do_not_contradict_each_other() {
+        let refused = load_texts(&[
+            (
+                "a.yaml",
+                "unknownHosts: pass-through\nlimits: {maxStreams: 5}\n",
+            ),
+            (
+                "b.yaml",
+                "unknownHosts: refuse\nlimits: {maxStreams: 6, maxHeaders: 7}\n",
+            ),
+        ]);
+        let said: Vec<_> = refused
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "b.yaml:1:15: error[SRT0207] unknownHosts: \"refuse\" contradicts a.yaml:1, which \
+                 sets it otherwise; say it once",
+                "b.yaml:2:22: error[SRT0207] limits.maxStreams: \"6\" contradicts a.yaml:2, which \
+                 sets it otherwise; say it once",
+            ]
+        );
+    }
+}

@@ -262,3 +262,154 @@ fn unverified(at: &At<'_>, verify_chain: bool, name_check: NameCheck, out: &mut 
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load::{load_texts, said};
+
+    /// What is said of a `tls` block, which begins at column 8 of line 6.
+    fn tls(block: &str) -> Vec<String> {
+        let text = format!(
+            "routes: [{{host: a, upstream: a}}]\nupstreams:\n- name: a\n  endpoints: a:1\n  \
+             # here\n  tls: {block}\n"
+        );
+        let said = said(&text).into_iter();
+        said.map(|line| line.replace(" upstreams[0].tls", ""))
+            .collect()
+    }
+
+    #[test]
+    fn t1_each_mode_takes_its_own_keys() {
+        for block in [
+            "{mode: disable}",
+            "{mode: simple}",
+            "{mode: simple, ca: x, crl: y, serverName: a.b, subjectAltNames: [a, b], minVersion: 1.3}",
+            "{mode: mutual, certificate: x, key: x, subjectAltNames: a, verify: true}",
+            "{mode: mutual, certificate: x, key: y, nameCheck: enforce, minVersion: '1.2'}",
+        ] {
+            assert_eq!(tls(block), [""; 0], "{block}");
+        }
+    }
+
+    #[test]
+    fn t1_no_mode_takes_the_keys_of_another() {
+        assert_eq!(
+            tls("{mode: disable, ca: x}"),
+            [
+                "a.yaml:6:24: error[SRT0205].ca: it means nothing with mode: disable, which is \
+                 plaintext; leave it out, or write mode: simple or mutual"
+            ]
+        );
+        assert_eq!(
+            tls("{mode: simple, key: x}"),
+            [
+                "a.yaml:6:23: error[SRT0205].key: \"key\" cannot stand beside mode: simple; write \
+                 mode: mutual to present it, or leave it out"
+            ]
+        );
+    }
+
+    #[test]
+    fn t2_mutual_without_certificate_or_key_is_an_error_and_never_plaintext() {
+        assert_eq!(
+            tls("{mode: mutual, certificate: x}"),
+            [
+                "a.yaml:6:8: error[SRT0205].key: mode: mutual needs the client's private key; write \
+                 the file's name, or mode: simple for TLS without client certificate"
+            ]
+        );
+        assert_eq!(tls("{mode: mutual}").len(), 2);
+    }
+
+    #[test]
+    fn silence_about_tls_is_an_error_and_never_plaintext() {
+        assert_eq!(
+            said("routes: [{host: a, upstream: a}]\nupstreams:\n- name: a\n  endpoints: a:1\n"),
+            [
+                "a.yaml:3:3: error[SRT0204] upstreams[0].tls: it is not said whether TLS is spoken \
+                 to this upstream; write tls: {mode: mutual, certificate: FILE, key: FILE}, or tls: \
+                 {mode: simple} without client certificate, or, for plaintext, tls: {mode: disable}"
+            ]
+        );
+        assert_eq!(
+            tls("{ca: x}"),
+            [
+                "a.yaml:6:8: error[SRT0205].mode: a tls block must say its mode; write mode: mutual \
+                 with certificate and key, mode: simple without client certificate, or, for \
+                 plaintext, mode: disable"
+            ]
+        );
+        for block in [
+            "",
+            "~",
+            "{}",
+            "[]",
+            "off",
+            "{mode: }",
+            "{mode: disabled}",
+            "{mode: false}",
+        ] {
+            assert!(
+                tls(block).iter().any(|line| line.contains("error")),
+                "{block}"
+            );
+        }
+    }
+
+    #[test]
+    fn t3_a_check_that_is_switched_off_takes_nothing_to_check_with() {
+        let said = tls("{mode: simple, verify: insecure-skip, ca: x, crl: y, subjectAltNames: z}");
+        assert_eq!(
+            said,
+            [
+                "a.yaml:6:23: warning[SRT0303].verify: the server's certificate is not checked: \
+                 anybody can be this upstream; name the server's CA under \"ca\" and leave \
+                 \"verify\" out",
+                "a.yaml:6:46: error[SRT0203].ca: \"ca\" cannot stand beside verify: insecure-skip, \
+                 which checks nothing; leave \"verify\" out to have it checked, or leave this out",
+                "a.yaml:6:53: error[SRT0203].crl: \"crl\" cannot stand beside verify: \
+                 insecure-skip, which checks nothing; leave \"verify\" out to have it checked, or \
+                 leave this out",
+                "a.yaml:6:61: error[SRT0203].subjectAltNames: \"subjectAltNames\" cannot stand \
+                 beside verify: insecure-skip, which checks nothing; leave \"verify\" out to have \
+                 it checked, or leave this out",
+            ]
+        );
+    }
+
+    #[test]
+    fn checking_is_switched_off_in_so_many_words_alone() {
+        for block in [
+            "{mode: simple, verify: false}",
+            "{mode: simple, verify: no}",
+            "{mode: simple, verify: }",
+            "{mode: simple, nameCheck: false}",
+            "{mode: simple, ca: }",
+            "{mode: simple, ca: ''}",
+            "{mode: simple, subjectAltNames: []}",
+            "{mode: simple, serverName: ''}",
+        ] {
+            assert!(tls(block)[0].contains("error"), "{block}");
+        }
+        let off = tls("{mode: simple, nameCheck: off}");
+        assert!(
+            off.len() == 1 && off[0].contains("warning[SRT0303]"),
+            "{off:?}"
+        );
+        let both = tls("{mode: simple, nameCheck: off, subjectAltNames: a}");
+        assert!(both[1].contains("error[SRT0203]"), "{both:?}");
+    }
+
+    #[test]
+    fn a_relative_file_starts_at_the_folder_of_its_document() {
+        let text = "upstreams:\n- name: a\n  endpoints: a:1\n  tls: {mode: mutual, certificate: \
+                    a.crt, key: /k/a.key, ca: ../ca.crt}\n";
+        let config = load_texts(&[("conf/a.yaml", text)]).unwrap().config;
+        let credentials = config.credentials();
+        assert_eq!(
+            format!("{:?}", credentials[0]),
+            "CredentialSpec { identity: Some((\"conf/a.crt\", \"/k/a.key\")), ca: \
+             File(\"conf/../ca.crt\"), crl: None }"
+        );
+    }
+}

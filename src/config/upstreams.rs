@@ -389,3 +389,125 @@ fn lower_outlier(at: &At<'_>, outlier: &mut Outlier) {
         at.percent("maxEjectedPercent"),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{load_texts, said};
+
+    fn upstream(rest: &str) -> Result<UpstreamSpec, Vec<String>> {
+        let text = format!("upstreams:\n- {{name: a, tls: {{mode: disable}}, {rest}}}\n");
+        match load_texts(&[("a.yaml", &text)]) {
+            Ok(mut loaded) => Ok(loaded.config.upstreams.remove(0)),
+            Err(all) => Err(all.errors().map(ToString::to_string).collect()),
+        }
+    }
+
+    #[test]
+    fn the_resolution_follows_from_the_endpoints() {
+        for (rest, resolution) in [
+            ("endpoints: ['10.0.0.1:1', '[::1]:1']", Resolution::Static),
+            ("endpoints: [b.example:1, '10.0.0.1:1']", Resolution::Dns),
+            (
+                "endpoints: ['10.0.0.1:1'], resolution: dns",
+                Resolution::Dns,
+            ),
+            ("resolution: original-destination", Resolution::OriginalDst),
+        ] {
+            assert_eq!(upstream(rest).unwrap().resolution, resolution, "{rest}");
+        }
+    }
+
+    #[test]
+    fn the_resolution_does_not_contradict_the_endpoints() {
+        assert_eq!(
+            upstream("endpoints: [b.example:1], resolution: static").unwrap_err(),
+            [
+                "a.yaml:2:61: error[SRT0203] upstreams[0].resolution: resolution: static needs IP \
+                 addresses, and b.example is a name; write resolution: dns, or leave it out"
+            ]
+        );
+        assert_eq!(
+            upstream("endpoints: [b.example:1], resolution: original-destination").unwrap_err(),
+            [
+                "a.yaml:2:35: error[SRT0203] upstreams[0].endpoints: endpoints mean nothing with \
+                 resolution: original-destination; leave them out: each connection goes where it \
+                 was going"
+            ]
+        );
+        assert_eq!(
+            upstream("balance: random").unwrap_err(),
+            [
+                "a.yaml:2:3: error[SRT0102] upstreams[0].endpoints: this key is missing; write a \
+                 list of host:port, or resolution: original-destination"
+            ]
+        );
+        assert_eq!(upstream("endpoints: []").unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn an_endpoint_counts_once() {
+        assert_eq!(
+            upstream("endpoints: [B.example:1, b.example:1]").unwrap_err(),
+            [
+                "a.yaml:2:60: error[SRT0201] upstreams[0].endpoints[1]: the endpoint b.example:1 \
+                 stands here twice; keep one of the two"
+            ]
+        );
+    }
+
+    #[test]
+    fn names_are_unique_across_files_and_the_message_names_both_places() {
+        let text = "upstreams:\n- {name: a, endpoints: a:1, tls: {mode: disable}}\n";
+        let refused = load_texts(&[("a.yaml", text), ("b.yaml", text)]).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "b.yaml:2:4: error[SRT0201] upstreams[0].name: an upstream of the name \"a\" exists \
+             already, see a.yaml:2; choose another name"
+        );
+    }
+
+    #[test]
+    fn a_rule_may_name_an_upstream_of_a_later_file() {
+        let loaded = load_texts(&[
+            ("a.yaml", "routes: [{host: a, upstream: a}]\n"),
+            (
+                "b.yaml",
+                "upstreams: [{name: a, endpoints: a:1, tls: {mode: disable}}]\n",
+            ),
+        ]);
+        assert!(loaded.unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn ist0101_a_rule_may_not_name_an_upstream_that_is_nowhere() {
+        let text = "routes:\n- {host: a, upstream: bnk}\n- {host: b, rules: [{upstreams: [{name: \
+                    zzz}]}]}\nupstreams: [{name: bank, endpoints: a:1, tls: {mode: disable}}]\n";
+        assert_eq!(
+            said(text),
+            [
+                "a.yaml:2:23: error[SRT0202] routes[0].upstream: there is no upstream \"bnk\" \
+                 (IST0101); did you mean \"bank\"?",
+                "a.yaml:3:41: error[SRT0202] routes[1].rules[0].upstreams[0].name: there is no \
+                 upstream \"zzz\" (IST0101); name one that stands under \"upstreams\" of any of \
+                 the files",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_probably_not_meant_is_a_warning() {
+        let text = "routes: [{host: a, upstream: a}]\nupstreams:\n- {name: a, endpoints: a:443, \
+                    tls: {mode: disable}}\n- {name: b, endpoints: a:80, tls: {mode: disable}}\n";
+        assert_eq!(
+            said(text),
+            [
+                "a.yaml:3:24: warning[SRT0304] upstreams[0].endpoints: plaintext goes to a port that \
+                 is meant for TLS; write tls: {mode: simple} or {mode: mutual, ...} if the server \
+                 speaks TLS",
+                "a.yaml:4:4: warning[SRT0302] upstreams[1].name: no route leads to the upstream \
+                 \"b\"; name it in a route, or remove it",
+            ]
+        );
+    }
+}

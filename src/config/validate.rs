@@ -393,3 +393,106 @@ fn fits(shape: &Shape, at: &At<'_>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::said;
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_a_suggestion_where_there_is_one() {
+        assert_eq!(
+            said(
+                "listners: []\nlimits: {max_streams: 1, foo: 2, <bar>: 3}\nunknown-hosts: refuse\n"
+            ),
+            [
+                "a.yaml:1:1: error[SRT0101] listners: the key \"listners\" is not known; did you mean \
+                 \"listeners\"?",
+                "a.yaml:2:10: error[SRT0101] limits.max_streams: the key \"max_streams\" is not known; \
+                 did you mean \"maxStreams\"?",
+                "a.yaml:2:26: error[SRT0101] limits.foo: the key \"foo\" is not known; the keys here \
+                 are maxConnections, maxHeadBytes, maxHeaders, headTimeout, idleTimeout, \
+                 streamIdleTimeout, maxStreams",
+                "a.yaml:2:34: error[SRT0101] limits[\"<bar>\"]: the key \"<bar>\" is not known; the keys \
+                 here are maxConnections, maxHeadBytes, maxHeaders, headTimeout, idleTimeout, \
+                 streamIdleTimeout, maxStreams",
+                "a.yaml:3:1: error[SRT0101] unknown-hosts: the key \"unknown-hosts\" is not known; did \
+                 you mean \"unknownHosts\"?",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_value_of_another_kind_is_an_error() {
+        assert_eq!(
+            said(
+                "limits:\n  maxStreams: '80'\n  maxHeaders: [1]\n  headTimeout: 10\n  idleTimeout:\n  \
+                 maxConnections: 1.5\nrotation: [a]\nlisteners: {a: b}\nunknownHosts: Refuse\n"
+            ),
+            [
+                "a.yaml:2:15: error[SRT0103] limits.maxStreams: \"80\" is text, and a number is \
+                 expected; write 80 without quotes",
+                "a.yaml:3:15: error[SRT0103] limits.maxHeaders: a list stands here; write a whole \
+                 number from 1 to 10000",
+                "a.yaml:4:16: error[SRT0106] limits.headTimeout: the duration \"10\" has no unit; write \
+                 10s for seconds or 10ms for milliseconds",
+                "a.yaml:5:3: error[SRT0103] limits.idleTimeout: it has no value; write a duration from \
+                 1ms to 24h, such as 250ms, 1.5s, 10s, 2m or 1h, or leave the key out",
+                "a.yaml:6:19: error[SRT0106] limits.maxConnections: \"1.5\" is not a whole number; \
+                 write a whole number from 1 to 10000000",
+                "a.yaml:7:11: error[SRT0103] rotation: a list stands here; write a mapping with the \
+                 keys poll, maxConnectionAge, onExpired",
+                "a.yaml:8:12: error[SRT0103] listeners: a mapping stands here; write a list, of which \
+                 each item is a mapping with the keys address, capture",
+                "a.yaml:9:15: error[SRT0104] unknownHosts: \"Refuse\" is not allowed here; did you mean \
+                 refuse? Allowed: one of refuse, pass-through",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_value_outside_its_bounds_is_an_error() {
+        assert_eq!(
+            said(
+                "limits:\n  maxStreams: 0\n  maxHeaders: 99999999999999999999\n  headTimeout: 0s\n  \
+                 idleTimeout: 25h\n  streamIdleTimeout: 1.5ms\n  maxHeadBytes: 1KiB\n"
+            ),
+            [
+                "a.yaml:2:15: error[SRT0105] limits.maxStreams: 0 is too small; write a whole number \
+                 from 1 to 100000",
+                "a.yaml:3:15: error[SRT0105] limits.maxHeaders: 99999999999999999999 is too large; \
+                 write a whole number from 1 to 10000",
+                "a.yaml:4:16: error[SRT0105] limits.headTimeout: 0s is too small; write a duration \
+                 from 1ms to 24h, such as 250ms, 1.5s, 10s, 2m or 1h",
+                "a.yaml:5:16: error[SRT0105] limits.idleTimeout: 25h is too large; write a duration \
+                 from 1ms to 24h, such as 250ms, 1.5s, 10s, 2m or 1h",
+                "a.yaml:6:22: error[SRT0106] limits.streamIdleTimeout: the duration \"1.5ms\" has parts \
+                 of a millisecond; write a duration from 1ms to 24h, such as 250ms, 1.5s, 10s, 2m or \
+                 1h",
+                "a.yaml:7:17: error[SRT0105] limits.maxHeadBytes: 1KiB is too small; write a size from \
+                 8KiB to 1MiB, such as 64KiB",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_document_that_is_no_mapping_is_an_error() {
+        for text in ["- a\n", "just text\n", "5\n"] {
+            let said = said(text);
+            assert!(said.len() == 1 && said[0].contains("SRT0103"), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_suggestion_is_close_to_what_was_written_or_is_not_made() {
+        let words = ["certificate", "key", "ca", "crl", "verify"];
+        let meant = |word| did_you_mean(word, words);
+        assert_eq!(meant("clientCertificate"), None);
+        assert_eq!(meant("certficate"), Some("certificate"));
+        assert_eq!(meant("CA"), Some("ca"));
+        assert_eq!(
+            (meant("5"), meant(""), meant(&"x".repeat(1000))),
+            (None, None, None)
+        );
+    }
+}
