@@ -8,7 +8,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::cold::Cold;
@@ -84,94 +83,171 @@ pub fn start_with(
     original_dst: Arc<dyn OriginalDestination>,
     log: Option<LogControl>,
 ) -> Result<Running, StartError> {
-    let workers = options.workers.unwrap_or_else(granted_cores).max(1);
-    let metrics = Metrics::new(workers);
-    let status = Status::new();
-    status.hold("listeners", "not bound yet");
-    let access_log = open_access_log(&options, &metrics)?;
-    let stop = watch::Sender::new(false);
-    let cold = Cold::start(stop.subscribe())?;
-    let context = UpstreamContext {
-        workers,
-        resolver: Resolver::system(cold.handle().clone()),
-        own: OwnAddrs::new(),
-        metrics: Arc::clone(&metrics),
+    let ground = Ground::new(&options)?;
+    let admin = options.admin.map(bind_admin).transpose()?;
+    let bound = Bound {
+        listeners: Vec::new(),
+        admin: admin.as_ref().and_then(|socket| socket.local_addr().ok()),
     };
     let shared = Shared::default();
     // Making upstreams may begin look-ups, which belong to the cold runtime.
-    let _entered = cold.handle().enter();
+    let _entered = ground.cold.handle().enter();
     let first = publish::first_load(Parts {
         sources: options.config.clone(),
         overrides: overrides(&options),
-        context: context.clone(),
-        metrics: Arc::clone(&metrics),
-        status: Arc::clone(&status),
+        context: ground.context.clone(),
+        metrics: Arc::clone(&ground.metrics),
+        status: Arc::clone(&ground.status),
         shared: shared.clone(),
     })?;
     if first.config().listeners.is_empty() {
         return Err(StartError::NoListener);
     }
-    let admin = options.admin.map(bind_admin).transpose()?;
-    let limits = first.config().limits.clone();
+    let max_connections = first.config().limits.max_connections;
     let (cell, unopened) = first.publish();
-    let drain = Drain::new();
-    let hot = Hot {
-        workers,
-        cell: Arc::clone(&cell),
-        metrics: Arc::clone(&metrics),
-        access_log: access_log.clone(),
-        terse: options.terse_errors,
-        max_connections: limits.max_connections.div_ceil(workers),
-        drain: drain.clone(),
-        context: context.clone(),
-    };
-    let crew = Arc::new(hot.start(&original_dst, &stop)?);
-    let bound = Arc::new(Mutex::new(Bound {
-        listeners: Vec::new(),
-        admin: admin.as_ref().and_then(|socket| socket.local_addr().ok()),
-    }));
-    let own_admin = admin.as_ref().and_then(|socket| socket.local_addr().ok());
-    let sockets = OpenListeners::new(
-        Arc::clone(&crew),
-        context.own.clone(),
-        Arc::clone(&bound),
-        own_admin,
-    );
+    let workers = ground.start_workers(&options, &cell, max_connections, &original_dst)?;
+    let own_admin = bound.admin;
+    let bound = Arc::new(Mutex::new(bound));
+    let own = ground.context.own.clone();
+    let sockets = OpenListeners::new(Arc::clone(&workers), own, Arc::clone(&bound), own_admin);
     let reloader = unopened
         .open(Box::new(sockets))
         .map_err(StartError::Listen)?;
     let (reload, requests) = mpsc::channel(16);
-    cold.handle().spawn(reloader.run(requests));
-    let (ended_in, ended) = watch::channel(Ended::No);
+    ground.cold.handle().spawn(reloader.run(requests));
+    let (told, ended) = watch::channel(Ended::No);
     if let Some(socket) = admin {
-        let levers = Levers {
-            reload: reload.clone(),
-            drain: drain.clone(),
-            status: Arc::clone(&status),
-            ended: ended_in,
-            access_log: access_log.clone(),
-        };
         let view = View {
             shared,
             cell,
             sources: options.config,
             bound: Arc::clone(&bound),
         };
-        serve_admin(cold.handle(), socket, levers, view, metrics, log)?;
+        ground.serve_admin(socket, reload.clone(), told, view, log)?;
     }
-    status.release("listeners");
+    ground.status.release("listeners");
     Ok(Running {
         bound,
-        drain,
+        drain: ground.drain,
         drain_timeout: options.drain_timeout,
-        status,
+        status: ground.status,
         reload,
-        access_log,
-        workers: crew,
-        stop,
-        cold,
+        access_log: ground.access_log,
+        workers,
+        stop: ground.stop,
+        cold: ground.cold,
         ended,
     })
+}
+
+/// What everything else stands on. Dropping it ends the threads: they watch `stop`.
+struct Ground {
+    metrics: Arc<Metrics>,
+    status: Arc<Status>,
+    access_log: Option<Arc<AccessLog>>,
+    stop: watch::Sender<bool>,
+    drain: Drain,
+    cold: Cold,
+    context: UpstreamContext,
+}
+
+impl Ground {
+    fn new(options: &RunOptions) -> Result<Ground, StartError> {
+        let workers = options.workers.unwrap_or_else(granted_cores).max(1);
+        let metrics = Metrics::new(workers);
+        let status = Status::new();
+        status.hold("listeners", "not bound yet");
+        let access_log = open_access_log(options, &metrics)?;
+        let stop = watch::Sender::new(false);
+        let cold = Cold::start(stop.subscribe())?;
+        let context = UpstreamContext {
+            workers,
+            resolver: Resolver::system(cold.handle().clone()),
+            own: OwnAddrs::new(),
+            metrics: Arc::clone(&metrics),
+        };
+        Ok(Ground {
+            metrics,
+            status,
+            access_log,
+            stop,
+            drain: Drain::new(),
+            cold,
+            context,
+        })
+    }
+
+    fn start_workers(
+        &self,
+        options: &RunOptions,
+        cell: &Arc<SnapshotCell>,
+        max_connections: usize,
+        original_dst: &Arc<dyn OriginalDestination>,
+    ) -> io::Result<Arc<Vec<Worker>>> {
+        let spec = UpstreamSpec {
+            resolution: Resolution::OriginalDst,
+            tls: TlsPolicy::Disable,
+            ..UpstreamSpec::new(PASSTHROUGH)
+        };
+        let pass_through = Upstream::new(spec, UpstreamTls::Plain, &self.context);
+        let black_hole = self.metrics.upstream(BLACK_HOLE);
+        let pseudonym = Pseudonym::new(random()?);
+        let workers = (0..self.context.workers).map(|worker| {
+            let context = ProxyContext {
+                worker,
+                cell: Arc::clone(cell),
+                metrics: Arc::clone(&self.metrics),
+                access_log: self.access_log.clone(),
+                terse: options.terse_errors,
+                max_connections: max_connections.div_ceil(self.context.workers),
+                pass_through: PassThrough {
+                    upstream: Arc::clone(&pass_through),
+                    retries: Retries::default(),
+                    budget: RetryBudget::default(),
+                },
+                black_hole: Arc::clone(&black_hole),
+                pseudonym: pseudonym.clone(),
+                drain: self.drain.clone(),
+            };
+            let original_dst = Arc::clone(original_dst);
+            let stop = self.stop.subscribe();
+            Worker::start(Arc::new(context), original_dst, self.drain.clone(), stop)
+        });
+        Ok(Arc::new(workers.collect::<io::Result<_>>()?))
+    }
+
+    fn serve_admin(
+        &self,
+        socket: TcpListener,
+        reload: mpsc::Sender<publish::Request>,
+        ended: watch::Sender<Ended>,
+        view: View,
+        log: Option<LogControl>,
+    ) -> io::Result<()> {
+        let (commands, orders) = mpsc::channel(16);
+        let state = AdminState {
+            metrics: Arc::clone(&self.metrics),
+            status: Arc::clone(&self.status),
+            drain: self.drain.clone(),
+            log,
+            commands,
+            inside: Box::new(view),
+        };
+        let levers = Levers {
+            reload,
+            drain: self.drain.clone(),
+            status: Arc::clone(&self.status),
+            ended,
+            access_log: self.access_log.clone(),
+        };
+        self.cold.handle().spawn(levers.obey(orders));
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        tracing::info!(address = %socket.local_addr()?, "admin port");
+        self.cold
+            .handle()
+            .spawn(admin::serve(socket, Arc::new(state)));
+        Ok(())
+    }
 }
 
 /// The cores that the cgroup grants: the standard library counts quota and affinity.
@@ -220,86 +296,6 @@ fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
         .into_iter()
         .next()
         .ok_or_else(|| StartError::Thread(io::Error::other("the admin port has no socket")))
-}
-
-fn serve_admin(
-    cold: &Handle,
-    socket: TcpListener,
-    levers: Levers,
-    view: View,
-    metrics: Arc<Metrics>,
-    log: Option<LogControl>,
-) -> Result<(), StartError> {
-    let (commands, orders) = mpsc::channel(16);
-    let state = AdminState {
-        metrics,
-        status: Arc::clone(&levers.status),
-        drain: levers.drain.clone(),
-        log,
-        commands,
-        inside: Box::new(view),
-    };
-    cold.spawn(levers.obey(orders));
-    let socket = tokio::net::TcpListener::from_std(socket)?;
-    tracing::info!(address = %socket.local_addr()?, "admin port");
-    cold.spawn(admin::serve(socket, Arc::new(state)));
-    Ok(())
-}
-
-/// What the hot half is made of.
-struct Hot {
-    workers: usize,
-    cell: Arc<SnapshotCell>,
-    metrics: Arc<Metrics>,
-    access_log: Option<Arc<AccessLog>>,
-    terse: bool,
-    max_connections: usize,
-    drain: Drain,
-    context: UpstreamContext,
-}
-
-impl Hot {
-    fn start(
-        self,
-        original_dst: &Arc<dyn OriginalDestination>,
-        stop: &watch::Sender<bool>,
-    ) -> io::Result<Vec<Worker>> {
-        let spec = UpstreamSpec {
-            resolution: Resolution::OriginalDst,
-            tls: TlsPolicy::Disable,
-            ..UpstreamSpec::new(PASSTHROUGH)
-        };
-        let pass_through = Upstream::new(spec, UpstreamTls::Plain, &self.context);
-        let black_hole = self.metrics.upstream(BLACK_HOLE);
-        let pseudonym = Pseudonym::new(random()?);
-        (0..self.workers)
-            .map(|worker| {
-                let context = ProxyContext {
-                    worker,
-                    cell: Arc::clone(&self.cell),
-                    metrics: Arc::clone(&self.metrics),
-                    access_log: self.access_log.clone(),
-                    terse: self.terse,
-                    max_connections: self.max_connections,
-                    pass_through: PassThrough {
-                        upstream: Arc::clone(&pass_through),
-                        retries: Retries::default(),
-                        budget: RetryBudget::default(),
-                    },
-                    black_hole: Arc::clone(&black_hole),
-                    pseudonym: pseudonym.clone(),
-                    drain: self.drain.clone(),
-                };
-                let original_dst = Arc::clone(original_dst);
-                Worker::start(
-                    Arc::new(context),
-                    original_dst,
-                    self.drain.clone(),
-                    stop.subscribe(),
-                )
-            })
-            .collect()
-    }
 }
 
 fn random() -> io::Result<u64> {

@@ -70,6 +70,7 @@ pub(super) enum Side {
 }
 
 /// What becomes of an error: the row of the table.
+#[derive(Clone, Copy)]
 pub(super) struct Verdict {
     pub(super) side: Side,
     pub(super) status: u16,
@@ -83,241 +84,81 @@ pub(super) struct Verdict {
 }
 
 const NO_HEALTHY: &str = "no healthy upstream";
-/// Envoy's text and details for each way in which a try ends before an answer's head.
-macro_rules! before_headers {
-    ($text:ident = $reason:literal, $details:ident = $detail:literal) => {
-        const $text: &str = concat!(
-            "upstream connect error or disconnect/reset before headers. reset reason: ",
-            $reason
-        );
-        const $details: &str = concat!("upstream_reset_before_response_started{", $detail, "}");
+/// One row: side, status, flag, details, Envoy's text, RFC 9209 word. Not a function, so that a row
+/// stays on a line and the table reads as one.
+macro_rules! row {
+    ($side:ident $status:literal $flag:ident $details:literal, $lead:expr, $word:literal) => {
+        Verdict {
+            side: Side::$side,
+            status: $status,
+            flags: Flags::$flag,
+            details: $details,
+            lead: $lead,
+            word: $word,
+        }
+    };
+    // A try that ended before the answer's head.
+    ($side:ident $status:literal $flag:ident before $details:literal, $reason:literal, $word:literal) => {
+        Verdict {
+            side: Side::$side,
+            status: $status,
+            flags: Flags::$flag,
+            details: concat!("upstream_reset_before_response_started{", $details, "}"),
+            lead: concat!(
+                "upstream connect error or disconnect/reset before headers. reset reason: ",
+                $reason
+            ),
+            word: $word,
+        }
     };
 }
-before_headers!(
-    REMOTE_FAILURE = "remote connection failure",
-    REMOTE_FAILURE_DETAILS = "remote_connection_failure"
-);
-before_headers!(
-    TERMINATION = "connection termination",
-    TERMINATION_DETAILS = "connection_termination"
-);
-before_headers!(
-    REMOTE_RESET = "remote reset",
-    REMOTE_RESET_DETAILS = "remote_reset"
-);
-before_headers!(
-    PROTOCOL = "protocol error",
-    PROTOCOL_DETAILS = "protocol_error"
-);
-before_headers!(OVERFLOW = "overflow", OVERFLOW_DETAILS = "overflow");
-/// ISTIO.md 5.6.
-const TLS_FAILURE: &str = "upstream connect error or disconnect/reset before headers. \
-                           reset reason: remote connection failure, transport failure reason";
 
 impl ProxyError {
     /// The table.
+    #[rustfmt::skip]
     pub(super) fn verdict(&self) -> Verdict {
-        let row = |side, status, flags, details, lead, word| Verdict {
-            side,
-            status,
-            flags,
-            details,
-            lead,
-            word,
-        };
+        use ProxyError as E;
         match self {
-            ProxyError::UnknownHost(_) => row(
-                Side::Downstream,
-                502,
-                Flags::NONE,
-                "direct_response",
-                "",
-                "destination_not_found",
-            ),
-            ProxyError::NoRule(_) => row(
-                Side::Downstream,
-                404,
-                Flags::NR,
-                "route_not_found",
-                "",
-                "destination_not_found",
-            ),
-            ProxyError::BadRequest(_) => row(
-                Side::Downstream,
-                400,
-                Flags::DPE,
-                "http1.codec_error",
-                "Bad Request",
-                "http_request_error",
-            ),
-            ProxyError::Connect => row(
-                Side::Downstream,
-                405,
-                Flags::NONE,
-                "direct_response",
-                "",
-                "http_request_denied",
-            ),
-            ProxyError::Expectation => row(
-                Side::Downstream,
-                417,
-                Flags::NONE,
-                "direct_response",
-                "",
-                "http_request_error",
-            ),
-            ProxyError::NotRedirected | ProxyError::Loop => row(
-                Side::Internal,
-                508,
-                Flags::NONE,
-                "direct_response",
-                "",
-                "proxy_loop_detected",
-            ),
-            ProxyError::Rewrite { .. } => row(
-                Side::Internal,
-                500,
-                Flags::NONE,
-                "direct_response",
-                "",
-                "proxy_configuration_error",
-            ),
-            ProxyError::Timeout(_) => row(
-                Side::Upstream,
-                504,
-                Flags::UT,
-                "upstream_response_timeout",
-                "upstream request timeout",
-                "http_response_timeout",
-            ),
-            ProxyError::StreamIdle(_) => row(
-                Side::Upstream,
-                504,
-                Flags::SI,
-                "stream_idle_timeout",
-                "stream timeout",
-                "http_response_timeout",
-            ),
-            ProxyError::UnaskedUpgrade => row(
-                Side::Upstream,
-                502,
-                Flags::UPE,
-                "upstream_reset_before_response_started{protocol_error}",
-                "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
-                "http_protocol_error",
-            ),
-            ProxyError::Upstream(error) => of_upstream(error),
+            E::UnknownHost(_)  => row!(Downstream 502 NONE "direct_response", "", "destination_not_found"),
+            E::NoRule(_)       => row!(Downstream 404 NR   "route_not_found", "", "destination_not_found"),
+            E::BadRequest(_)   => row!(Downstream 400 DPE  "http1.codec_error", "Bad Request", "http_request_error"),
+            E::Connect         => row!(Downstream 405 NONE "direct_response", "", "http_request_denied"),
+            E::Expectation     => row!(Downstream 417 NONE "direct_response", "", "http_request_error"),
+            E::NotRedirected   => row!(Internal   508 NONE "direct_response", "", "proxy_loop_detected"),
+            E::Loop            => row!(Internal   508 NONE "direct_response", "", "proxy_loop_detected"),
+            E::Rewrite { .. }  => row!(Internal   500 NONE "direct_response", "", "proxy_configuration_error"),
+            E::Timeout(_)      => row!(Upstream   504 UT   "upstream_response_timeout", "upstream request timeout", "http_response_timeout"),
+            E::StreamIdle(_)   => row!(Upstream   504 SI   "stream_idle_timeout", "stream timeout", "http_response_timeout"),
+            E::UnaskedUpgrade  => row!(Upstream   502 UPE  before "protocol_error", "protocol error", "http_protocol_error"),
+            E::Upstream(error) => of_upstream(error),
         }
     }
 }
 
 /// The rows of failures on the way to an upstream.
+#[rustfmt::skip]
 fn of_upstream(error: &UpstreamError) -> Verdict {
-    let row = |status, flags, details, lead, word| Verdict {
-        side: Side::Upstream,
-        status,
-        flags,
-        details,
-        lead,
-        word,
-    };
+    use {ConnectFailure as C, UpstreamError as E};
     match error {
-        UpstreamError::NoEndpoint { .. } => row(
-            503,
-            Flags::UH,
-            "no_healthy_upstream",
-            NO_HEALTHY,
-            "destination_unavailable",
-        ),
-        UpstreamError::Dns(_) => row(
-            503,
-            Flags::UH,
-            "no_healthy_upstream",
-            NO_HEALTHY,
-            "dns_error",
-        ),
-        UpstreamError::TlsUnavailable { .. } => row(
-            503,
-            Flags::UH,
-            "no_healthy_upstream",
-            NO_HEALTHY,
-            "tls_certificate_error",
-        ),
-        UpstreamError::Connect { failure, .. } => {
-            let word = match failure {
-                ConnectFailure::Refused | ConnectFailure::Reset => "connection_refused",
-                ConnectFailure::Timeout { .. } => "connection_timeout",
-                ConnectFailure::Unreachable(_) => "destination_ip_unroutable",
-                ConnectFailure::Exhausted(_) | ConnectFailure::Io(_) => "proxy_internal_error",
-            };
-            row(503, Flags::UF, REMOTE_FAILURE_DETAILS, REMOTE_FAILURE, word)
-        }
-        UpstreamError::Handshake { source, .. } => {
-            let certificate = source.reason.is_check();
-            let word = if certificate {
-                "tls_certificate_error"
-            } else {
-                "tls_protocol_error"
-            };
-            row(503, Flags::UF, REMOTE_FAILURE_DETAILS, TLS_FAILURE, word)
-        }
-        UpstreamError::Overflow { .. } => row(
-            503,
-            Flags::UO,
-            OVERFLOW_DETAILS,
-            OVERFLOW,
-            "connection_limit_reached",
-        ),
-        UpstreamError::Loop { .. } => Verdict {
-            side: Side::Internal,
-            ..row(
-                508,
-                Flags::NONE,
-                "direct_response",
-                "",
-                "proxy_loop_detected",
-            )
+        E::NoEndpoint { .. }     => row!(Upstream 503 UH "no_healthy_upstream", NO_HEALTHY, "destination_unavailable"),
+        E::Dns(_)                => row!(Upstream 503 UH "no_healthy_upstream", NO_HEALTHY, "dns_error"),
+        E::TlsUnavailable { .. } => row!(Upstream 503 UH "no_healthy_upstream", NO_HEALTHY, "tls_certificate_error"),
+        E::Connect { failure, .. } => match failure {
+            C::Refused | C::Reset    => row!(Upstream 503 UF before "remote_connection_failure", "remote connection failure", "connection_refused"),
+            C::Timeout { .. }        => row!(Upstream 503 UF before "connection_timeout", "connection timeout", "connection_timeout"),
+            C::Unreachable(_)        => row!(Upstream 503 UF before "remote_connection_failure", "remote connection failure", "destination_ip_unroutable"),
+            C::Exhausted(_) | C::Io(_) => row!(Upstream 503 UF before "local_connection_failure", "local connection failure", "proxy_internal_error"),
         },
-        UpstreamError::Closed(_) => row(
-            503,
-            Flags::UC,
-            TERMINATION_DETAILS,
-            TERMINATION,
-            "connection_terminated",
-        ),
-        UpstreamError::RefusedStream { .. } | UpstreamError::StreamReset { .. } => row(
-            503,
-            Flags::UR,
-            REMOTE_RESET_DETAILS,
-            REMOTE_RESET,
-            "connection_terminated",
-        ),
-        UpstreamError::Garbage { .. } => row(
-            502,
-            Flags::UPE,
-            PROTOCOL_DETAILS,
-            PROTOCOL,
-            "http_protocol_error",
-        ),
-        UpstreamError::Unsendable { .. } => Verdict {
-            side: Side::Downstream,
-            ..row(
-                400,
-                Flags::DPE,
-                "http1.codec_error",
-                "Bad Request",
-                "http_request_error",
-            )
-        },
-        UpstreamError::BodyFromClient(_) => Verdict {
-            side: Side::Downstream,
-            ..row(
-                400,
-                Flags::DPE,
-                "http1.codec_error",
-                "Bad Request",
-                "http_request_error",
-            )
-        },
+        E::Handshake { source, .. } if source.reason.is_check() =>
+                                    row!(Upstream 503 UF before "remote_connection_failure", "remote connection failure, transport failure reason", "tls_certificate_error"),
+        E::Handshake { .. }      => row!(Upstream 503 UF before "remote_connection_failure", "remote connection failure, transport failure reason", "tls_protocol_error"),
+        E::Overflow { .. }       => row!(Upstream 503 UO before "overflow", "overflow", "connection_limit_reached"),
+        E::Loop { .. }           => row!(Internal 508 NONE "direct_response", "", "proxy_loop_detected"),
+        E::Closed(_)             => row!(Upstream 503 UC before "connection_termination", "connection termination", "connection_terminated"),
+        E::RefusedStream { .. }  => row!(Upstream 503 UR before "remote_reset", "remote reset", "connection_terminated"),
+        E::StreamReset { .. }    => row!(Upstream 503 UR before "remote_reset", "remote reset", "connection_terminated"),
+        E::Garbage { .. }        => row!(Upstream 502 UPE before "protocol_error", "protocol error", "http_protocol_error"),
+        E::Unsendable { .. }     => row!(Downstream 400 DPE "http1.codec_error", "Bad Request", "http_request_error"),
+        E::BodyFromClient(_)     => row!(Downstream 400 DPE "http1.codec_error", "Bad Request", "http_request_error"),
     }
 }

@@ -234,7 +234,7 @@ impl Failed {
     }
 
     /// The request once more: as it was given back, or as it was kept.
-    fn request(self, replay: Option<&Replay>) -> Result<Request<RequestBody>, Failed> {
+    fn request(self, replay: Option<&Replay>) -> Result<Request<RequestBody>, Box<Failed>> {
         match (self, replay) {
             (
                 Failed::Failure(SendFailure {
@@ -244,7 +244,7 @@ impl Failed {
                 _,
             ) => Ok(request),
             (_, Some(replay)) => Ok(replay.request()),
-            (failed, None) => Err(failed),
+            (failed, None) => Err(Box::new(failed)),
         }
     }
 
