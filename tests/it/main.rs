@@ -1,0 +1,29 @@
+//! The promises of sortie, one file each, kept against real peers on the wire.
+
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used
+)]
+
+mod harness;
+
+mod admin;
+mod capture;
+mod cli;
+mod drain;
+mod errors;
+mod limits;
+mod malformed;
+mod mtls;
+mod pooling;
+mod proxy_forms;
+mod reload_certs;
+mod reload_config;
+mod routing;
+mod slow;
+mod sni;
+mod streaming;
