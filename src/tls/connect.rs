@@ -73,8 +73,40 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
+        self.shake(host, stream, None).await
+    }
+
+    /// The same, but offers the server HTTP/1.1 alone: for a request that HTTP/2 cannot carry, such
+    /// as one with `Upgrade` (RFC 9113 section 8.6).
+    ///
+    /// # Errors
+    /// Those of [`ClientTls::connect`].
+    pub async fn connect_http1<S>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> Result<Connected<S>, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        self.shake(host, stream, Some(vec![b"http/1.1".to_vec()]))
+            .await
+    }
+
+    async fn shake<S>(
+        &self,
+        host: &str,
+        stream: S,
+        offer: Option<Vec<Vec<u8>>>,
+    ) -> Result<Connected<S>, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
         let name = self.prepare(host)?;
-        let connecting = TlsConnector::from(Arc::clone(&self.config))
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let offer = offer.unwrap_or_else(|| self.config.alpn_protocols.clone());
+        let connecting = connector
+            .with_alpn(offer)
             .connect(name.clone(), Tap::new(stream))
             .into_fallible();
         let (result, mut notes) = Noted::new(connecting).await;

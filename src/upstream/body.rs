@@ -5,13 +5,18 @@
 //! Called by: proxy (gives one, reads the other).
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::connection::{Lease, cut_off};
 use super::error::BodyError;
+use super::pool::Slot;
+use super::wire::Link;
+use crate::telemetry::UpstreamStats;
 
 /// What is sent to an upstream.
 pub enum RequestBody {
@@ -23,15 +28,16 @@ pub enum RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = BodyError;
+    /// Shared, so that the same error can be told to the server's side and to the caller.
+    type Error = Arc<BodyError>;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Arc<BodyError>>>> {
         match self.get_mut() {
             RequestBody::Empty => Poll::Ready(None),
-            RequestBody::Stream(body) => body.as_mut().poll_frame(cx),
+            RequestBody::Stream(body) => body.as_mut().poll_frame(cx).map_err(Arc::new),
         }
     }
 
@@ -54,13 +60,40 @@ impl Body for RequestBody {
 /// connection is closed and an HTTP/2 stream is reset.
 pub struct ResponseBody {
     inner: Incoming,
-    stats: std::sync::Arc<crate::telemetry::UpstreamStats>,
+    link: Arc<Link>,
+    /// This worker's own, so that asking for the counters touches no count that others touch.
+    slot: Arc<Slot>,
+    lease: Option<Lease>,
 }
 
 impl ResponseBody {
+    pub(super) fn new(
+        inner: Incoming,
+        link: Arc<Link>,
+        slot: Arc<Slot>,
+        lease: Option<Lease>,
+    ) -> ResponseBody {
+        let mut body = ResponseBody {
+            inner,
+            link,
+            slot,
+            lease,
+        };
+        if body.inner.is_end_stream() {
+            body.finish();
+        }
+        body
+    }
+
     /// Counters of the upstream whose answer this is.
-    pub fn stats(&self) -> &crate::telemetry::UpstreamStats {
-        &self.stats
+    pub fn stats(&self) -> &UpstreamStats {
+        &self.slot.core.stats
+    }
+
+    fn finish(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.finish();
+        }
     }
 }
 
@@ -69,15 +102,27 @@ impl Body for ResponseBody {
     type Error = BodyError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.inner)
-            .poll_frame(cx)
-            .map_err(|source| BodyError::CutOff {
-                explained: source.to_string(),
-                source,
-            })
+        let this = self.get_mut();
+        match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                // The reader need not come back for the end of what it knows the length of.
+                if this.inner.is_end_stream() {
+                    this.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                this.lease = None;
+                Poll::Ready(Some(Err(cut_off(error, &this.link))))
+            }
+            None => {
+                this.finish();
+                Poll::Ready(None)
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {

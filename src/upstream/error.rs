@@ -93,7 +93,7 @@ pub enum UpstreamError {
         /// By whom.
         endpoint: EndpointAddr,
         /// The error code by name (RFC 9113 section 7).
-        code: String,
+        code: &'static str,
     },
     /// The request cannot be sent over this protocol.
     #[error("the request cannot be sent to {endpoint}: {problem}")]
@@ -296,6 +296,6 @@ pub enum BodyError {
     #[error("the answer was cut off: the upstream reset the stream (HTTP/2 {code})")]
     Reset {
         /// The error code by name.
-        code: String,
+        code: &'static str,
     },
 }

@@ -4,15 +4,25 @@
 //! Never: reads a route.
 //! Called by: proxy (`Upstream::send`), publish (makes and retires upstreams), admin (`endpoints`).
 
+mod adapt;
+mod balance;
 mod body;
+mod connect;
+mod connection;
+mod core;
+mod dial;
+mod discover;
 mod error;
 mod own;
+mod pool;
+mod quota;
 mod resolve;
 #[expect(
     clippy::module_inception,
     reason = "the file is named for the one type it holds"
 )]
 mod upstream;
+mod wire;
 
 pub use body::{RequestBody, ResponseBody};
 pub use error::{

@@ -4,18 +4,26 @@
 //! Never: reads a route, or speaks plaintext where TLS was asked for.
 //! Called by: proxy (`send`), publish (makes and retires upstreams), admin (`endpoints`).
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::{Request, Response};
 
+use super::adapt::needs_http1;
+use super::balance::{Endpoint, Seat};
 use super::body::{RequestBody, ResponseBody};
-use super::error::{NoEndpoint, UpstreamError};
+use super::connect::{Opened, Target, open};
+use super::connection::{Failed, Held, Lease, Under};
+use super::core::{Core, Parts};
+use super::error::{DnsFailure, Limit, NoEndpoint, UpstreamError};
 use super::own::OwnAddrs;
+use super::pool::{CheckOut, Connected, Connecting, Key, Slot};
 use super::resolve::Resolver;
-use crate::model::{EndpointAddr, OriginalDst, UpstreamSpec};
-use crate::telemetry::{Metrics, UpstreamStats};
+use super::wire::Link;
+use crate::model::{EndpointAddr, OriginalDst, Resolution, UpstreamSpec};
+use crate::telemetry::{Event, Metrics, UpstreamStats};
 use crate::tls::{ClientTls, HandshakeFacts};
 
 /// What every upstream is made with.
@@ -104,35 +112,55 @@ pub struct EndpointStatus {
 
 /// One named destination.
 pub struct Upstream {
-    spec: UpstreamSpec,
-    tls: UpstreamTls,
-    stats: Arc<UpstreamStats>,
+    core: Arc<Core>,
+    slots: Box<[Arc<Slot>]>,
+}
+
+/// Where one try goes.
+struct Aim {
+    endpoint: EndpointAddr,
+    /// `None` for an original destination: those are not balanced.
+    seat: Option<Arc<Seat>>,
+    other: Option<EndpointAddr>,
 }
 
 impl Upstream {
     /// Makes it and starts to look its names up. Opens no connection.
     pub fn new(spec: UpstreamSpec, tls: UpstreamTls, context: &UpstreamContext) -> Arc<Upstream> {
-        let stats = context.metrics.upstream(&spec.name);
-        Arc::new(Upstream { spec, tls, stats })
+        let workers = context.workers.max(1);
+        let core = Arc::new(Core::new(Parts {
+            stats: context.metrics.upstream(&spec.name),
+            spec,
+            tls,
+            own: context.own.clone(),
+            resolver: context.resolver.clone(),
+            workers,
+        }));
+        let slots: Box<[Arc<Slot>]> = (0..workers)
+            .map(|index| Arc::new(Slot::new(index, Arc::clone(&core))))
+            .collect();
+        core.meet(&slots);
+        Arc::new(Upstream { core, slots })
     }
 
     /// What it was made from.
     pub fn spec(&self) -> &UpstreamSpec {
-        &self.spec
+        &self.core.spec
     }
 
     /// How TLS is spoken.
     pub fn tls(&self) -> &UpstreamTls {
-        &self.tls
+        &self.core.tls
     }
 
     /// Its counters.
     pub fn stats(&self) -> &UpstreamStats {
-        &self.stats
+        &self.core.stats
     }
 
     /// One try: picks an endpoint, takes a warm connection or makes one, sends, and waits for the
-    /// answer's head. Dropping the future gives the try up.
+    /// answer's head. Dropping the future gives the try up. A warm connection that was dead before
+    /// anything was sent on it is replaced within the try.
     ///
     /// The request's target may be in origin or absolute form; its authority is the `Host` header
     /// or the target's. Both are brought into the form of the protocol that is spoken.
@@ -141,26 +169,335 @@ impl Upstream {
     /// [`SendFailure`]; a request of which nothing was sent is given back.
     pub async fn send(
         self: &Arc<Self>,
-        _ask: &Ask<'_>,
+        ask: &Ask<'_>,
         request: Request<RequestBody>,
     ) -> Result<Answer, SendFailure> {
-        Err(SendFailure {
-            error: UpstreamError::NoEndpoint {
-                upstream: Arc::clone(&self.spec.name),
-                reason: NoEndpoint::None,
-            },
+        let unsent = |error, request, endpoint| SendFailure {
+            error,
             request: Some(request),
-            endpoint: None,
+            endpoint,
             reused: false,
+        };
+        let (slot, mut under) = match self.admit(ask.worker) {
+            Ok(admitted) => admitted,
+            Err(error) => return Err(unsent(error, request, None)),
+        };
+        let aim = match self.aim(slot, ask).await {
+            Ok(aim) => aim,
+            Err(error) => return Err(unsent(error, request, None)),
+        };
+        if let Some(seat) = &aim.seat {
+            under.sit(Arc::clone(seat));
+        }
+        let http1 = needs_http1(request.headers());
+        let (mut request, mut fresh) = (request, ask.fresh);
+        loop {
+            let lease = match self.lease(slot, ask, &aim, (http1, fresh), under).await {
+                Ok(lease) => lease,
+                Err(error) => return Err(unsent(error, request, Some(aim.endpoint))),
+            };
+            let (link, reused) = (Arc::clone(lease.link()), lease.is_reused());
+            let failed = match lease.exchange(request, self.core.scheme()).await {
+                Ok(response) => return Ok(self.answer(&aim, &link, reused, response)),
+                Err(failed) => *failed,
+            };
+            match failed {
+                Failed {
+                    request: Some(unsent),
+                    under: Some(counted),
+                    error: UpstreamError::Closed(_) | UpstreamError::RefusedStream { .. },
+                } if reused => (request, under, fresh) = (unsent, counted, true),
+                Failed { error, request, .. } => {
+                    self.blame(&aim, &error);
+                    return Err(SendFailure {
+                        error,
+                        request,
+                        endpoint: Some(link.endpoint),
+                        reused,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Counts the request, or refuses it.
+    fn admit(&self, worker: usize) -> Result<(&Arc<Slot>, Under), UpstreamError> {
+        let core = &self.core;
+        let name = || Arc::clone(&core.spec.name);
+        if let UpstreamTls::Unavailable(reason) = &core.tls {
+            return Err(UpstreamError::TlsUnavailable {
+                upstream: name(),
+                reason: reason.clone(),
+            });
+        }
+        // There is at least one slot, and a worker beyond the last shares the first.
+        let slot = self.slots.get(worker).or(self.slots.first());
+        match slot.filter(|slot| core.requests.take(slot.index)) {
+            Some(slot) => Ok((slot, Under::way(Arc::clone(slot)))),
+            None => {
+                core.stats.count(Event::Overflow);
+                Err(UpstreamError::Overflow {
+                    upstream: name(),
+                    what: Limit::Requests,
+                    limit: core.requests.limit(),
+                })
+            }
+        }
+    }
+
+    async fn aim(&self, slot: &Slot, ask: &Ask<'_>) -> Result<Aim, UpstreamError> {
+        let core = &self.core;
+        if core.spec.resolution == Resolution::OriginalDst {
+            return self.aim_at_destination(ask).await;
+        }
+        let mut seat = slot.pick(ask.avoid);
+        if seat.is_none() {
+            core.endpoints
+                .wait(&core.spec.name, core.spec.connect_timeout)
+                .await?;
+            seat = slot.pick(ask.avoid);
+        }
+        let seat = seat.ok_or_else(|| UpstreamError::NoEndpoint {
+            upstream: Arc::clone(&core.spec.name),
+            reason: NoEndpoint::None,
+        })?;
+        Ok(Aim {
+            endpoint: seat.endpoint.address,
+            seat: Some(seat),
+            other: None,
         })
     }
 
-    /// Takes it out of service: idle connections are closed at once, busy ones are never pooled
-    /// again and are closed at `max_age` (ISTIO.md R15, R16).
-    pub fn retire(&self, _max_age: Duration) {}
+    /// The original destination, or without one the host that the request names (ISTIO.md E2).
+    async fn aim_at_destination(&self, ask: &Ask<'_>) -> Result<Aim, UpstreamError> {
+        if let Some(OriginalDst(address)) = ask.original_dst {
+            return Ok(Aim {
+                endpoint: EndpointAddr(address),
+                seat: None,
+                other: None,
+            });
+        }
+        let core = &self.core;
+        let none = |reason| UpstreamError::NoEndpoint {
+            upstream: Arc::clone(&core.spec.name),
+            reason,
+        };
+        if ask.host.is_empty() {
+            return Err(none(NoEndpoint::NoOriginalDst));
+        }
+        let name: Arc<str> = ask.host.into();
+        let within = core.spec.connect_timeout;
+        let looked_up = tokio::time::timeout(within, core.resolver.lookup(Arc::clone(&name)));
+        let found = match looked_up.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(problem)) => {
+                let upstream = Arc::clone(&core.spec.name);
+                return Err(UpstreamError::Dns(DnsFailure {
+                    upstream,
+                    name,
+                    problem,
+                }));
+            }
+            Err(_) => return Err(none(NoEndpoint::NotResolved(within))),
+        };
+        let mut fit: Vec<_> = (found.addresses.iter())
+            .map(|ip| EndpointAddr(SocketAddr::new(*ip, ask.port)))
+            .collect();
+        // What just failed goes last; the order is otherwise the resolver's.
+        fit.sort_by_key(|endpoint| ask.avoid.contains(endpoint));
+        let endpoint = *fit.first().ok_or_else(|| none(NoEndpoint::None))?;
+        let other = fit
+            .iter()
+            .find(|e| e.0.is_ipv6() != endpoint.0.is_ipv6())
+            .copied();
+        Ok(Aim {
+            endpoint,
+            seat: None,
+            other,
+        })
+    }
 
-    /// Its endpoints, as this moment knows them.
+    /// A connection to use, warm or new.
+    async fn lease(
+        &self,
+        slot: &Arc<Slot>,
+        ask: &Ask<'_>,
+        aim: &Aim,
+        (http1, fresh): (bool, bool),
+        under: Under,
+    ) -> Result<Lease, UpstreamError> {
+        let key = Key {
+            endpoint: aim.endpoint,
+            name: self.core.key_name(ask.host),
+        };
+        let held = loop {
+            let mut connecting = match slot.check_out(key, self.core.want(http1, fresh)) {
+                CheckOut::Http1(http1) => break Held::Http1(http1),
+                CheckOut::Http2(http2) => break Held::Http2(http2),
+                CheckOut::Connect => break self.connect(slot, ask, aim, http1).await?,
+                CheckOut::Wait(connecting) => connecting,
+                CheckOut::Lead(lead) => self.lead(slot, ask, aim, lead),
+            };
+            let done = match connecting.wait_for(Option::is_some).await {
+                Ok(done) => done.clone(),
+                // Whoever led is gone; the next round finds another way.
+                Err(_) => None,
+            };
+            match done {
+                None | Some(Ok(())) => {}
+                Some(Err(error @ UpstreamError::Overflow { .. })) => {
+                    break Held::Http2(slot.check_out_crowded(key).ok_or(error)?);
+                }
+                Some(Err(error)) => return Err(error),
+            }
+        };
+        let lease = Lease::new(held, under);
+        if lease.is_reused() {
+            self.core.stats.count(Event::Reuse);
+        }
+        Ok(lease)
+    }
+
+    fn target(&self, ask: &Ask<'_>, aim: &Aim, http1: bool) -> Target {
+        let endpoint = aim.seat.as_ref().map(|seat| Arc::clone(&seat.endpoint));
+        let set = self.core.endpoints.current();
+        let other = endpoint
+            .as_ref()
+            .and_then(|endpoint| set.other_family(endpoint));
+        Target {
+            address: aim.endpoint,
+            other: aim.other.or(other),
+            endpoint,
+            host: ask.host.into(),
+            name: self.core.key_name(ask.host).into(),
+            http1,
+        }
+    }
+
+    /// A new connection for this request alone, unless it can be shared.
+    async fn connect(
+        &self,
+        slot: &Arc<Slot>,
+        ask: &Ask<'_>,
+        aim: &Aim,
+        http1: bool,
+    ) -> Result<Held, UpstreamError> {
+        Ok(match open(slot, &self.target(ask, aim, http1)).await? {
+            Opened::Http1(http1) => Held::Http1(http1),
+            Opened::Http2(http2) => {
+                http2.load.enter();
+                slot.share(http2.clone());
+                Held::Http2(http2)
+            }
+        })
+    }
+
+    /// Connects for all who wait, in a task of its own: it must not end with the request that
+    /// happened to come first.
+    fn lead(&self, slot: &Arc<Slot>, ask: &Ask<'_>, aim: &Aim, lead: Connected) -> Connecting {
+        let connecting = lead.subscribe();
+        let (slot, target) = (Arc::clone(slot), self.target(ask, aim, false));
+        tokio::spawn(async move {
+            let opened = open(&slot, &target).await.map(|opened| match opened {
+                Opened::Http1(http1) => slot.check_in(http1),
+                Opened::Http2(http2) => slot.share(http2),
+            });
+            slot.connected(Key {
+                endpoint: target.address,
+                name: &target.name,
+            });
+            lead.send_replace(Some(opened));
+        });
+        connecting
+    }
+
+    fn answer(
+        &self,
+        aim: &Aim,
+        link: &Link,
+        reused: bool,
+        response: Response<ResponseBody>,
+    ) -> Answer {
+        if let Some(seat) = &aim.seat {
+            match response.status().as_u16() {
+                502..=504 => self.core.failed(&seat.endpoint),
+                _ => seat.endpoint.succeeded(),
+            }
+        }
+        Answer {
+            response,
+            endpoint: link.endpoint,
+            local: link.local,
+            facts: link.facts.clone(),
+            reused,
+        }
+    }
+
+    /// Holds a failure on an open connection against its endpoint, where it is its fault.
+    fn blame(&self, aim: &Aim, error: &UpstreamError) {
+        let guilty = match error {
+            UpstreamError::Closed(closed) => !closed.reused,
+            UpstreamError::Garbage { .. } | UpstreamError::StreamReset { .. } => true,
+            // Failures to connect were counted by whoever connected.
+            UpstreamError::NoEndpoint { .. }
+            | UpstreamError::Dns(_)
+            | UpstreamError::Connect { .. }
+            | UpstreamError::Handshake { .. }
+            | UpstreamError::TlsUnavailable { .. }
+            | UpstreamError::Overflow { .. }
+            | UpstreamError::Loop { .. }
+            | UpstreamError::RefusedStream { .. }
+            | UpstreamError::Unsendable { .. }
+            | UpstreamError::BodyFromClient(_) => false,
+        };
+        if let Some(seat) = aim.seat.as_ref().filter(|_| guilty) {
+            self.core.failed(&seat.endpoint);
+        }
+    }
+
+    /// Takes it out of service: idle connections are closed at once, busy ones are never pooled
+    /// again and are closed at `max_age` (ISTIO.md R15, R16). Requests that still come from an
+    /// older snapshot are served, each on a connection of its own.
+    pub fn retire(&self, max_age: Duration) {
+        self.close_idle();
+        let slots: Vec<Weak<Slot>> = self.slots.iter().map(Arc::downgrade).collect();
+        self.core.resolver.handle().spawn(async move {
+            tokio::time::sleep(max_age).await;
+            for slot in slots.iter().filter_map(Weak::upgrade) {
+                slot.close_all();
+            }
+        });
+    }
+
+    fn close_idle(&self) {
+        for slot in &self.slots {
+            slot.retire();
+        }
+    }
+
+    /// Its endpoints, as this moment knows them. For the admin page: takes every slot's lock once.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
-        Vec::new()
+        let now = self.core.clock.now();
+        let mut active: HashMap<EndpointAddr, usize> = HashMap::new();
+        for (address, requests) in self.slots.iter().flat_map(|slot| slot.active()) {
+            *active.entry(address).or_default() += requests;
+        }
+        let set = self.core.endpoints.current();
+        let status = |endpoint: &Arc<Endpoint>| EndpointStatus {
+            address: endpoint.address,
+            name: Arc::clone(&endpoint.name),
+            ejected_for: endpoint.ejected_for(now),
+            failures: endpoint.failures(),
+            active: active.get(&endpoint.address).map_or(0, |n| *n as u64),
+        };
+        set.endpoints.iter().map(status).collect()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        // Idle connections are held by the slots and hold them: this ends the circle.
+        self.close_idle();
+        self.core.endpoints.stop();
     }
 }

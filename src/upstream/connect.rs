@@ -1,0 +1,397 @@
+//! A new connection: dial, handshake, HTTP, all within one deadline (ISTIO.md T15).
+//!
+//! Owns: the order of the steps, and hyper's client settings.
+//! Never: speaks plaintext where TLS was asked for.
+//! Called by: `Upstream`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::balance::Endpoint;
+use super::connection::{Http1, Http2, Load};
+use super::core::Core;
+use super::dial::{self, DialError, DialProblem};
+use super::error::{ConnectFailure, Limit, Stage, UpstreamError};
+use super::pool::{Permit, Slot};
+use super::upstream::UpstreamTls;
+use super::wire::{Link, Wire};
+use crate::model::{EndpointAddr, HttpChoice, NameCheck, TlsPolicy, TlsVersion};
+use crate::telemetry::{Event, Handshake};
+use crate::tls::{Alpn, ClientTls, HandshakeFacts, Stream};
+
+/// Bytes of an answer's head, with its trailers.
+const MAX_HEAD: usize = 64 * 1024;
+/// hyper's read buffer must hold a head that is too long, to see that it is.
+const MAX_BUFFER: usize = 128 * 1024;
+/// What one HTTP/2 stream may have on its way to us: enough for 80 Mbit/s at 100 ms.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// The same for all streams of a connection.
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// HTTP/2 streams assumed to be allowed until the server's SETTINGS came.
+const INITIAL_STREAMS: usize = 100;
+/// A silent connection with open streams is asked for a sign of life. gRPC servers close the
+/// connection of a client that asks more often than every five minutes.
+const PING_EVERY: Duration = Duration::from_secs(310);
+/// How long the sign may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where to connect, and as whom.
+#[derive(Clone)]
+pub(super) struct Target {
+    /// The address that was picked; the pool files the connection under it.
+    pub(super) address: EndpointAddr,
+    /// An address of the other family for the same name.
+    pub(super) other: Option<EndpointAddr>,
+    /// Whom failures are held against.
+    pub(super) endpoint: Option<Arc<Endpoint>>,
+    /// The request's host, for SNI and the name check.
+    pub(super) host: Arc<str>,
+    /// What the pool files it under.
+    pub(super) name: Arc<str>,
+    /// Only HTTP/1 will do.
+    pub(super) http1: bool,
+}
+
+/// A connection that has just been opened.
+pub(super) enum Opened {
+    Http1(Http1),
+    Http2(Http2),
+}
+
+/// TLS or, where the configuration says so, none.
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<Stream<TcpStream>>),
+}
+
+/// Opens a connection on this worker and sets a task to drive it.
+pub(super) async fn open(slot: &Arc<Slot>, target: &Target) -> Result<Opened, UpstreamError> {
+    let opened = try_open(slot, target).await;
+    if let (Err(error), Some(endpoint)) = (&opened, &target.endpoint) {
+        // Our own limits and shortages say nothing of the endpoint.
+        let guilty = match error {
+            UpstreamError::Connect { failure, .. } => {
+                !matches!(failure, ConnectFailure::Exhausted(_))
+            }
+            UpstreamError::Handshake { .. } | UpstreamError::Closed(_) => true,
+            UpstreamError::Garbage { .. } => true,
+            _ => false,
+        };
+        if guilty {
+            slot.core.failed(endpoint);
+        }
+    }
+    opened
+}
+
+async fn try_open(slot: &Arc<Slot>, target: &Target) -> Result<Opened, UpstreamError> {
+    let core = &slot.core;
+    let Some(permit) = slot.permit() else {
+        core.stats.count(Event::Overflow);
+        return Err(UpstreamError::Overflow {
+            upstream: Arc::clone(&core.spec.name),
+            what: Limit::Connections,
+            limit: core.connections.limit(),
+        });
+    };
+    let deadline = Instant::now() + core.spec.connect_timeout;
+    let (tcp, endpoint) = dial(core, target, deadline).await?;
+    let local = tcp.local_addr().ok();
+    let (transport, facts) = match &core.tls {
+        UpstreamTls::Plain => (Transport::Plain(tcp), None),
+        UpstreamTls::Tls(tls) => {
+            let shaken = shake_hands(core, tls, target, endpoint, tcp);
+            let (stream, facts) = timeout_at(deadline, shaken)
+                .await
+                .unwrap_or_else(|_| Err(late(core, endpoint, Stage::Tls)))?;
+            (Transport::Tls(Box::new(stream)), Some(facts))
+        }
+        UpstreamTls::Unavailable(reason) => {
+            return Err(UpstreamError::TlsUnavailable {
+                upstream: Arc::clone(&core.spec.name),
+                reason: reason.clone(),
+            });
+        }
+    };
+    let http2 = speaks_http2(core.spec.http, facts.as_deref());
+    if facts.is_some() && !target.http1 {
+        core.saw(http2);
+    }
+    if http2 && target.http1 {
+        return Err(UpstreamError::Unsendable {
+            endpoint,
+            problem: "the server chose HTTP/2, which cannot carry an upgrade",
+        });
+    }
+    let link = slot.opened(|id| {
+        let filed = (target.address, Arc::clone(&target.name));
+        Link::new(id, endpoint, filed, local, facts)
+    });
+    let at_end = {
+        let (slot, link) = (Arc::clone(slot), Arc::clone(&link));
+        Box::new(move || slot.ended(&link))
+    };
+    let wire = Wire::new(transport, Arc::clone(&link), core.explain.clone(), at_end);
+    let start = start(core, wire, link, permit, http2);
+    timeout_at(deadline, start)
+        .await
+        .unwrap_or_else(|_| Err(late(core, endpoint, Stage::Http2)))
+}
+
+/// HTTP/2 where ALPN chose it, or where the configuration knows it.
+fn speaks_http2(choice: HttpChoice, facts: Option<&HandshakeFacts>) -> bool {
+    match (choice, facts.map(|facts| facts.alpn)) {
+        (_, Some(Alpn::Http2)) | (HttpChoice::Http2, Some(Alpn::None) | None) => true,
+        (_, Some(Alpn::Http1)) | (HttpChoice::Auto | HttpChoice::Http1, _) => false,
+    }
+}
+
+fn late(core: &Core, endpoint: EndpointAddr, stage: Stage) -> UpstreamError {
+    match stage {
+        Stage::Tcp | Stage::Http2 => core.stats.connect_failed("timeout"),
+        Stage::Tls => core.stats.handshake_failed("timeout"),
+    }
+    UpstreamError::Connect {
+        endpoint,
+        failure: ConnectFailure::Timeout {
+            stage,
+            after: core.spec.connect_timeout,
+        },
+    }
+}
+
+async fn dial(
+    core: &Core,
+    target: &Target,
+    deadline: Instant,
+) -> Result<(TcpStream, EndpointAddr), UpstreamError> {
+    let dialing = dial::dial(target.address, target.other, &core.own);
+    let dialed = match timeout_at(deadline, dialing).await {
+        Err(_) => return Err(late(core, target.address, Stage::Tcp)),
+        Ok(Ok(dialed)) => dialed,
+        Ok(Err(DialError { endpoint, problem })) => {
+            return Err(match problem {
+                DialProblem::Loop => {
+                    core.stats.connect_failed("loop");
+                    UpstreamError::Loop { endpoint }
+                }
+                DialProblem::Failed(failure) => {
+                    core.stats.connect_failed(label(&failure));
+                    UpstreamError::Connect { endpoint, failure }
+                }
+            });
+        }
+    };
+    core.stats.count(Event::Connect);
+    if let (Some(beaten), Some(picked)) = (dialed.beaten, &target.endpoint) {
+        picked
+            .families
+            .lost(beaten, dialed.endpoint, core.clock.now());
+    }
+    Ok((dialed.stream, dialed.endpoint))
+}
+
+fn label(failure: &ConnectFailure) -> &'static str {
+    match failure {
+        ConnectFailure::Refused => "refused",
+        ConnectFailure::Reset => "reset",
+        ConnectFailure::Unreachable(_) => "unreachable",
+        ConnectFailure::Timeout { .. } => "timeout",
+        ConnectFailure::Exhausted(_) => "resources",
+        ConnectFailure::Io(_) => "io",
+    }
+}
+
+async fn shake_hands(
+    core: &Core,
+    tls: &ClientTls,
+    target: &Target,
+    endpoint: EndpointAddr,
+    tcp: TcpStream,
+) -> Result<(Stream<TcpStream>, Arc<HandshakeFacts>), UpstreamError> {
+    let shaken = match target.http1 {
+        true => tls.connect_http1(&target.host, tcp).await,
+        false => tls.connect(&target.host, tcp).await,
+    };
+    match shaken {
+        Ok(connected) => {
+            core.stats.handshake(count(core, tls, &connected.facts));
+            Ok((connected.stream, connected.facts))
+        }
+        Err(error) => {
+            core.stats.handshake_failed(error.reason.label());
+            Err(UpstreamError::Handshake {
+                endpoint,
+                source: Arc::new(error),
+            })
+        }
+    }
+}
+
+fn count(core: &Core, tls: &ClientTls, facts: &HandshakeFacts) -> Handshake {
+    let verified = match &core.spec.tls {
+        TlsPolicy::Tls(spec) if !spec.verify_chain => "none",
+        TlsPolicy::Tls(spec) if spec.name_check != NameCheck::Enforce => "chain",
+        TlsPolicy::Tls(_) | TlsPolicy::Disable => "name",
+    };
+    Handshake {
+        resumed: facts.resumed,
+        mode: match tls.credential().identity {
+            Some(_) => "mutual",
+            None => "simple",
+        },
+        version: match facts.version {
+            TlsVersion::Tls12 => "TLSv1.2",
+            TlsVersion::Tls13 => "TLSv1.3",
+        },
+        verified,
+    }
+}
+
+/// Speaks HTTP on `wire`, driven by a task of its own.
+async fn start(
+    core: &Core,
+    wire: Wire<Transport>,
+    link: Arc<Link>,
+    permit: Permit,
+    http2: bool,
+) -> Result<Opened, UpstreamError> {
+    let io = TokioIo::new(wire);
+    if http2 {
+        let started = http2_settings().handshake(io).await;
+        let (sender, connection) = started.map_err(|error| not_started(&link, &error))?;
+        let load = Arc::new(Load::new(INITIAL_STREAMS, core.clock.now(), permit));
+        link.driven_by(tokio::spawn(drive(connection, Arc::clone(&load))).abort_handle());
+        Ok(Opened::Http2(Http2 { sender, link, load }))
+    } else {
+        let started = http1_settings().handshake(io).await;
+        let (mut sender, connection) = started.map_err(|error| not_started(&link, &error))?;
+        let connection = connection.with_upgrades();
+        // What it ends with is told to the request under way, or to nobody.
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        link.driven_by(driver.abort_handle());
+        sender
+            .ready()
+            .await
+            .map_err(|error| not_started(&link, &error))?;
+        Ok(Opened::Http1(Http1 {
+            sender,
+            link,
+            served: 0,
+            permit,
+        }))
+    }
+}
+
+fn not_started(link: &Link, error: &hyper::Error) -> UpstreamError {
+    super::connection::classify(error, link, false, 0)
+}
+
+fn http1_settings() -> http1::Builder {
+    let mut settings = http1::Builder::new();
+    // All that is lenient is off: an answer is HTTP or it is refused (RFC 9112 section 5).
+    settings
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_BUFFER)
+        .http09_responses(false)
+        .allow_spaces_after_header_name_in_responses(false)
+        .allow_obsolete_multiline_headers_in_responses(false)
+        .ignore_invalid_headers_in_responses(false);
+    settings
+}
+
+fn http2_settings() -> http2::Builder<TokioExecutor> {
+    let mut settings = http2::Builder::new(TokioExecutor::new());
+    settings
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(INITIAL_STREAMS)
+        .max_header_list_size(MAX_HEAD as u32)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    settings
+}
+
+/// Drives an HTTP/2 connection and notes how many streams the server allows.
+async fn drive<T>(
+    mut connection: http2::Connection<T, super::RequestBody, TokioExecutor>,
+    load: Arc<Load>,
+) where
+    T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let driven = std::future::poll_fn(|cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        load.allows(connection.current_max_send_streams());
+        polled
+    });
+    // What it ends with is told to its streams.
+    drop(driven.await);
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        match self.get_mut() {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        match self.get_mut() {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

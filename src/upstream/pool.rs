@@ -1,0 +1,508 @@
+//! Warm connections of one upstream, lent to requests one at a time (HTTP/1) or many (HTTP/2).
+//!
+//! Owns: each worker's [`Slot`]: idle and shared connections by endpoint and server name.
+//! Never: opens a connection (that is `connect`).
+//! Called by: `Upstream` (check out), `connection` (check in).
+//!
+//! Why the pool belongs to the upstream and not to the process: identity is then a matter of
+//! ownership. No key, however wrong, can lend a connection made with another certificate.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::balance::{Random, Seat, View};
+use super::connection::{Http1, Http2};
+use super::core::Core;
+use super::error::UpstreamError;
+use super::wire::Link;
+use crate::model::EndpointAddr;
+use crate::telemetry::Level;
+
+/// One worker's part of an upstream. Its lock is taken by that worker alone, but for rare work.
+pub(super) struct Slot {
+    pub(super) index: usize,
+    pub(super) core: Arc<Core>,
+    state: Mutex<State>,
+    retired: AtomicBool,
+    sweeping: AtomicBool,
+}
+
+struct State {
+    view: View,
+    random: Random,
+    /// By endpoint, then by server name.
+    lanes: HashMap<EndpointAddr, HashMap<Arc<str>, Lane>>,
+    idle: usize,
+    /// Every connection that is open, for the day when they must close.
+    open: HashMap<u64, Arc<Link>>,
+    next_id: u64,
+}
+
+/// Connections to one endpoint that proved one name.
+#[derive(Default)]
+struct Lane {
+    /// The one used last is at the back.
+    idle: VecDeque<Idle>,
+    shared: Vec<Http2>,
+    connecting: Option<Connecting>,
+}
+
+struct Idle {
+    http1: Http1,
+    since: Instant,
+}
+
+/// A connection attempt that several requests wait for; `None` until it has ended.
+pub(super) type Connecting = watch::Receiver<Option<Result<(), UpstreamError>>>;
+/// Its other end.
+pub(super) type Connected = watch::Sender<Option<Result<(), UpstreamError>>>;
+
+/// Where to, and as whom.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    pub(super) endpoint: EndpointAddr,
+    pub(super) name: &'a str,
+}
+
+/// How a request may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// By HTTP/1 or HTTP/2; a new connection is for this request alone.
+    Any,
+    /// The same, and a new connection may turn out to be shared: others wait for it.
+    Shareable,
+    /// By HTTP/1 alone.
+    Http1,
+    /// On a new connection.
+    Fresh,
+}
+
+/// What the pool has.
+pub(super) enum CheckOut {
+    Http1(Http1),
+    Http2(Http2),
+    /// Somebody is connecting already.
+    Wait(Connecting),
+    /// Connect, and let others wait for it.
+    Lead(Connected),
+    /// Connect.
+    Connect,
+}
+
+/// One place under `max_connections`, given back when dropped.
+pub(super) struct Permit {
+    core: Arc<Core>,
+    worker: usize,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.core.connections.give(self.worker);
+    }
+}
+
+impl Slot {
+    pub(super) fn new(index: usize, core: Arc<Core>) -> Slot {
+        Slot {
+            index,
+            core,
+            state: Mutex::new(State {
+                view: View::default(),
+                random: Random::new(),
+                lanes: HashMap::new(),
+                idle: 0,
+                open: HashMap::new(),
+                next_id: 0,
+            }),
+            retired: AtomicBool::new(false),
+            sweeping: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Picks an endpoint from the current set; `None` where there is none.
+    pub(super) fn pick(&self, avoid: &[EndpointAddr]) -> Option<Arc<Seat>> {
+        let set = self.core.endpoints.current();
+        let mut state = self.lock();
+        let State { view, random, .. } = &mut *state;
+        view.follow(&set, random);
+        view.pick(self.core.spec.balance, avoid, self.core.clock.now(), random)
+    }
+
+    /// This worker's requests under way by endpoint.
+    pub(super) fn active(&self) -> Vec<(EndpointAddr, usize)> {
+        let state = self.lock();
+        let seats = state.view.seats.iter();
+        seats
+            .map(|seat| (seat.endpoint.address, seat.active.load(Relaxed)))
+            .collect()
+    }
+
+    /// A warm connection, or what to do instead.
+    pub(super) fn check_out(&self, key: Key<'_>, want: Want) -> CheckOut {
+        if want == Want::Fresh || self.retired.load(Relaxed) {
+            return CheckOut::Connect;
+        }
+        // Closed ones are dropped after the lock: their end takes it too.
+        let mut closed = Vec::new();
+        let mut state = self.lock();
+        let State { lanes, idle, .. } = &mut *state;
+        if let Some(lane) = lanes
+            .get_mut(&key.endpoint)
+            .and_then(|l| l.get_mut(key.name))
+        {
+            if want != Want::Http1
+                && let Some(http2) =
+                    lane.take_shared(self.core.spec.pool.max_requests_per_connection)
+            {
+                return CheckOut::Http2(http2);
+            }
+            let before = lane.idle.len();
+            let found = lane.take_idle(&mut closed);
+            let gone = before - lane.idle.len();
+            *idle -= gone;
+            (0..gone).for_each(|_| self.core.stats.lower(Level::Idle));
+            if let Some(http1) = found {
+                return CheckOut::Http1(http1);
+            }
+            if want == Want::Shareable
+                && let Some(connecting) =
+                    lane.connecting.as_ref().filter(|c| c.has_changed().is_ok())
+            {
+                return CheckOut::Wait(connecting.clone());
+            }
+        }
+        if want != Want::Shareable {
+            return CheckOut::Connect;
+        }
+        let (lead, connecting) = watch::channel(None);
+        let names = lanes.entry(key.endpoint).or_default();
+        names.entry(key.name.into()).or_default().connecting = Some(connecting);
+        CheckOut::Lead(lead)
+    }
+
+    /// Any live HTTP/2 connection, full or not: where no further one may be opened.
+    pub(super) fn check_out_crowded(&self, key: Key<'_>) -> Option<Http2> {
+        let state = self.lock();
+        let lane = state.lanes.get(&key.endpoint)?.get(key.name)?;
+        let http2 = lane
+            .shared
+            .iter()
+            .find(|http2| !http2.sender.is_closed())?
+            .clone();
+        http2.load.enter();
+        Some(http2)
+    }
+
+    /// The attempt that others waited for has ended.
+    pub(super) fn connected(&self, key: Key<'_>) {
+        self.change_lane(key, |lane| lane.connecting = None);
+    }
+
+    fn change_lane(&self, key: Key<'_>, change: impl FnOnce(&mut Lane)) {
+        let mut state = self.lock();
+        if let Some(names) = state.lanes.get_mut(&key.endpoint)
+            && let Some(lane) = names.get_mut(key.name)
+        {
+            change(lane);
+            if lane.is_empty() {
+                names.remove(key.name);
+                if names.is_empty() {
+                    state.lanes.remove(&key.endpoint);
+                }
+            }
+        }
+    }
+
+    /// A place for a new connection. Where none is left, an idle connection of ours or of another
+    /// worker is closed for it.
+    pub(super) fn permit(self: &Arc<Self>) -> Option<Permit> {
+        let quota = &self.core.connections;
+        let took = quota.take(self.index)
+            || (self.evict() || self.core.slots().any(|slot| slot.evict()))
+                && quota.take(self.index);
+        took.then(|| Permit {
+            core: Arc::clone(&self.core),
+            worker: self.index,
+        })
+    }
+
+    /// Closes the connection that has been idle longest.
+    fn evict(&self) -> bool {
+        let mut state = self.lock();
+        let State { lanes, idle, .. } = &mut *state;
+        let oldest = (lanes.values_mut().flat_map(HashMap::values_mut))
+            .filter(|lane| !lane.idle.is_empty())
+            .min_by_key(|lane| lane.idle.front().map(|idle| idle.since));
+        if let Some(evicted) = oldest.and_then(|lane| lane.idle.pop_front()) {
+            *idle -= 1;
+            self.core.stats.lower(Level::Idle);
+            drop(state);
+            drop(evicted);
+            return true;
+        }
+        let unused = lanes
+            .values_mut()
+            .flat_map(HashMap::values_mut)
+            .find_map(|lane| {
+                let at = lane
+                    .shared
+                    .iter()
+                    .position(|http2| http2.load.idle_since().is_some())?;
+                Some(lane.shared.swap_remove(at))
+            });
+        drop(state);
+        unused.is_some()
+    }
+
+    /// Registers a connection that was opened.
+    pub(super) fn opened(&self, link: impl FnOnce(u64) -> Link) -> Arc<Link> {
+        self.core.stats.raise(Level::Connections);
+        let mut state = self.lock();
+        let id = state.next_id;
+        state.next_id += 1;
+        let link = Arc::new(link(id));
+        state.open.insert(id, Arc::clone(&link));
+        link
+    }
+
+    /// Its socket is closed.
+    pub(super) fn ended(&self, link: &Link) {
+        self.core.stats.lower(Level::Connections);
+        let mut gone = (None, None);
+        let mut state = self.lock();
+        state.open.remove(&link.id);
+        let State { lanes, idle, .. } = &mut *state;
+        let (endpoint, name) = &link.filed;
+        if let Some(names) = lanes.get_mut(endpoint)
+            && let Some(lane) = names.get_mut(name)
+        {
+            if let Some(at) = lane
+                .idle
+                .iter()
+                .position(|idle| idle.http1.link.id == link.id)
+            {
+                gone.0 = lane.idle.remove(at);
+                *idle -= 1;
+                self.core.stats.lower(Level::Idle);
+            }
+            if let Some(at) = lane
+                .shared
+                .iter()
+                .position(|http2| http2.link.id == link.id)
+            {
+                gone.1 = Some(lane.shared.remove(at));
+            }
+            if lane.is_empty() {
+                names.remove(name);
+                if names.is_empty() {
+                    lanes.remove(endpoint);
+                }
+            }
+        }
+        drop(state);
+    }
+
+    /// An answer has ended: its connection is pooled as soon as hyper is done with it.
+    pub(super) fn give_back(self: &Arc<Self>, mut http1: Http1) {
+        if http1.sender.is_ready() {
+            return self.check_in(http1);
+        }
+        if http1.sender.is_closed() {
+            return;
+        }
+        // Its request may still be on its way up although the answer is complete.
+        if let Ok(runtime) = Handle::try_current() {
+            let slot = Arc::clone(self);
+            runtime.spawn(async move {
+                if http1.sender.ready().await.is_ok() {
+                    slot.check_in(http1);
+                }
+            });
+        }
+    }
+
+    /// Pools an idle connection, unless it has served enough or there are enough.
+    pub(super) fn check_in(self: &Arc<Self>, http1: Http1) {
+        let limits = &self.core.spec.pool;
+        let most = limits.max_requests_per_connection;
+        let worn = most > 0 && http1.served >= most;
+        if worn || limits.max_idle == 0 || http1.sender.is_closed() {
+            return;
+        }
+        let mut surplus = None;
+        let mut state = self.lock();
+        // Under the lock, so that nothing is pooled behind the back of `retire`.
+        if self.retired.load(Relaxed) {
+            drop(state);
+            return;
+        }
+        let State { lanes, idle, .. } = &mut *state;
+        let (endpoint, name) = &http1.link.filed;
+        let lane = lanes
+            .entry(*endpoint)
+            .or_default()
+            .entry(Arc::clone(name))
+            .or_default();
+        if *idle >= limits.max_idle {
+            // The one that was idle longest makes room; where this lane has none, nobody does.
+            surplus = lane.idle.pop_front();
+            if surplus.is_none() {
+                drop(state);
+                return;
+            }
+        } else {
+            *idle += 1;
+            self.core.stats.raise(Level::Idle);
+        }
+        let since = Instant::now();
+        lane.idle.push_back(Idle { http1, since });
+        drop(state);
+        drop(surplus);
+        self.sweep();
+    }
+
+    /// Pools a connection that many requests share.
+    pub(super) fn share(self: &Arc<Self>, http2: Http2) {
+        let mut state = self.lock();
+        if !self.retired.load(Relaxed) && !http2.sender.is_closed() {
+            let (endpoint, name) = &http2.link.filed;
+            let names = state.lanes.entry(*endpoint).or_default();
+            names
+                .entry(Arc::clone(name))
+                .or_default()
+                .shared
+                .push(http2);
+        }
+        drop(state);
+        self.sweep();
+    }
+
+    /// Sees to it that idle connections are closed in time. Costs nothing while it is seen to, and
+    /// while nothing is idle.
+    pub(super) fn sweep(self: &Arc<Self>) {
+        if self.sweeping.swap(true, Relaxed) {
+            return;
+        }
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(sweep(Arc::downgrade(self)))),
+            Err(_) => self.sweeping.store(false, Relaxed),
+        }
+    }
+
+    /// Closes what has been idle too long, and says when to look again.
+    fn expire(&self) -> Option<Duration> {
+        let limit = self.core.spec.pool.idle_timeout;
+        let now = self.core.clock.now();
+        let mut closed = (Vec::new(), Vec::new());
+        let mut next: Option<Duration> = None;
+        let mut state = self.lock();
+        let State { lanes, idle, .. } = &mut *state;
+        for lane in lanes.values_mut().flat_map(HashMap::values_mut) {
+            while let Some(oldest) = lane.idle.front() {
+                let left = limit.saturating_sub(oldest.since.elapsed());
+                if !left.is_zero() {
+                    next = Some(next.map_or(left, |next| next.min(left)));
+                    break;
+                }
+                closed.0.extend(lane.idle.pop_front());
+                *idle -= 1;
+                self.core.stats.lower(Level::Idle);
+            }
+            let mut at = 0;
+            while let Some(http2) = lane.shared.get(at) {
+                let idle_for = http2
+                    .load
+                    .idle_since()
+                    .map(|since| now.saturating_sub(since));
+                match idle_for.map(|for_ms| limit.saturating_sub(Duration::from_millis(for_ms))) {
+                    Some(Duration::ZERO) => closed.1.push(lane.shared.swap_remove(at)),
+                    Some(left) => {
+                        next = Some(next.map_or(left, |next| next.min(left)));
+                        at += 1;
+                    }
+                    None => at += 1,
+                }
+            }
+        }
+        lanes.retain(|_, names| {
+            names.retain(|_, lane| !lane.is_empty());
+            !names.is_empty()
+        });
+        if next.is_none() {
+            self.sweeping.store(false, Relaxed);
+        }
+        drop(state);
+        next
+    }
+
+    /// Nothing is pooled any more, and what is idle is closed.
+    pub(super) fn retire(&self) {
+        let mut state = self.lock();
+        self.retired.store(true, Relaxed);
+        let lanes = std::mem::take(&mut state.lanes);
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        (0..idle).for_each(|_| self.core.stats.lower(Level::Idle));
+        drop(lanes);
+    }
+
+    /// Closes every connection, whatever is under way on it.
+    pub(super) fn close_all(&self) {
+        let open: Vec<_> = self.lock().open.values().cloned().collect();
+        for link in open {
+            link.close();
+        }
+    }
+}
+
+async fn sweep(slot: Weak<Slot>) {
+    loop {
+        let Some(left) = slot.upgrade().and_then(|slot| slot.expire()) else {
+            return;
+        };
+        // A little late, so that connections which fell idle together are closed together.
+        tokio::time::sleep(left + left / 16 + Duration::from_millis(1)).await;
+    }
+}
+
+impl Lane {
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.shared.is_empty() && self.connecting.is_none()
+    }
+
+    fn take_shared(&mut self, most: u64) -> Option<Http2> {
+        self.shared.retain(|http2| !http2.sender.is_closed());
+        let at = self.shared.iter().position(|http2| http2.load.has_room())?;
+        let http2 = self.shared.get(at)?.clone();
+        let served = http2.load.enter() + 1;
+        if most > 0 && served >= most {
+            self.shared.swap_remove(at);
+        }
+        Some(http2)
+    }
+
+    fn take_idle(&mut self, closed: &mut Vec<Http1>) -> Option<Http1> {
+        let mut at = self.idle.len();
+        while at > 0 {
+            at -= 1;
+            let sender = &self.idle.get(at)?.http1.sender;
+            let (is_closed, is_ready) = (sender.is_closed(), sender.is_ready());
+            if is_closed {
+                closed.extend(self.idle.remove(at).map(|idle| idle.http1));
+            } else if is_ready {
+                return self.idle.remove(at).map(|idle| idle.http1);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,521 @@
+//! The byte stream of one connection, watched.
+//!
+//! Owns: [`Link`], what is known of an open connection, and [`Wire`], which tells it.
+//! Never: parses HTTP.
+//! Called by: `connect` (makes them), `connection` (asks the link why something failed).
+//!
+//! Why writes that fail are held back: a server that refuses our certificate under TLS 1.3 sends
+//! an alert and closes; our next write may then fail before the alert was read, and the alert is
+//! the cause worth telling (ISTIO.md 5.6). The same holds for an early answer such as 413.
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep};
+
+use crate::model::EndpointAddr;
+use crate::tls::HandshakeFacts;
+
+/// How long a failed write waits for the peer's last words.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How many bytes of them are kept.
+const MAX_STASH: usize = 64 * 1024;
+
+/// Says of an error, where it can, that it is a late refusal of our certificate.
+pub(super) type Explain = Arc<dyn Fn(&(dyn Error + 'static)) -> Option<String> + Send + Sync>;
+
+/// What is known of one open connection. Shared by its task, its pool entry and its answers.
+pub(super) struct Link {
+    /// Unique within its slot.
+    pub(super) id: u64,
+    /// Who answered.
+    pub(super) endpoint: EndpointAddr,
+    /// What the pool files it under: the address that was picked, which may have lost the race
+    /// to `endpoint`, and the name that the server proved.
+    pub(super) filed: (EndpointAddr, Arc<str>),
+    pub(super) local: Option<SocketAddr>,
+    pub(super) facts: Option<Arc<HandshakeFacts>>,
+    /// Bytes read so far, without TLS.
+    received: AtomicU64,
+    /// The first eight bytes of the latest read, for messages about answers that are not HTTP.
+    sample: AtomicU64,
+    trouble: Mutex<Option<Trouble>>,
+    closing: AtomicBool,
+    waker: AtomicWaker,
+    task: OnceLock<AbortHandle>,
+    /// Two tasks read and write it after an upgrade; nothing may then be polled for the other.
+    upgraded: AtomicBool,
+    /// What ends with the connection.
+    kept: Mutex<Option<Box<dyn Send>>>,
+}
+
+/// The first error that reading met.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    /// A late TLS alert, in words.
+    pub(super) explained: Option<String>,
+    pub(super) detail: String,
+}
+
+impl Link {
+    pub(super) fn new(
+        id: u64,
+        endpoint: EndpointAddr,
+        filed: (EndpointAddr, Arc<str>),
+        local: Option<SocketAddr>,
+        facts: Option<Arc<HandshakeFacts>>,
+    ) -> Link {
+        Link {
+            id,
+            endpoint,
+            filed,
+            local,
+            facts,
+            received: AtomicU64::new(0),
+            sample: AtomicU64::new(0),
+            trouble: Mutex::new(None),
+            closing: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            task: OnceLock::new(),
+            upgraded: AtomicBool::new(false),
+            kept: Mutex::new(None),
+        }
+    }
+
+    /// Bytes read so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// The beginning of what was read last, printable.
+    pub(super) fn sample(&self) -> String {
+        let bytes = self.sample.load(Ordering::Relaxed).to_be_bytes();
+        let read = usize::try_from(self.received().min(8)).unwrap_or(0);
+        bytes
+            .iter()
+            .take(read)
+            .flat_map(|byte| byte.escape_ascii())
+            .map(char::from)
+            .collect()
+    }
+
+    /// Why reading failed, if it did.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Remembers the task that drives it.
+    pub(super) fn driven_by(&self, task: AbortHandle) {
+        let _ = self.task.set(task);
+    }
+
+    /// From now on the bytes are a tunnel's. `kept` is dropped with the connection.
+    pub(super) fn upgrade(&self, kept: Box<dyn Send>) {
+        self.upgraded.store(true, Ordering::Relaxed);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+    }
+
+    /// Closes it hard, from any thread. What is under way on it fails.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        // An HTTP/1 connection may not be reading: its answer's reader may be slow.
+        if !self.upgraded.load(Ordering::Relaxed)
+            && let Some(task) = self.task.get()
+        {
+            task.abort();
+        }
+        self.waker.wake();
+    }
+
+    fn remember(&self, trouble: Trouble) {
+        let mut slot = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.get_or_insert(trouble);
+    }
+
+    fn saw(&self, bytes: &[u8]) {
+        let mut sample = [0; 8];
+        for (to, from) in sample.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        self.sample
+            .store(u64::from_be_bytes(sample), Ordering::Relaxed);
+        self.received
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Runs when the connection's socket is gone.
+pub(super) type AtEnd = Box<dyn FnOnce() + Send>;
+
+/// A stream that tells its [`Link`] what happens on it.
+pub(super) struct Wire<S> {
+    stream: S,
+    link: Arc<Link>,
+    explain: Option<Explain>,
+    broken: Option<Broken>,
+    at_end: Option<AtEnd>,
+}
+
+/// A write has failed; what the peer still said is read before that is told.
+struct Broken {
+    kind: io::ErrorKind,
+    text: String,
+    until: Pin<Box<Sleep>>,
+    stash: Vec<u8>,
+    /// What reading ended with, after the stash.
+    end: Option<io::Result<()>>,
+}
+
+impl<S> Wire<S> {
+    pub(super) fn new(
+        stream: S,
+        link: Arc<Link>,
+        explain: Option<Explain>,
+        at_end: AtEnd,
+    ) -> Wire<S> {
+        Wire {
+            stream,
+            link,
+            explain,
+            broken: None,
+            at_end: Some(at_end),
+        }
+    }
+}
+
+impl<S> Drop for Wire<S> {
+    fn drop(&mut self) {
+        if let Some(at_end) = self.at_end.take() {
+            at_end();
+        }
+    }
+}
+
+fn closed_by_us() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "closed by us: the connection's certificate or configuration was replaced",
+    )
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    fn remember(&self, error: &io::Error) {
+        self.link.remember(Trouble {
+            explained: self.explain.as_ref().and_then(|explain| explain(error)),
+            detail: error.to_string(),
+        });
+    }
+
+    fn is_closing(&self) -> bool {
+        self.link.closing.load(Ordering::Acquire)
+    }
+
+    /// A write failed with `error`: wait a little for the peer's last words.
+    fn broke(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Error> {
+        if self.link.upgraded.load(Ordering::Relaxed) {
+            return Poll::Ready(error);
+        }
+        self.broken = Some(Broken {
+            kind: error.kind(),
+            text: error.to_string(),
+            until: Box::pin(tokio::time::sleep(LAST_WORDS)),
+            stash: Vec::new(),
+            end: None,
+        });
+        self.poll_broken(cx)
+    }
+
+    /// Reads what the peer still said, for the reader or, where it is an error, for the message.
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(broken) = &mut self.broken else {
+            return Poll::Pending;
+        };
+        let mut fresh = false;
+        let mut trouble = None;
+        while broken.end.is_none() && broken.stash.len() < MAX_STASH {
+            let mut chunk = [0; 4096];
+            let mut buf = ReadBuf::new(&mut chunk);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => broken.end = Some(Ok(())),
+                Poll::Ready(Ok(())) => {
+                    fresh = true;
+                    broken.stash.extend_from_slice(buf.filled());
+                }
+                Poll::Ready(Err(error)) => {
+                    trouble = Some(io::Error::new(error.kind(), error.to_string()));
+                    broken.end = Some(Err(error));
+                }
+            }
+        }
+        if fresh {
+            broken.until.as_mut().reset(Instant::now() + LAST_WORDS);
+            // The reader is this same task: it must come back for the stash.
+            cx.waker().wake_by_ref();
+        }
+        let waited = broken.until.as_mut().poll(cx).is_ready();
+        let over = broken.stash.is_empty() && broken.end.is_some();
+        let told = (waited || over).then(|| io::Error::new(broken.kind, broken.text.clone()));
+        if trouble.is_some()
+            && let Some(Err(error)) = self.broken.as_ref().and_then(|broken| broken.end.as_ref())
+        {
+            self.remember(error);
+        }
+        told.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// What reading gives after a write has failed.
+    fn read_broken(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+        let broken = self.broken.as_mut()?;
+        if broken.stash.is_empty() {
+            return broken.end.take();
+        }
+        let most = broken.stash.len().min(buf.remaining());
+        let rest = broken.stash.split_off(most);
+        let bytes = std::mem::replace(&mut broken.stash, rest);
+        self.link.saw(&bytes);
+        buf.put_slice(&bytes);
+        broken.until.as_mut().reset(Instant::now() + LAST_WORDS);
+        Some(Ok(()))
+    }
+
+    fn write_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.is_closing() {
+            return Poll::Ready(Err(closed_by_us()));
+        }
+        if self.broken.is_some() {
+            return self.poll_broken(cx).map(Err);
+        }
+        match ready!(write(Pin::new(&mut self.stream), cx)) {
+            Ok(done) => Poll::Ready(Ok(done)),
+            Err(error) => self.broke(cx, error).map(Err),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.is_closing() {
+            return Poll::Ready(Err(closed_by_us()));
+        }
+        if let Some(read) = this.read_broken(buf) {
+            return Poll::Ready(read);
+        }
+        let before = buf.filled().len();
+        match Pin::new(&mut this.stream).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                this.link
+                    .saw(buf.filled().get(before..).unwrap_or_default());
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                this.remember(&error);
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => {
+                this.link.waker.register(cx.waker());
+                // It may have been closed between the check above and this registration.
+                match this.is_closing() {
+                    true => Poll::Ready(Err(closed_by_us())),
+                    false => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .write_with(cx, |stream, cx| stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .write_with(cx, |stream, cx| stream.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut()
+            .write_with(cx, |stream, cx| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What cannot be said any more need not be waited for.
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Reads as scripted, with pauses in milliseconds before each; every write fails.
+    struct Scripted {
+        reads: VecDeque<(u64, io::Result<&'static [u8]>)>,
+        pause: Option<Pin<Box<Sleep>>>,
+    }
+
+    impl AsyncRead for Scripted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let Some((pause, _)) = self.reads.front() else {
+                return Poll::Pending;
+            };
+            let pause = Duration::from_millis(*pause);
+            let sleep = self
+                .pause
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+            ready!(sleep.as_mut().poll(cx));
+            self.pause = None;
+            let (_, read) = self.reads.pop_front().unwrap();
+            Poll::Ready(read.map(|bytes| buf.put_slice(bytes)))
+        }
+    }
+
+    impl AsyncWrite for Scripted {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn wire(reads: Vec<(u64, io::Result<&'static [u8]>)>) -> (Wire<Scripted>, Arc<Link>) {
+        let endpoint = EndpointAddr("192.0.2.1:443".parse().unwrap());
+        let link = Arc::new(Link::new(1, endpoint, (endpoint, "".into()), None, None));
+        let scripted = Scripted {
+            reads: reads.into(),
+            pause: None,
+        };
+        let explain: Explain = Arc::new(|error| {
+            error
+                .to_string()
+                .contains("alert")
+                .then(|| "refused our certificate".to_owned())
+        });
+        let at_end = Box::new(|| {});
+        (
+            Wire::new(scripted, Arc::clone(&link), Some(explain), at_end),
+            link,
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_alert_is_told_although_the_write_failed_first() {
+        let alert = io::Error::new(io::ErrorKind::InvalidData, "alert");
+        let (mut wire, link) = wire(vec![(50, Err(alert))]);
+        let error = wire.write_all(b"GET /").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        let trouble = link.trouble().unwrap();
+        assert_eq!(
+            trouble.explained.as_deref(),
+            Some("refused our certificate")
+        );
+        let error = wire.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.to_string(), "alert");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alert_that_does_not_come_is_not_waited_for_long() {
+        let (mut wire, link) = wire(vec![(5000, Ok(b""))]);
+        let begin = Instant::now();
+        wire.write_all(b"GET /").await.unwrap_err();
+        assert_eq!(begin.elapsed(), LAST_WORDS);
+        assert!(link.trouble().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_early_answer_is_read_although_the_write_failed_first() {
+        let (mut wire, link) = wire(vec![
+            (10, Ok(b"HTTP/1.1 413 ")),
+            (5, Ok(b"no\r\n\r\n")),
+            (1, Ok(b"")),
+        ]);
+        // As hyper does: one task polls the reader and then the writer.
+        let mut answer = Vec::new();
+        let error = std::future::poll_fn(|cx| {
+            let mut chunk = [0; 16];
+            let mut buf = ReadBuf::new(&mut chunk);
+            while let Poll::Ready(Ok(())) = Pin::new(&mut wire).poll_read(cx, &mut buf) {
+                if buf.filled().is_empty() {
+                    break;
+                }
+                answer.extend_from_slice(buf.filled());
+                buf.clear();
+            }
+            Pin::new(&mut wire).poll_write(cx, b"body")
+        });
+        error.await.unwrap_err();
+        assert_eq!(answer, b"HTTP/1.1 413 no\r\n\r\n");
+        assert_eq!(link.received(), 19);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_wakes_the_reader() {
+        let (mut wire, link) = wire(vec![]);
+        let reading = tokio::spawn(async move { wire.read(&mut [0; 8]).await });
+        tokio::task::yield_now().await;
+        link.close();
+        let error = reading.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_told_when_the_wire_is_dropped() {
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let (mut wire, _) = wire(vec![]);
+        wire.at_end = Some(Box::new(move || ended.send(()).unwrap()));
+        drop(wire);
+        end.await.unwrap();
+    }
+}
