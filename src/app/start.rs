@@ -8,7 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::cold::Cold;
 use super::inside::{Levers, View};
@@ -199,7 +199,11 @@ impl Ground {
                 metrics: Arc::clone(&self.metrics),
                 access_log: self.access_log.clone(),
                 terse: options.terse_errors,
-                max_connections: max_connections.div_ceil(self.context.workers),
+                places: Arc::new(Semaphore::new(
+                    max_connections
+                        .div_ceil(self.context.workers)
+                        .min(Semaphore::MAX_PERMITS),
+                )),
                 pass_through: PassThrough {
                     upstream: Arc::clone(&pass_through),
                     retries: Retries::default(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::connection::{self, Arrival};
 use super::original_dst::OriginalDestination;
@@ -123,14 +123,16 @@ pub async fn run(
     drain: Drain,
     mut closed: watch::Receiver<bool>,
 ) {
-    let permits = Arc::new(Semaphore::new(context.max_connections));
     let mut guard = drain.guard();
     let mut pause = BACK_OFF.0;
     loop {
         // The place is reserved before accepting, so that a client over the limit waits in the
         // kernel's queue instead of being accepted and starved.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
+        let permit = tokio::select! {
+            biased;
+            permit = Arc::clone(&context.places).acquire_owned() => permit.ok(),
+            () = guard.started() => break,
+            _ = closed.wait_for(|closed| *closed) => break,
         };
         let accepted = tokio::select! {
             biased;
@@ -145,7 +147,7 @@ pub async fn run(
                     stream,
                     peer: PeerAddr(peer),
                     kind,
-                    permit: Some(permit),
+                    permit,
                 };
                 spawn(arrival, &context, &original_dst, &drain);
             }

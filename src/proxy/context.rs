@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::headers::Pseudonym;
 use crate::drain::Drain;
 use crate::model::Retries;
@@ -30,8 +32,8 @@ pub struct ProxyContext {
     pub pseudonym: Pseudonym,
     /// Tunnels hold a guard of it.
     pub drain: Drain,
-    /// Downstream connections that this worker may hold.
-    pub max_connections: usize,
+    /// Downstream connections that this worker may hold, over all its listeners.
+    pub places: Arc<Semaphore>,
     /// Where unknown hosts go when pass-through is on.
     pub pass_through: PassThrough,
     /// Requests for hosts that the table does not know (ISTIO.md B4).

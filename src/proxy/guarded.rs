@@ -36,6 +36,8 @@ pub(super) struct Control {
     pub(super) in_flight: AtomicU32,
     /// Bytes belong to a tunnel from now on.
     opaque: AtomicBool,
+    /// False for HTTP/2, whose streams end one by one.
+    http1: bool,
     /// An answer was cut off: the socket must be reset, so that no client takes it for whole.
     reset: AtomicBool,
     /// Bytes read from the client so far.
@@ -82,6 +84,14 @@ impl Fault {
 }
 
 impl Control {
+    /// `http1`: a cut-off answer can only be told by cutting the connection off.
+    pub(super) fn new(http1: bool) -> Self {
+        Control {
+            http1,
+            ..Control::default()
+        }
+    }
+
     /// From now on the bytes are not HTTP.
     pub(super) fn set_opaque(&self) {
         self.opaque.store(true, Ordering::Relaxed);
@@ -89,7 +99,7 @@ impl Control {
 
     /// The answer under way will never be whole.
     pub(super) fn set_reset(&self) {
-        self.reset.store(true, Ordering::Relaxed);
+        self.reset.store(self.http1, Ordering::Relaxed);
     }
 
     /// What the client did wrong, if anything.

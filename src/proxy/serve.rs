@@ -46,7 +46,7 @@ pub async fn serve(
     guard: DrainGuard,
 ) {
     let limits = context.cell.load().limits.clone();
-    let control = Arc::new(Control::default());
+    let control = Arc::new(Control::new(protocol == Protocol::Http1));
     let strict = (protocol == Protocol::Http1).then(|| {
         Strict::new(StrictLimits {
             max_head_bytes: limits.max_head_bytes,

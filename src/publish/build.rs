@@ -121,3 +121,83 @@ fn is_same(old: &Upstream, spec: &UpstreamSpec, tls: &Material) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EndpointSpec, Host, Place};
+    use crate::telemetry::Metrics;
+    use crate::upstream::{OwnAddrs, Resolver};
+
+    fn context() -> UpstreamContext {
+        UpstreamContext {
+            workers: 1,
+            resolver: Resolver::system(tokio::runtime::Handle::current()),
+            own: OwnAddrs::new(),
+            metrics: Metrics::new(1),
+        }
+    }
+
+    fn config(port: u16, line: u32) -> Config {
+        let mut spec = UpstreamSpec::new("bank");
+        spec.endpoints.push(EndpointSpec {
+            host: Host::parse("127.0.0.1").unwrap(),
+            port,
+        });
+        spec.place = Place {
+            file: "a.yaml".into(),
+            line,
+        };
+        Config {
+            upstreams: vec![spec],
+            ..Config::default()
+        }
+    }
+
+    fn built(config: &Config, previous: Option<&Snapshot>) -> Snapshot {
+        let version = previous.map_or(1, |previous| previous.version + 1);
+        build(
+            config,
+            &Credentials::default(),
+            previous,
+            &context(),
+            version,
+        )
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_only_moved_in_its_file_is_kept() {
+        let first = built(&config(443, 3), None);
+        let second = built(&config(443, 30), Some(&first));
+        assert!(Arc::ptr_eq(
+            &first.upstreams["bank"],
+            &second.upstreams["bank"]
+        ));
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_changed_is_made_anew() {
+        let first = built(&config(443, 3), None);
+        let second = built(&config(8443, 3), Some(&first));
+        assert!(!Arc::ptr_eq(
+            &first.upstreams["bank"],
+            &second.upstreams["bank"]
+        ));
+    }
+
+    #[tokio::test]
+    async fn t17_an_upstream_without_its_credential_is_there_and_fails_closed() {
+        let mut config = config(443, 3);
+        let yaml = "upstreams: [{name: bank, endpoints: [127.0.0.1:443], tls: {mode: simple}}]";
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        config.upstreams = crate::config::load(&[file]).unwrap().config.upstreams;
+        let snapshot = built(&config, None);
+        assert!(matches!(
+            snapshot.upstreams["bank"].tls(),
+            UpstreamTls::Unavailable(_)
+        ));
+    }
+}
