@@ -153,7 +153,9 @@ impl LoadError {
                 }
                 CredentialError::KeyMismatch { .. } => ProblemReason::KeyMismatch,
                 CredentialError::UnsupportedKey(_) => ProblemReason::UnsupportedKey,
-                CredentialError::NoRoots { .. } => ProblemReason::NoRoots,
+                CredentialError::NoRoots { .. } | CredentialError::NoSelfIssuedRoot => {
+                    ProblemReason::NoRoots
+                }
                 CredentialError::Crl(_) => ProblemReason::Crl,
             },
             LoadCause::NoSystemRoots { .. } => ProblemReason::NoRoots,
@@ -291,7 +293,7 @@ fn in_parts(spec: &CredentialSpec, source: CredentialError) -> Failed<'_> {
         CredentialError::KeyMismatch { .. } | CredentialError::UnsupportedKey(_) => {
             (Part::Identity, key)
         }
-        CredentialError::NoRoots { .. } => (Part::Roots, ca),
+        CredentialError::NoRoots { .. } | CredentialError::NoSelfIssuedRoot => (Part::Roots, ca),
         CredentialError::Crl(_) => (Part::Crl, spec.crl.as_deref().unwrap_or(none)),
     };
     let files = match &source {

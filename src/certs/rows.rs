@@ -186,6 +186,11 @@ pub(super) fn serial(facts: &CertFacts) -> String {
 }
 
 impl CredentialRow {
+    /// True for a certificate that we show and that is over or has not begun (R17).
+    pub fn has_ended(&self) -> bool {
+        self.kind == RowKind::CertChain && self.valid == Some(false)
+    }
+
     fn of(mut self, facts: &CertFacts, now: i64) -> CredentialRow {
         self.valid = Some(facts.is_valid_at(now));
         self.serial = Some(serial(facts));

@@ -26,6 +26,8 @@ use crate::tls::{CertFacts, Credential, Generation};
 pub struct CertStore {
     metrics: Arc<Metrics>,
     entries: BTreeMap<CredentialSpec, Entry>,
+    /// What the last [`set`](CertStore::set) dropped, should the next one name it again.
+    dropped: BTreeMap<CredentialSpec, Entry>,
     system: SystemStore,
     /// Up to which stage the end of a certificate was spoken of.
     told: HashMap<Told, Stage>,
@@ -76,6 +78,7 @@ impl CertStore {
         CertStore {
             metrics,
             entries: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             system,
             told: HashMap::new(),
             current: Arc::default(),
@@ -83,13 +86,16 @@ impl CertStore {
     }
 
     /// Says what must be loaded from the next [`check`](CertStore::check) on; drops the others.
-    /// What is loaded already stays loaded.
+    /// What is loaded already stays loaded, and so does what only the call before this one
+    /// dropped: a configuration that is refused must not cost the last good generation.
     pub fn set(&mut self, specs: Vec<CredentialSpec>) {
         let mut old = std::mem::take(&mut self.entries);
         for spec in specs {
-            let entry = old.remove(&spec).unwrap_or_else(|| Entry::new(&spec));
+            let entry = old.remove(&spec).or_else(|| self.dropped.remove(&spec));
+            let entry = entry.unwrap_or_else(|| Entry::new(&spec));
             self.entries.insert(spec, entry);
         }
+        self.dropped = old;
         let live: BTreeSet<_> = self.resources().collect();
         self.metrics
             .certs

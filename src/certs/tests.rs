@@ -748,9 +748,22 @@ fn a_credential_that_is_no_longer_named_is_dropped() {
     bench.check();
     assert_eq!(bench.failures(), 1);
     bench.store.set(Vec::new());
+    bench.store.set(Vec::new());
     assert!(bench.store.current().find(&bench.spec).is_none());
     assert_eq!(bench.store.paths(), Vec::<PathBuf>::new());
     assert_eq!(bench.failures(), 0);
+}
+
+#[test]
+fn x2_a_configuration_that_is_taken_back_costs_no_generation() {
+    let mut bench = Bench::loaded();
+    bench.store.set(Vec::new());
+    fs::remove_file(bench.at("tls.key")).unwrap();
+    bench.check();
+    bench.store.set(vec![bench.spec.clone()]);
+    bench.check();
+    assert_eq!(bench.serial(), Some(1));
+    assert_eq!(bench.problem(), Some(ProblemReason::Missing));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::build::build;
 use super::fingerprint::fingerprint;
 use super::overrides::{Overrides, Sockets};
-use crate::certs::{CertStore, Checked, Credentials};
+use crate::certs::{CertStore, Checked, CredentialRow, Credentials};
 use crate::config::{self, Diagnostics};
 use crate::model::{Config, Rotation};
 use crate::route::RouteError;
@@ -207,11 +207,20 @@ impl State {
         self.parts.status.accepted(self.version, now);
     }
 
-    fn note_problems(&self) {
+    /// What is wrong with credentials, one line each.
+    fn problems(&self) -> Vec<String> {
         let current = self.store.current();
         let rows = current.rows().into_iter();
-        let lines =
-            rows.filter_map(|row| Some(format!("{}: {}", row.resource, row.problem?.words)));
+        rows.filter_map(|row| Some(format!("{}: {}", row.resource, row.problem?.words)))
+            .collect()
+    }
+
+    /// Problems, and certificates of ours that have ended: detail of readiness, no more (R17).
+    fn note_problems(&self) {
+        let current = self.store.current();
+        let ended = current.rows().into_iter().filter(CredentialRow::has_ended);
+        let ended = ended.map(|row| format!("{}: the certificate has expired", row.resource));
+        let lines = self.problems().into_iter().chain(ended);
         self.parts.status.note("credentials", lines.collect());
     }
 }
@@ -292,15 +301,34 @@ impl Reloader {
             problems_changed,
             ..
         } = checked;
-        if problems_changed {
-            self.state.note_problems();
-        }
-        if candidate.is_some() || problems_changed || !changed.is_empty() {
-            self.publish(candidate, &mut report);
+        let news = problems_changed || !changed.is_empty();
+        if candidate.is_some() {
+            if !self.publish(candidate, &mut report) {
+                self.go_back(news, &mut report);
+            }
+        } else if news {
+            self.publish(None, &mut report);
         }
         report.changed.extend(changed);
+        self.state.note_problems();
+        if forced {
+            report.problems.extend(self.state.problems());
+        }
         report.version = self.state.version;
         report
+    }
+
+    /// The documents are refused. The credentials go back to what the running ones name, and
+    /// those that rotated at the same time are taken all the same: the store has them already
+    /// and will not report them again.
+    fn go_back(&mut self, news: bool, report: &mut Report) {
+        self.state.store.set(self.config.credentials());
+        let checked = self.state.store.check(SystemTime::now());
+        self.state.retry_after = checked.retry_after;
+        if news || checked.problems_changed || !checked.changed.is_empty() {
+            self.publish(None, report);
+        }
+        report.changed.extend(checked.changed);
     }
 
     fn is_refused(&self) -> bool {
@@ -325,8 +353,8 @@ impl Reloader {
         }
     }
 
-    /// Builds and swaps; on any failure what ran goes on.
-    fn publish(&mut self, candidate: Option<Arc<Config>>, report: &mut Report) {
+    /// Builds and swaps; on any failure what ran goes on, and the answer is false.
+    fn publish(&mut self, candidate: Option<Arc<Config>>, report: &mut Report) -> bool {
         let old = self.cell.peek();
         let config = candidate
             .clone()
@@ -339,11 +367,13 @@ impl Reloader {
             Ok(snapshot) => snapshot,
             Err(errors) => {
                 let lines = errors.iter().map(ToString::to_string).collect();
-                return self.back_out(lines, report);
+                self.refuse(lines, report);
+                return false;
             }
         };
         if let Err(lines) = self.sockets.prepare(&config.listeners) {
-            return self.back_out(lines, report);
+            self.refuse(lines, report);
+            return false;
         }
         let gone = gone(&old, &snapshot);
         self.cell.publish(snapshot);
@@ -359,13 +389,7 @@ impl Reloader {
         } else if !self.is_refused() {
             self.state.accepted();
         }
-    }
-
-    /// The credentials go back to what the running configuration names.
-    fn back_out(&mut self, lines: Vec<String>, report: &mut Report) {
-        self.refuse(lines, report);
-        self.state.store.set(self.config.credentials());
-        self.state.store.check(SystemTime::now());
+        true
     }
 
     fn refuse(&self, lines: Vec<String>, report: &mut Report) {

@@ -7,7 +7,6 @@
 //! Why one object per generation: a ticket of an old identity cannot be resumed by a new one when
 //! the store that holds it is gone with its owner (ISTIO.md R16).
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rustls::client::{ClientConfig, ResolvesClientCert, Resumption, Tls12Resumption};
@@ -50,17 +49,6 @@ pub enum TlsConfigError {
         /// The parser's words.
         source: InvalidDnsNameError,
     },
-    /// With revocation lists only a self-issued certificate can be an anchor (T10).
-    #[error(
-        "with the revocation list {} a root is needed, that is a CA certificate that issued \
-         itself, and {ca} holds none; put the root into it as well", .crl.display()
-    )]
-    NoRoot {
-        /// The file of the CA.
-        ca: String,
-        /// The file of the list.
-        crl: PathBuf,
-    },
     /// The library refuses the combination.
     #[error("TLS cannot be set up: {0}")]
     Library(#[source] rustls::Error),
@@ -89,14 +77,6 @@ impl ClientTls {
         credential: Arc<Credential>,
         on_expired: OnExpired,
     ) -> Result<ClientTls, TlsConfigError> {
-        if let Some(crl) = &spec.credential.crl
-            && spec.verify_chain
-            && !credential.trust.has_anchors()
-        {
-            let ca = ca_name(&spec.credential.ca);
-            let crl = crl.clone();
-            return Err(TlsConfigError::NoRoot { ca, crl });
-        }
         let fixed_name = spec.server_name.as_ref().map(|host| {
             ServerName::try_from(host.as_str().to_owned()).map_err(|source| {
                 let name = host.as_str().to_owned();

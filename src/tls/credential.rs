@@ -112,6 +112,12 @@ pub enum CredentialError {
         /// How many there were that cannot be used.
         refused: usize,
     },
+    /// Where there are lists, only a certificate that issued itself is an anchor (T10).
+    #[error(
+        "with a revocation list a root is needed, that is a CA certificate that issued itself, \
+         and there is none in it"
+    )]
+    NoSelfIssuedRoot,
     /// A revocation list cannot be used.
     #[error("the revocation list cannot be used: {0}")]
     Crl(#[source] webpki::Error),
@@ -132,6 +138,9 @@ impl Credential {
         let (roots, root_facts) = usable(parts.roots, &mut warnings)?;
         // A list that cannot be used must fail here, where the old generation can stay.
         let trust = Trust::new(&roots.certificates, &parts.crls).map_err(CredentialError::Crl)?;
+        if !trust.has_anchors() {
+            return Err(CredentialError::NoSelfIssuedRoot);
+        }
         Ok(Credential {
             trust,
             name: parts.name,
@@ -511,6 +520,17 @@ mod tests {
         assert!(credential.warnings[0].starts_with("certificate 1 of file-root:ca is skipped"));
         let error = with(vec![b"x".to_vec()]).unwrap_err();
         assert!(matches!(error, CredentialError::NoRoots { refused: 1 }));
+    }
+
+    #[test]
+    fn t10_a_revocation_list_without_a_root_is_refused_before_it_is_served() {
+        let ca = Ca::new("ca");
+        let pair = ca.leaf(Leaf::default());
+        let mut parts = parts(vec![pair.der.clone()], pkcs8(&pair));
+        parts.roots = roots(vec![pair.der.clone()]);
+        parts.crls = vec![ca.crl(1).der().clone()];
+        let error = Credential::new(parts).unwrap_err();
+        assert!(matches!(error, CredentialError::NoSelfIssuedRoot));
     }
 
     #[test]
