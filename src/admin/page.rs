@@ -187,7 +187,8 @@ fn index() -> Answer {
 /// I14: not ready from the first step of a drain on.
 fn ready(state: &AdminState) -> Answer {
     let mut reasons = state.status.reasons();
-    if state.drain.has_started() {
+    let said = reasons.iter().any(|reason| reason.starts_with("drain: "));
+    if state.drain.has_started() && !said {
         reasons.insert(0, "draining".to_owned());
     }
     let (status, mut lines) = match reasons.is_empty() {

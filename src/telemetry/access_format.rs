@@ -207,7 +207,9 @@ fn capture(names: &[HeaderName], headers: &HeaderMap) -> Captured {
 /// Writing to a vector cannot fail, so the results are dropped here and below.
 fn write_plain(out: &mut Vec<u8>, value: &Value<'_>) {
     let _ = match value {
-        Value::Nothing | Value::Text(_) | Value::Word(_) | Value::Joined(_) => Ok(()),
+        Value::Nothing | Value::Text(_) | Value::Word(_) | Value::Words(_) | Value::Joined(_) => {
+            Ok(())
+        }
         Value::Number(number) => write!(out, "{number}"),
         Value::Digits(number) => write!(out, "{number}"),
         Value::Address(address) => write!(out, "{address}"),
@@ -222,7 +224,11 @@ fn write_plain(out: &mut Vec<u8>, value: &Value<'_>) {
 
 fn write_text(out: &mut Vec<u8>, value: Value<'_>, quoted: bool) {
     match value {
-        Value::Nothing | Value::Text(b"") | Value::Word(b"") | Value::Joined(b"") => out.push(b'-'),
+        Value::Nothing
+        | Value::Text(b"")
+        | Value::Word(b"")
+        | Value::Words(b"")
+        | Value::Joined(b"") => out.push(b'-'),
         Value::Text(text) if quoted => text.iter().for_each(|byte| escape(out, *byte)),
         Value::Text(text) | Value::Word(text) => {
             for byte in text {
@@ -232,9 +238,20 @@ fn write_text(out: &mut Vec<u8>, value: Value<'_>, quoted: bool) {
                 }
             }
         }
+        Value::Words(text) => words(text).for_each(|byte| match byte {
+            b' ' if !quoted => out.extend_from_slice(b"\\x20"),
+            _ => escape(out, byte),
+        }),
         Value::Joined(text) => joined(text).for_each(|byte| escape(out, byte)),
         _ => write_plain(out, &value),
     }
+}
+
+fn words(text: &[u8]) -> impl Iterator<Item = u8> {
+    text.iter().map(|byte| match byte {
+        b'"' => b'\'',
+        other => *other,
+    })
 }
 
 /// Envoy joins the words of such a text: it stands without quotes.
@@ -257,11 +274,17 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
 
 fn write_json(out: &mut Vec<u8>, value: Value<'_>) {
     match value {
-        Value::Nothing | Value::Text(b"") | Value::Word(b"") | Value::Joined(b"") => {
+        Value::Nothing
+        | Value::Text(b"")
+        | Value::Word(b"")
+        | Value::Words(b"")
+        | Value::Joined(b"") => {
             out.extend_from_slice(b"null");
         }
         Value::Number(_) => write_plain(out, &value),
-        Value::Text(text) | Value::Word(text) => json_text(out, &String::from_utf8_lossy(text)),
+        Value::Text(text) | Value::Word(text) | Value::Words(text) => {
+            json_text(out, &String::from_utf8_lossy(text));
+        }
         Value::Joined(text) => {
             let text: Vec<u8> = joined(text).collect();
             json_text(out, &String::from_utf8_lossy(&text));
@@ -319,14 +342,14 @@ mod tests {
             code: 503,
             flags: Flags::UF | Flags::URX,
             details: "upstream_reset_before_response_started{connection failure}",
-            upstream_failure: "the certificate has expired",
+            upstream_failure: "the certificate of \"bank\" has expired",
             upstream_service_time: None,
             upstream_local: None,
             ..sample()
         };
         let text = line("text", &entry);
         let middle = "503 UF,URX upstream_reset_before_response_started{connection_failure} - \
-                      \"the certificate has expired\" 12 3456 7 - ";
+                      \"the certificate of 'bank' has expired\" 12 3456 7 - ";
         assert!(text.contains(middle), "{text}");
     }
 
@@ -377,6 +400,7 @@ mod tests {
             request_id: evil.as_bytes(),
             requested_server_name: evil,
             details: evil,
+            upstream_failure: evil,
             route_name: evil,
             ..sample()
         };

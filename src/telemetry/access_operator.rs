@@ -58,6 +58,8 @@ pub(super) enum Value<'a> {
     Text(&'a [u8]),
     /// Foreign text in which a space would make two columns, even between quotes.
     Word(&'a [u8]),
+    /// Words of our own: double quotes in them become single ones, which need no escape.
+    Words(&'a [u8]),
     /// Text whose spaces Envoy writes as `_`.
     Joined(&'a [u8]),
     Number(u64),
@@ -271,7 +273,7 @@ impl Simple {
                 Value::Joined(entry.termination_details.as_bytes())
             }
             Simple::UpstreamTransportFailureReason => {
-                Value::Text(entry.upstream_failure.as_bytes())
+                Value::Words(entry.upstream_failure.as_bytes())
             }
             Simple::BytesReceived => Value::Number(entry.bytes_received),
             Simple::BytesSent => Value::Number(entry.bytes_sent),
