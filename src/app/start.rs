@@ -27,6 +27,7 @@ use crate::route::RetryBudget;
 use crate::snapshot::SnapshotCell;
 use crate::telemetry::{
     AccessFormat, AccessLog, AccessLogError, BLACK_HOLE, LogControl, Metrics, PASSTHROUGH, Status,
+    UNKNOWN,
 };
 use crate::upstream::{OwnAddrs, Resolver, Upstream, UpstreamContext, UpstreamTls};
 use crate::worker::Worker;
@@ -191,6 +192,7 @@ impl Ground {
         };
         let pass_through = Upstream::new(spec, UpstreamTls::Plain, &self.context);
         let black_hole = self.metrics.upstream(BLACK_HOLE);
+        let unrouted = self.metrics.upstream(UNKNOWN);
         let pseudonym = Pseudonym::new(random()?);
         let workers = (0..self.context.workers).map(|worker| {
             let context = ProxyContext {
@@ -210,6 +212,7 @@ impl Ground {
                     budget: RetryBudget::default(),
                 },
                 black_hole: Arc::clone(&black_hole),
+                unrouted: Arc::clone(&unrouted),
                 pseudonym: pseudonym.clone(),
                 drain: self.drain.clone(),
             };

@@ -38,6 +38,8 @@ pub struct ProxyContext {
     pub pass_through: PassThrough,
     /// Requests for hosts that the table does not know (ISTIO.md B4).
     pub black_hole: Arc<UpstreamStats>,
+    /// Counts requests that end before an upstream is chosen: no rule, redirects, fixed answers.
+    pub unrouted: Arc<UpstreamStats>,
 }
 
 /// The plaintext way out for unknown hosts: opt-in (ISTIO.md O4, O6).

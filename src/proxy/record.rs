@@ -173,16 +173,15 @@ impl Record {
             .received
             .as_ref()
             .map_or(0, |received| received.bytes.load(Ordering::Relaxed));
-        if let Some(stats) = stats {
-            stats.record(&RequestRecord {
-                code: self.code,
-                flags: self.flags,
-                protocol: self.protocol,
-                duration,
-                request_bytes: received,
-                response_bytes: self.sent,
-            });
-        }
+        let counted = stats.unwrap_or(&self.connection.context.unrouted);
+        counted.record(&RequestRecord {
+            code: self.code,
+            flags: self.flags,
+            protocol: self.protocol,
+            duration,
+            request_bytes: received,
+            response_bytes: self.sent,
+        });
         let (Some(log), Some(line)) = (&self.connection.context.access_log, &self.line) else {
             return;
         };
