@@ -4,6 +4,9 @@
 //! Never: hides a cause, unless told to be terse.
 //! Called by: `proxy::forward`, `proxy::guarded`.
 
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderValue, Response, StatusCode, Version};
@@ -164,13 +167,49 @@ fn grpc(status: StatusCode, words: &str) -> Response<AnswerBody> {
 fn log(error: &ProxyError, verdict: &Verdict, record: &Record) {
     let peer = record.connection().peer;
     let (status, flags) = (verdict.status, verdict.flags);
+    let words = || one_line(&chain(error));
     match verdict.side {
-        Side::Upstream => {
-            tracing::warn!(%peer, status, %flags, "request failed: {}", one_line(&chain(error)));
-        }
+        Side::Upstream => match HUSH.with_borrow_mut(|hush| hush.may_speak(Instant::now())) {
+            Some(0) => tracing::warn!(%peer, status, %flags, "request failed: {}", words()),
+            Some(unsaid) => {
+                tracing::warn!(%peer, status, %flags, unsaid, "request failed: {}", words());
+            }
+            None => tracing::debug!(%peer, status, %flags, "request failed: {}", words()),
+        },
         Side::Internal | Side::Downstream => {
-            tracing::debug!(%peer, status, %flags, "request refused: {}", one_line(&chain(error)));
+            tracing::debug!(%peer, status, %flags, "request refused: {}", words());
         }
+    }
+}
+
+/// Failures that one worker tells of in a second; the access log and the counters have them all.
+const TOLD_PER_SECOND: u32 = 10;
+
+thread_local! {
+    static HUSH: RefCell<Hush> = const { RefCell::new(Hush { second: None, told: 0, unsaid: 0 }) };
+}
+
+/// Keeps a failing upstream from making the log the bottleneck.
+struct Hush {
+    second: Option<Instant>,
+    told: u32,
+    unsaid: u64,
+}
+
+impl Hush {
+    /// How many were not told of since the last one; `None`: neither is this one.
+    fn may_speak(&mut self, now: Instant) -> Option<u64> {
+        let second = *self.second.get_or_insert(now);
+        if now.saturating_duration_since(second) >= Duration::from_secs(1) {
+            self.second = Some(now);
+            self.told = 0;
+        }
+        if self.told >= TOLD_PER_SECOND {
+            self.unsaid = self.unsaid.saturating_add(1);
+            return None;
+        }
+        self.told += 1;
+        Some(std::mem::take(&mut self.unsaid))
     }
 }
 
@@ -190,4 +229,27 @@ pub(super) fn refusal(fault: &Fault, terse: bool) -> Bytes {
         status.as_u16(),
         body.len(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_upstream_is_told_of_ten_times_a_second_and_the_rest_is_counted() {
+        let mut hush = Hush {
+            second: None,
+            told: 0,
+            unsaid: 0,
+        };
+        let start = Instant::now();
+        let told = (0..100).filter(|_| hush.may_speak(start).is_some()).count();
+        assert_eq!(told, 10);
+        assert_eq!(hush.may_speak(start + Duration::from_secs(1)), Some(90));
+    }
+
+    #[test]
+    fn an_error_in_words_never_breaks_its_line() {
+        assert_eq!(one_line("a\r\nb\0c"), "a  b c");
+    }
 }
