@@ -495,7 +495,8 @@ mod tests {
             ]
         );
         let none = said_of(&dir, "none");
-        assert!(none[0].contains("SRT0008") && none[1].contains("SRT0010"),
+        assert!(
+            none[0].contains("SRT0008") && none[1].contains("SRT0010"),
             "{none:?}"
         );
         assert!(
