@@ -353,3 +353,289 @@ pub fn add_via(headers: &mut HeaderMap, version: Version, own: &Pseudonym) {
     };
     headers.append(VIA, value.clone());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(headers: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        map
+    }
+
+    /// The names that are left, sorted.
+    fn left(headers: &[(&str, &str)]) -> Vec<String> {
+        let mut map = map(headers);
+        remove_hop_by_hop(&mut map);
+        let mut names: Vec<_> = map.keys().map(ToString::to_string).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_list_of_essentials_is_sorted() {
+        assert!(END_TO_END.is_sorted());
+    }
+
+    #[test]
+    fn fields_of_one_hop_are_taken_out() {
+        let headers = [
+            ("connection", "close"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-authorization", "Basic eDp5"),
+            ("upgrade", "websocket"),
+            ("http2-settings", "AAMAAABk"),
+            ("te", "gzip"),
+            ("x-kept", "1"),
+        ];
+        assert_eq!(left(&headers), ["x-kept"]);
+    }
+
+    #[test]
+    fn what_connection_lists_is_taken_out_whatever_its_case() {
+        let headers = [
+            ("connection", "keep-alive, X-One ,"),
+            ("connection", "x-two,, bad name"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+        ];
+        assert_eq!(left(&headers), ["x-three"]);
+    }
+
+    #[test]
+    fn what_every_recipient_needs_stays_though_connection_lists_it() {
+        let essentials = [
+            "host",
+            "content-length",
+            "content-type",
+            "authorization",
+            "cookie",
+            "via",
+            "x-forwarded-for",
+        ];
+        let list = essentials.join(", ");
+        let mut headers = vec![("connection", list.as_str())];
+        headers.extend(essentials.iter().map(|name| (*name, "1")));
+        let mut expected = essentials.to_vec();
+        expected.sort_unstable();
+        assert_eq!(left(&headers), expected);
+    }
+
+    #[test]
+    fn te_keeps_trailers_and_nothing_else() {
+        let te = |value: &str| {
+            let mut map = map(&[("te", value), ("connection", "TE")]);
+            remove_hop_by_hop(&mut map);
+            map.get(TE).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(te("trailers").as_deref(), Some("trailers"));
+        assert_eq!(te("gzip;q=0.5, Trailers;q=1").as_deref(), Some("trailers"));
+        assert_eq!(te("gzip"), None);
+        assert_eq!(te(""), None);
+    }
+
+    #[test]
+    fn a_length_stays_alone_and_goes_where_an_encoding_overrides_it() {
+        assert_eq!(left(&[("content-length", "5")]), ["content-length"]);
+        let both = [("transfer-encoding", "chunked"), ("content-length", "5")];
+        assert!(left(&both).is_empty());
+        let listed = [
+            ("connection", "transfer-encoding"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+        ];
+        assert!(left(&listed).is_empty());
+    }
+
+    #[test]
+    fn trailer_stays_as_it_is_about_the_content() {
+        let headers = [("trailer", "x-sum"), ("connection", "trailer")];
+        assert_eq!(left(&headers), ["trailer"]);
+    }
+
+    #[test]
+    fn an_expectation_is_taken_upon_us() {
+        let take = |value: &str, version| {
+            let mut map = map(&[("expect", value)]);
+            let got = take_expectation(&mut map, version);
+            assert!(map.is_empty());
+            got
+        };
+        assert_eq!(
+            take("100-Continue", Version::HTTP_11),
+            Expectation::Continue
+        );
+        assert_eq!(take("100-continue", Version::HTTP_2), Expectation::Continue);
+        assert_eq!(take("100-continue", Version::HTTP_10), Expectation::None);
+        assert_eq!(take("a miracle", Version::HTTP_11), Expectation::Unknown);
+        let none = take_expectation(&mut HeaderMap::new(), Version::HTTP_11);
+        assert_eq!(none, Expectation::None);
+    }
+
+    #[test]
+    fn v12_changes_are_remove_then_set_then_add() {
+        let pair = |name: &'static str, value: &'static str| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        let ops = HeaderOps {
+            remove: vec![HeaderName::from_static("a"), HeaderName::from_static("b")],
+            set: vec![pair("b", "set"), pair("c", "set")],
+            add: vec![pair("a", "added"), pair("c", "added")],
+        };
+        let mut map = map(&[("a", "old"), ("b", "old"), ("c", "old"), ("c", "older")]);
+        apply_ops(&mut map, &ops);
+        let values = |name| map.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(values("a"), ["added"]);
+        assert_eq!(values("b"), ["set"]);
+        assert_eq!(values("c"), ["set", "added"]);
+    }
+
+    fn websocket(connection: &str, upgrade: &[&str]) -> HeaderMap {
+        let mut headers = vec![("connection", connection)];
+        headers.extend(upgrade.iter().map(|value| ("upgrade", *value)));
+        map(&headers)
+    }
+
+    #[test]
+    fn an_upgrade_goes_on_exactly_as_it_was_asked_for() {
+        let mut headers = websocket("keep-alive, Upgrade", &["WebSocket"]);
+        let asked = upgrade_asked(&headers, Version::HTTP_11).unwrap();
+        remove_hop_by_hop(&mut headers);
+        assert!(headers.is_empty());
+        set_upgrade(&mut headers, asked);
+        assert_eq!(headers.get(CONNECTION).unwrap(), "upgrade");
+        assert_eq!(headers.get(UPGRADE).unwrap(), "WebSocket");
+    }
+
+    #[test]
+    fn an_upgrade_that_is_none_or_would_hide_requests_does_not_go_on() {
+        let asked = |headers: &HeaderMap, version| upgrade_asked(headers, version).is_some();
+        let good = websocket("upgrade", &["websocket"]);
+        assert!(asked(&good, Version::HTTP_11));
+        assert!(!asked(&good, Version::HTTP_10));
+        assert!(!asked(&good, Version::HTTP_2));
+        assert!(!asked(
+            &websocket("close", &["websocket"]),
+            Version::HTTP_11
+        ));
+        for upgrade in ["h2c", "H2C", "HTTP/2.0", "TLS/1.0", "", "websocket, h2c"] {
+            let headers = websocket("upgrade", &[upgrade]);
+            assert!(!asked(&headers, Version::HTTP_11), "{upgrade}");
+        }
+        let twice = websocket("upgrade", &["websocket", "h2c"]);
+        assert!(!asked(&twice, Version::HTTP_11));
+    }
+
+    #[test]
+    fn a_switch_counts_only_to_the_protocol_that_was_asked_for() {
+        let asked = HeaderValue::from_static("websocket");
+        let headers = websocket("upgrade", &["WebSocket"]);
+        let status = StatusCode::SWITCHING_PROTOCOLS;
+        assert!(has_switched(status, &headers, Some(&asked)));
+        assert!(!has_switched(StatusCode::OK, &headers, Some(&asked)));
+        assert!(!has_switched(status, &headers, None));
+        let other = websocket("upgrade", &["h2c"]);
+        assert!(!has_switched(status, &other, Some(&asked)));
+        assert!(!has_switched(status, &HeaderMap::new(), Some(&asked)));
+    }
+
+    fn parts(method: &str, uri: &str) -> Parts {
+        let request = http::Request::builder().method(method).uri(uri);
+        let request = request.header(HOST, "old").header(HOST, "older");
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn target(mut parts: Parts, path: Option<&str>) -> (String, Vec<String>) {
+        let path = path.map(|path| path.parse().unwrap());
+        let authority = "new:8443".parse().unwrap();
+        set_target(&mut parts, Scheme::HTTPS, &authority, path).unwrap();
+        let hosts = parts.headers.get_all(HOST).iter();
+        let hosts = hosts
+            .map(|host| host.to_str().unwrap().to_owned())
+            .collect();
+        (parts.uri.to_string(), hosts)
+    }
+
+    #[test]
+    fn the_target_and_host_say_the_same() {
+        let one = vec!["new:8443".to_owned()];
+        let cases = [
+            ("/a?b", None, "https://new:8443/a?b"),
+            ("http://old/a?b", None, "https://new:8443/a?b"),
+            ("/a?b", Some("/c?b"), "https://new:8443/c?b"),
+            ("/a", Some("//c"), "https://new:8443//c"),
+            ("http://old", None, "https://new:8443/"),
+        ];
+        for (uri, path, expected) in cases {
+            let got = target(parts("GET", uri), path);
+            assert_eq!(got, (expected.to_owned(), one.clone()), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_path_keeps_its_target() {
+        assert_eq!(target(parts("OPTIONS", "*"), None).0, "*");
+        assert_eq!(target(parts("CONNECT", "old:1"), None).0, "old:1");
+    }
+
+    #[test]
+    fn several_cookies_become_one_in_their_order() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3; d=4")]);
+        join_cookies(&mut headers);
+        let joined: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(joined, ["a=1; b=2; c=3; d=4"]);
+    }
+
+    #[test]
+    fn one_cookie_or_none_stays_as_it_is() {
+        for headers in [map(&[("cookie", "a=1; b=2")]), HeaderMap::new()] {
+            let mut joined = headers.clone();
+            join_cookies(&mut joined);
+            assert_eq!(joined, headers);
+        }
+    }
+
+    #[test]
+    fn b10_internal_fields_of_a_mesh_do_not_leave_it() {
+        let mut headers = map(&[
+            ("x-envoy-decorator-operation", "a"),
+            ("x-envoy-peer-metadata", "b"),
+            ("x-envoy-attempt-count", "1"),
+            ("x-envoy", "not one"),
+            ("x-request-id", "kept"),
+        ]);
+        remove_internal(&mut headers);
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["x-envoy", "x-request-id"]);
+    }
+
+    #[test]
+    fn our_own_mark_tells_a_loop() {
+        let own = Pseudonym::new(7);
+        let mut headers = map(&[("via", "1.1 other, HTTP/1.1 sortie (comment)")]);
+        assert!(!has_own_via(&headers, &own));
+        add_via(&mut headers, Version::HTTP_2, &own);
+        assert!(has_own_via(&headers, &own));
+        let last = headers.get_all(VIA).iter().next_back();
+        assert_eq!(last.unwrap(), "2.0 sortie-0000000000000007");
+    }
+
+    #[test]
+    fn the_mark_of_another_process_is_no_loop() {
+        let mut headers = HeaderMap::new();
+        add_via(&mut headers, Version::HTTP_11, &Pseudonym::new(8));
+        assert!(!has_own_via(&headers, &Pseudonym::new(7)));
+        assert!(!has_own_via(&HeaderMap::new(), &Pseudonym::new(7)));
+    }
+}

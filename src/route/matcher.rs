@@ -168,16 +168,9 @@ impl fmt::Display for Matcher {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::parts;
     use super::*;
     use crate::model::StringMatch;
-
-    fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
-        let mut request = http::Request::builder().method(method).uri(uri);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.body(()).unwrap().into_parts().0
-    }
 
     fn test(spec: &MatchSpec, parts: &Parts) -> Option<Matched> {
         Matcher::compile(spec, &mut Regexes::default())

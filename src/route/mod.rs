@@ -11,6 +11,8 @@ mod rewrite;
 mod rule;
 mod split;
 mod table;
+#[cfg(test)]
+mod testing;
 mod text;
 
 pub use matcher::{Matched, Specificity};

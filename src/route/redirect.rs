@@ -137,3 +137,120 @@ pub fn location(
     Uri::from_maybe_shared(bytes.clone())?;
     Ok(HeaderValue::from_maybe_shared(bytes)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redirect(scheme: Option<&str>, authority: Option<&str>, path: Option<&str>) -> Redirect {
+        Redirect {
+            status: 301,
+            scheme: scheme.map(Into::into),
+            authority: authority.map(Into::into),
+            path: path.map(Into::into),
+        }
+    }
+
+    fn to(spec: &Redirect, authority: &str, uri: &str) -> Result<String, RewriteError> {
+        let compiled = CompiledRedirect::compile(spec).unwrap();
+        let got = location(&compiled, Scheme::Http, authority, &uri.parse().unwrap())?;
+        Ok(got.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn v15_what_is_not_named_stays_as_the_request_has_it() {
+        let https = redirect(Some("https"), None, None);
+        assert_eq!(
+            to(&https, "a.example", "/x?y=1").unwrap(),
+            "https://a.example/x?y=1"
+        );
+        let host = redirect(None, Some("b.example:8080"), None);
+        assert_eq!(
+            to(&host, "a.example", "/x?y").unwrap(),
+            "http://b.example:8080/x?y"
+        );
+        assert_eq!(
+            to(&host, "a", "http://a/x").unwrap(),
+            "http://b.example:8080/x"
+        );
+    }
+
+    #[test]
+    fn v15_a_path_takes_the_place_of_the_whole_path_and_the_query_stays() {
+        let path = redirect(None, None, Some("/new"));
+        assert_eq!(to(&path, "a", "/old/deep?q=1").unwrap(), "http://a/new?q=1");
+        let path = redirect(None, None, Some("/new?own=1"));
+        assert_eq!(to(&path, "a", "/old?q=1").unwrap(), "http://a/new?own=1");
+    }
+
+    #[test]
+    fn v15_default_ports_are_left_out() {
+        let same = redirect(None, None, Some("/"));
+        assert_eq!(to(&same, "a:80", "/").unwrap(), "http://a/");
+        let https = redirect(Some("https"), None, None);
+        assert_eq!(to(&https, "a:80", "/").unwrap(), "https://a/");
+        assert_eq!(to(&https, "[::1]:443", "/").unwrap(), "https://[::1]/");
+        let both = redirect(Some("https"), Some("b:443"), None);
+        assert_eq!(to(&both, "a", "/").unwrap(), "https://b/");
+    }
+
+    #[test]
+    fn v15_other_ports_are_kept() {
+        let https = redirect(Some("https"), None, None);
+        assert_eq!(to(&https, "a:8080", "/").unwrap(), "https://a:8080/");
+        let written = redirect(Some("https"), Some("b:80"), None);
+        assert_eq!(to(&written, "a", "/").unwrap(), "https://b:80/");
+        let same = redirect(None, Some("b:443"), None);
+        assert_eq!(to(&same, "a", "/").unwrap(), "http://b:443/");
+    }
+
+    #[test]
+    fn a_location_never_names_another_host_by_its_path() {
+        let https = redirect(Some("https"), None, None);
+        assert_eq!(
+            to(&https, "a", "//evil.example/x").unwrap(),
+            "https://a//evil.example/x"
+        );
+    }
+
+    #[test]
+    fn a_redirect_of_a_request_without_path_or_host_is_refused() {
+        let https = redirect(Some("https"), None, None);
+        assert!(matches!(to(&https, "a", "*"), Err(RewriteError::NoPath)));
+        assert!(matches!(
+            to(&https, "a", "b:443"),
+            Err(RewriteError::NoPath)
+        ));
+        assert!(matches!(
+            to(&https, "u@a", "/"),
+            Err(RewriteError::Authority(_))
+        ));
+        assert!(matches!(
+            to(&https, "", "/"),
+            Err(RewriteError::Authority(_))
+        ));
+    }
+
+    #[test]
+    fn x8_a_redirect_that_is_none_is_refused_when_compiled() {
+        for status in [200, 300, 304, 305, 400, 99, 3010] {
+            let spec = Redirect {
+                status,
+                ..redirect(None, Some("b"), None)
+            };
+            let error = CompiledRedirect::compile(&spec).unwrap_err();
+            assert!(matches!(error, RewriteSpecError::Status(_)), "{status}");
+        }
+        let bad = [
+            redirect(Some("ftp"), None, None),
+            redirect(None, Some("a b"), None),
+            redirect(None, None, Some("relative")),
+            redirect(None, None, Some("/a#b")),
+            redirect(None, None, Some("/a b")),
+            redirect(None, None, Some("/a\r\nX: y")),
+        ];
+        for spec in bad {
+            assert!(CompiledRedirect::compile(&spec).is_err(), "{spec:?}");
+        }
+    }
+}

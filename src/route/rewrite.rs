@@ -151,9 +151,13 @@ impl CompiledRewrite {
                 pattern,
                 substitution,
             }) => {
-                check_path(substitution.replace('\\', "").as_str())?;
                 let regex = regexes.within(pattern)?;
                 let pieces = pieces(substitution, regex.captures_len().saturating_sub(1))?;
+                for piece in &pieces {
+                    if let Piece::Text(text) = piece {
+                        check_path(&String::from_utf8_lossy(text))?;
+                    }
+                }
                 Some(NewPath::Regex { regex, pieces })
             }
         };
@@ -196,9 +200,10 @@ pub(super) fn read_authority(text: &str) -> Result<(Authority, Option<u16>), Rew
     Ok((text.parse()?, (port != 0).then_some(port)))
 }
 
-/// A path as a rule may write it: no query, no fragment, nothing that must be escaped.
+/// A path as a rule may write it: no query, no fragment, no space, and no backslash, which some
+/// take for a slash.
 pub(super) fn check_path(text: &str) -> Result<(), RewriteSpecError> {
-    let bad = |c: &char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#');
+    let bad = |c: &char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '\\');
     match text.chars().find(bad) {
         Some(character) => Err(RewriteSpecError::PathCharacter {
             text: text.to_owned(),
@@ -299,7 +304,7 @@ fn finish_path(mut new: BytesMut, query: Option<&str>) -> Result<PathAndQuery, R
         // RFC 9110 section 4.2.3: an empty path is the same as "/".
         new.put_u8(b'/');
     }
-    let bad = |byte: &u8| *byte <= b' ' || *byte == 0x7f || matches!(byte, b'?' | b'#');
+    let bad = |byte: &u8| *byte <= b' ' || matches!(byte, b'?' | b'#' | b'\\' | 0x7f);
     if !new.starts_with(b"/") || new.iter().any(bad) {
         return Err(RewriteError::Path(
             String::from_utf8_lossy(&new).into_owned(),
@@ -313,4 +318,174 @@ fn finish_path(mut new: BytesMut, query: Option<&str>) -> Result<PathAndQuery, R
         return Err(RewriteError::TooLong);
     }
     Ok(PathAndQuery::from_maybe_shared(new.freeze())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compile(spec: &Rewrite) -> Result<CompiledRewrite, RewriteSpecError> {
+        CompiledRewrite::compile(spec, &mut Regexes::default())
+    }
+
+    fn replace(text: &str) -> Rewrite {
+        Rewrite {
+            host: None,
+            path: Some(PathRewrite::Replace(text.into())),
+        }
+    }
+
+    fn regex(pattern: &str, substitution: &str) -> Rewrite {
+        Rewrite {
+            host: None,
+            path: Some(PathRewrite::Regex {
+                pattern: pattern.into(),
+                substitution: substitution.into(),
+            }),
+        }
+    }
+
+    fn host(text: &str) -> Rewrite {
+        Rewrite {
+            host: Some(text.into()),
+            path: None,
+        }
+    }
+
+    /// The new path of a request for `uri` of which `prefix` bytes matched.
+    fn path(spec: &Rewrite, prefix: Option<usize>, uri: &str) -> Result<String, RewriteError> {
+        let compiled = compile(spec).unwrap();
+        let applied = apply(&compiled, Matched { prefix }, &uri.parse().unwrap())?;
+        Ok(applied.path.unwrap().to_string())
+    }
+
+    #[test]
+    fn v11_the_prefix_that_matched_is_replaced_and_the_query_stays() {
+        let spec = replace("/v2");
+        assert_eq!(path(&spec, Some(3), "/v1/a?b=c?d").unwrap(), "/v2/a?b=c?d");
+        // A prefix is plain text, so what follows it need not begin a segment.
+        assert_eq!(path(&spec, Some(3), "/v1a").unwrap(), "/v2a");
+        assert_eq!(path(&replace("/"), Some(4), "/foo/a").unwrap(), "//a");
+    }
+
+    #[test]
+    fn v11_the_whole_path_is_replaced_where_no_prefix_matched() {
+        assert_eq!(path(&replace("/new"), None, "/old/a?q").unwrap(), "/new?q");
+        assert_eq!(
+            path(&replace("/new"), None, "http://h/old").unwrap(),
+            "/new"
+        );
+    }
+
+    #[test]
+    fn an_empty_path_means_the_root() {
+        assert_eq!(path(&replace(""), Some(4), "/api?q=1").unwrap(), "/?q=1");
+        assert_eq!(path(&replace(""), Some(4), "/api/a").unwrap(), "/a");
+    }
+
+    #[test]
+    fn a_rewrite_that_gives_no_path_is_refused() {
+        let relative = path(&replace(""), Some(4), "/apix");
+        assert!(matches!(relative, Err(RewriteError::Path(_))));
+        let long = path(
+            &regex("a", &"b".repeat(1000)),
+            None,
+            &format!("/{}", "a".repeat(100)),
+        );
+        assert!(matches!(long, Err(RewriteError::TooLong)));
+        let query = format!("/a?{}", "q".repeat(60_000));
+        let long = path(&replace(&format!("/{}", "b".repeat(6_000))), None, &query);
+        assert!(matches!(long, Err(RewriteError::TooLong)));
+    }
+
+    #[test]
+    fn v11_every_match_of_an_expression_is_substituted() {
+        let spec = regex("/v([0-9]+)", r"/api/\1/\0");
+        assert_eq!(
+            path(&spec, None, "/v1/a/v22?v3").unwrap(),
+            "/api/1//v1/a/api/22//v22?v3"
+        );
+        assert_eq!(path(&spec, None, "/none?/v1").unwrap(), "/none?/v1");
+        let spec = regex("^/a(x)?", r"/b\1");
+        assert_eq!(path(&spec, None, "/a/a").unwrap(), "/b/a");
+    }
+
+    #[test]
+    fn a_request_without_a_path_keeps_its_target() {
+        let compiled = compile(&replace("/new")).unwrap();
+        for uri in ["*", "bank.example:443"] {
+            let applied = apply(&compiled, Matched::default(), &uri.parse().unwrap()).unwrap();
+            assert!(applied.path.is_none(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn t6_the_new_authority_gives_the_host_without_its_port() {
+        let compiled = compile(&host("Bank.Example:8443")).unwrap();
+        let uri = "/a".parse().unwrap();
+        let applied = apply(&compiled, Matched::default(), &uri).unwrap();
+        let new = applied.authority.unwrap();
+        assert_eq!(new.host.as_str(), "bank.example");
+        assert_eq!(new.port, Some(8443));
+        assert_eq!(new.header, "Bank.Example:8443");
+        assert!(applied.path.is_none());
+        assert_eq!(
+            compile(&host("[2001:db8::1]"))
+                .unwrap()
+                .authority()
+                .unwrap()
+                .port,
+            None
+        );
+        assert_eq!(
+            compile(&host("a:1")).unwrap().authority().unwrap().port,
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn a_rewrite_that_could_never_be_sent_is_refused_when_compiled() {
+        for text in ["", "a b", "u@a", "a/b", "a:0", "http://a", "::1", "a\r\nb"] {
+            let error = compile(&host(text)).unwrap_err();
+            assert!(
+                matches!(error, RewriteSpecError::Authority { .. }),
+                "{text:?}"
+            );
+        }
+        for text in ["/a b", "/a?b", "/a#b", "/a\r\nX: y", "/\u{7f}"] {
+            let error = compile(&replace(text)).unwrap_err();
+            assert!(
+                matches!(error, RewriteSpecError::PathCharacter { .. }),
+                "{text:?}"
+            );
+        }
+        assert!(matches!(
+            compile(&regex("(", "/")).unwrap_err(),
+            RewriteSpecError::Regex(_)
+        ));
+        assert!(matches!(
+            compile(&regex("(a)", r"/\2")).unwrap_err(),
+            RewriteSpecError::Group {
+                group: 2,
+                groups: 1
+            }
+        ));
+        for text in [r"/\", r"/\x"] {
+            let error = compile(&regex("a", text)).unwrap_err();
+            assert!(matches!(error, RewriteSpecError::Escape(_)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_is_no_part_of_a_path() {
+        for spec in [regex("a", r"\\"), replace(r"/a\b")] {
+            let error = compile(&spec).unwrap_err();
+            assert!(
+                matches!(error, RewriteSpecError::PathCharacter { .. }),
+                "{spec:?}"
+            );
+        }
+        let old = path(&replace("/b"), Some(2), r"/a\c");
+        assert!(matches!(old, Err(RewriteError::Path(_))), "{old:?}");
+    }
 }

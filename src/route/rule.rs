@@ -215,3 +215,172 @@ impl Rule {
         self.matchers.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::{HeaderName, WARNING};
+
+    use super::super::testing::{parts, upstreams};
+    use super::*;
+    use crate::model::{MatchSpec, Redirect, StringMatch};
+
+    fn spec(action: Action) -> RuleSpec {
+        RuleSpec {
+            name: None,
+            matches: Vec::new(),
+            action,
+            rewrite: Rewrite::default(),
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+            timeout: None,
+            retries: Retries::default(),
+            place: Place::default(),
+        }
+    }
+
+    fn to(upstream: &str, weight: u32) -> Weighted {
+        Weighted {
+            upstream: upstream.into(),
+            weight,
+        }
+    }
+
+    fn forward() -> RuleSpec {
+        spec(Action::Forward(vec![to("bank", 1)]))
+    }
+
+    fn compile(spec: &RuleSpec) -> Result<Rule, RuleProblem> {
+        Compiler::new(&upstreams(&["bank"])).rule(spec)
+    }
+
+    fn host(value: &'static str) -> (HeaderName, HeaderValue) {
+        (HOST, HeaderValue::from_static(value))
+    }
+
+    fn path(path: &str) -> MatchSpec {
+        MatchSpec {
+            path: Some(StringMatch::Prefix(path.into())),
+            ..MatchSpec::default()
+        }
+    }
+
+    #[test]
+    fn v7_conditions_are_alternatives_in_the_order_written() {
+        let mut rule = forward();
+        rule.matches = vec![path("/aa"), path("/a")];
+        let rule = compile(&rule).unwrap();
+        let prefix = |uri| rule.test(&parts("GET", uri, &[])).map(|got| got.prefix);
+        assert_eq!(prefix("/aab"), Some(Some(3)));
+        assert_eq!(prefix("/ab"), Some(Some(2)));
+        assert_eq!(prefix("/b"), None);
+        let shown: Vec<_> = rule.conditions().map(|one| one.to_string()).collect();
+        assert_eq!(shown, ["/aa*", "/a*"]);
+    }
+
+    #[test]
+    fn v7_a_rule_without_conditions_always_holds() {
+        let rule = compile(&forward()).unwrap();
+        assert_eq!(rule.test(&parts("GET", "/", &[])), Some(Matched::default()));
+        assert_eq!(rule.conditions().count(), 0);
+    }
+
+    #[test]
+    fn v11_setting_the_host_header_is_a_rewrite_of_the_authority() {
+        for add in [false, true] {
+            let mut rule = forward();
+            let list = if add {
+                &mut rule.request_headers.add
+            } else {
+                &mut rule.request_headers.set
+            };
+            list.push(host("new.example"));
+            list.push((WARNING, HeaderValue::from_static("kept")));
+            let rule = compile(&rule).unwrap();
+            let route = rule.route();
+            let authority = route.rewrite.authority().unwrap();
+            assert_eq!(authority.host.as_str(), "new.example");
+            let ops = &route.request_headers;
+            let left: Vec<_> = ops
+                .set
+                .iter()
+                .chain(&ops.add)
+                .map(|(name, _)| name)
+                .collect();
+            assert_eq!(left, [WARNING]);
+        }
+    }
+
+    #[test]
+    fn v12_removing_the_host_header_does_nothing() {
+        let mut rule = forward();
+        rule.request_headers.remove = vec![HOST, WARNING];
+        let rule = compile(&rule).unwrap();
+        assert_eq!(rule.route().request_headers.remove, [WARNING]);
+        assert!(rule.route().rewrite.is_empty());
+    }
+
+    #[test]
+    fn x8_an_authority_set_twice_is_refused() {
+        let mut by_both = forward();
+        by_both.rewrite.host = Some("a".into());
+        by_both.request_headers.set.push(host("b"));
+        let mut by_headers = forward();
+        by_headers.request_headers.set.push(host("a"));
+        by_headers.request_headers.add.push(host("b"));
+        for rule in [by_both, by_headers] {
+            let problem = compile(&rule).err().unwrap();
+            assert!(matches!(problem, RuleProblem::AuthorityTwice), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_leads_nowhere_is_refused() {
+        let problem = |action| compile(&spec(action)).err().unwrap();
+        assert!(matches!(
+            problem(Action::Forward(vec![to("gone", 1)])),
+            RuleProblem::UnknownUpstream(_)
+        ));
+        for shares in [vec![], vec![to("bank", 0), to("bank", 0)]] {
+            assert!(matches!(
+                problem(Action::Forward(shares)),
+                RuleProblem::NoShare
+            ));
+        }
+        let respond = |status| {
+            Action::Respond(Respond {
+                status,
+                body: bytes::Bytes::new(),
+            })
+        };
+        for status in [0, 100, 101, 199, 600] {
+            assert!(matches!(problem(respond(status)), RuleProblem::Status(_)));
+        }
+        assert!(compile(&spec(respond(599))).is_ok());
+        let redirect = Redirect {
+            status: 200,
+            scheme: None,
+            authority: None,
+            path: Some("/".into()),
+        };
+        assert!(matches!(
+            problem(Action::Redirect(redirect)),
+            RuleProblem::Rewrite(_)
+        ));
+    }
+
+    #[test]
+    fn rules_without_changes_share_what_is_empty() {
+        let upstreams = upstreams(&["bank"]);
+        let mut compiler = Compiler::new(&upstreams);
+        let (one, two) = (
+            compiler.rule(&forward()).unwrap(),
+            compiler.rule(&forward()).unwrap(),
+        );
+        let (one, two) = (one.route(), two.route());
+        assert!(Arc::ptr_eq(&one.rewrite, &two.rewrite));
+        assert!(Arc::ptr_eq(&one.request_headers, &two.response_headers));
+        assert!(Arc::ptr_eq(&one.retries, &two.retries));
+        assert!(size_of::<Rule>() <= 160, "{}", size_of::<Rule>());
+    }
+}

@@ -91,3 +91,68 @@ fn next() -> u64 {
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::upstream;
+    use super::*;
+
+    fn split(weights: &[u32]) -> Option<Split> {
+        let name = |(index, weight): (usize, &u32)| (upstream(&format!("u{index}")), *weight);
+        Split::new(weights.iter().enumerate().map(name).collect())
+    }
+
+    fn name(upstream: &Upstream) -> &str {
+        &upstream.spec().name
+    }
+
+    #[test]
+    fn v10_weights_are_relative() {
+        let split = split(&[1, 3, 6]).unwrap();
+        let mut counts = [0_u32; 3];
+        for point in 0..10 {
+            let index: usize = name(split.at(point))[1..].parse().unwrap();
+            counts[index] += 1;
+        }
+        assert_eq!(counts, [1, 3, 6]);
+        let all: Vec<_> = split
+            .all()
+            .map(|(one, weight)| (name(one), weight))
+            .collect();
+        assert_eq!(all, [("u0", 1), ("u1", 3), ("u2", 6)]);
+    }
+
+    #[test]
+    fn v10_a_weight_of_zero_is_never_chosen_among_several() {
+        let split = split(&[0, 5, 0]).unwrap();
+        for _ in 0..100 {
+            assert_eq!(name(split.pick()), "u1");
+        }
+    }
+
+    #[test]
+    fn v10_one_destination_ignores_its_weight() {
+        assert_eq!(name(split(&[0]).unwrap().pick()), "u0");
+    }
+
+    #[test]
+    fn v10_nothing_to_choose_from_is_no_split() {
+        assert!(split(&[]).is_none());
+        assert!(split(&[0, 0]).is_none());
+    }
+
+    #[test]
+    fn picks_come_near_the_weights() {
+        let split = split(&[1, 9]).unwrap();
+        let first = (0..20_000).filter(|_| name(split.pick()) == "u0").count();
+        // 2,000 expected, with a deviation of 42: eight of them either way.
+        assert!((1_660..2_340).contains(&first), "{first}");
+    }
+
+    #[test]
+    fn weights_as_large_as_can_be_do_not_overflow() {
+        let split = split(&[u32::MAX, u32::MAX, u32::MAX]).unwrap();
+        assert_eq!(name(split.at(3 * u64::from(u32::MAX) - 1)), "u2");
+        assert_eq!(name(split.at(0)), "u0");
+    }
+}

@@ -313,3 +313,277 @@ impl Lengths {
             .is_some_and(|word| word & (1 << (length % 64)) != 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{parts, upstreams};
+    use super::*;
+    use crate::model::{
+        Action, HeaderOps, MatchSpec, Respond, Retries, Rewrite, RuleSpec, StringMatch,
+    };
+
+    fn place(line: u32) -> Place {
+        Place {
+            file: "routes.yaml".into(),
+            line,
+        }
+    }
+
+    fn rule(name: &str, path: Option<&str>) -> RuleSpec {
+        let matches = path.map(|path| MatchSpec {
+            path: Some(StringMatch::Prefix(path.into())),
+            ..MatchSpec::default()
+        });
+        RuleSpec {
+            name: Some(name.into()),
+            matches: matches.into_iter().collect(),
+            action: Action::Respond(Respond {
+                status: 200,
+                body: bytes::Bytes::new(),
+            }),
+            rewrite: Rewrite::default(),
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+            timeout: None,
+            retries: Retries::default(),
+            place: Place::default(),
+        }
+    }
+
+    /// A group whose one rule is named like the entry: `host:port`, or `host` for any port.
+    fn entry(host: &str, port: Option<u16>, line: u32) -> HostRoutes {
+        let name = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        HostRoutes {
+            hosts: vec![HostPattern::parse(host).unwrap()],
+            port,
+            rules: vec![rule(&name, None)],
+            place: place(line),
+        }
+    }
+
+    fn table(entries: &[(&str, Option<u16>)]) -> RouteTable {
+        let groups: Vec<_> = entries
+            .iter()
+            .map(|(host, port)| entry(host, *port, 1))
+            .collect();
+        RouteTable::build(&groups, &upstreams(&[])).unwrap_or_else(|_| panic!("must build"))
+    }
+
+    fn find<'a>(table: &'a RouteTable, authority: &str) -> Option<&'a str> {
+        let destination = Destination::parse(authority, 80).unwrap();
+        match table.find(&destination, &parts("GET", "/", &[])) {
+            Found::Route(route, _) => route.name.as_deref(),
+            Found::NoRule => Some("no rule"),
+            Found::UnknownHost => None,
+        }
+    }
+
+    #[test]
+    fn h2_an_exact_host_beats_every_wildcard_and_the_longest_wildcard_the_others() {
+        let table = table(&[
+            ("*", None),
+            ("*.example", None),
+            ("*.b.example", None),
+            ("a.b.example", None),
+        ]);
+        assert_eq!(find(&table, "a.b.example"), Some("a.b.example"));
+        assert_eq!(find(&table, "z.b.example"), Some("*.b.example"));
+        assert_eq!(find(&table, "y.z.b.example"), Some("*.b.example"));
+        assert_eq!(find(&table, "c.example"), Some("*.example"));
+        assert_eq!(find(&table, "other"), Some("*"));
+    }
+
+    #[test]
+    fn h1_a_suffix_does_not_mean_itself() {
+        let table = table(&[("*.b.example", None), ("*.example", None)]);
+        assert_eq!(find(&table, "b.example"), Some("*.example"));
+        assert_eq!(find(&table, "example"), None);
+        assert_eq!(find(&table, "ab.other"), None);
+    }
+
+    #[test]
+    fn within_a_host_the_entry_with_the_port_wins() {
+        let table = table(&[
+            ("a", None),
+            ("a", Some(8080)),
+            ("a", Some(81)),
+            ("*", Some(80)),
+        ]);
+        assert_eq!(find(&table, "a:8080"), Some("a:8080"));
+        assert_eq!(find(&table, "a:81"), Some("a:81"));
+        assert_eq!(find(&table, "a:9"), Some("a"));
+    }
+
+    #[test]
+    fn h2_a_more_specific_host_beats_a_more_specific_port() {
+        let table = table(&[("a.example", None), ("*.example", Some(80))]);
+        assert_eq!(find(&table, "a.example:80"), Some("a.example"));
+        assert_eq!(find(&table, "b.example:80"), Some("*.example:80"));
+    }
+
+    #[test]
+    fn an_entry_for_another_port_does_not_hide_a_wildcard() {
+        let table = table(&[("a.example", Some(443)), ("*.example", None)]);
+        assert_eq!(find(&table, "a.example:443"), Some("a.example:443"));
+        assert_eq!(find(&table, "a.example:80"), Some("*.example"));
+    }
+
+    #[test]
+    fn a_host_that_nobody_wrote_is_unknown() {
+        assert_eq!(find(&RouteTable::default(), "a"), None);
+        assert_eq!(find(&table(&[("a", None), ("*.a", None)]), "b"), None);
+        assert_eq!(find(&table(&[("a", Some(80))]), "a:81"), None);
+    }
+
+    #[test]
+    fn v7_the_first_rule_that_holds_decides() {
+        let mut group = entry("a", None, 1);
+        group.rules = vec![
+            rule("one", Some("/x")),
+            rule("two", None),
+            rule("three", None),
+        ];
+        let table = RouteTable::build(&[group], &upstreams(&[])).ok().unwrap();
+        let found = |uri| match table.find(
+            &Destination::parse("a", 80).unwrap(),
+            &parts("GET", uri, &[]),
+        ) {
+            Found::Route(route, matched) => (route.name.clone(), matched.prefix),
+            Found::NoRule | Found::UnknownHost => panic!("nothing found"),
+        };
+        assert_eq!(found("/xy"), (Some("one".into()), Some(2)));
+        assert_eq!(found("/y"), (Some("two".into()), None));
+    }
+
+    #[test]
+    fn v7_a_host_without_a_rule_that_holds_does_not_ask_a_less_specific_one() {
+        let mut group = entry("a.example", Some(80), 1);
+        group.rules = vec![rule("one", Some("/x"))];
+        let groups = [group, entry("a.example", None, 2), entry("*", None, 3)];
+        let table = RouteTable::build(&groups, &upstreams(&[])).ok().unwrap();
+        assert_eq!(find(&table, "a.example"), Some("no rule"));
+    }
+
+    #[test]
+    fn hosts_of_one_group_share_their_rules() {
+        let mut group = entry("a", None, 1);
+        group.hosts.push(HostPattern::parse("*.a").unwrap());
+        let table = RouteTable::build(&[group], &upstreams(&[])).ok().unwrap();
+        let get = |host| std::ptr::from_ref(table.entry(host, 80).unwrap());
+        assert_eq!(get("a"), get("x.a"));
+    }
+
+    #[test]
+    fn two_entries_for_one_host_and_port_are_refused_with_both_places() {
+        let twice = [
+            entry("a", None, 3),
+            entry("a", Some(80), 4),
+            entry("a", None, 7),
+        ];
+        let errors = RouteTable::build(&twice, &upstreams(&[])).err().unwrap();
+        let words: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            words,
+            ["routes.yaml:7: the host a on any port is already routed at routes.yaml:3"]
+        );
+        for host in ["*", "*.a", "a"] {
+            let twice = [entry(host, Some(80), 1), entry(host, Some(80), 2)];
+            assert!(
+                RouteTable::build(&twice, &upstreams(&[])).is_err(),
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let mut bad = entry("a", None, 1);
+        bad.rules = vec![rule("one", None), rule("two", None)];
+        for rule in &mut bad.rules {
+            rule.action = Action::Forward(Vec::new());
+        }
+        let mut empty = entry("b", None, 2);
+        empty.hosts.clear();
+        let errors = RouteTable::build(&[bad, empty], &upstreams(&[]))
+            .err()
+            .unwrap();
+        assert_eq!(errors.len(), 3);
+    }
+
+    #[test]
+    fn entries_are_shown_in_the_order_of_precedence() {
+        let table = table(&[
+            ("*", None),
+            ("b", None),
+            ("*.z", None),
+            ("*.long", None),
+            ("a", None),
+            ("a", Some(80)),
+        ]);
+        let shown: Vec<_> = table
+            .entries()
+            .into_iter()
+            .map(|entry| (entry.host, entry.port))
+            .collect();
+        let expected = [
+            ("a", Some(80)),
+            ("a", None),
+            ("b", None),
+            ("*.long", None),
+            ("*.z", None),
+            ("*", None),
+        ];
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(host, port)| ((*host).to_owned(), *port))
+            .collect();
+        assert_eq!(shown, expected);
+    }
+
+    fn host() -> impl Strategy<Value = String> {
+        let label = prop::sample::select(vec!["a", "b", "ab", "xn--c"]);
+        prop::collection::vec(label, 1..5).prop_map(|labels| labels.join("."))
+    }
+
+    fn pattern() -> impl Strategy<Value = HostPattern> {
+        let text = prop_oneof![
+            3 => host(),
+            3 => host().prop_map(|host| format!("*.{host}")),
+            1 => Just("*".to_owned()),
+        ];
+        text.prop_map(|text| HostPattern::parse(&text).unwrap())
+    }
+
+    fn port() -> impl Strategy<Value = Option<u16>> {
+        prop::sample::select(vec![None, Some(80), Some(443)])
+    }
+
+    proptest! {
+        /// The look-up against the definition: of the entries that match, the most specific one.
+        #[test]
+        fn h2_a_find_gives_the_greatest_of_the_entries_that_match(
+            entries in prop::collection::hash_map((pattern(), port()), 0..1_u8, 0..12),
+            host in host(),
+            port in prop::sample::select(vec![80_u16, 443, 8080]),
+        ) {
+            let groups: Vec<_> = entries
+                .keys()
+                .map(|(host, port)| entry(&host.to_string(), *port, 1))
+                .collect();
+            let table = RouteTable::build(&groups, &upstreams(&[])).ok().unwrap();
+            let expected = entries
+                .keys()
+                .filter(|(pattern, _)| pattern.matches(&host))
+                .filter(|(_, only)| only.is_none_or(|only| only == port))
+                .max_by_key(|(pattern, port)| Specificity::of(pattern, *port))
+                .map(|(pattern, port)| match port {
+                    Some(port) => format!("{pattern}:{port}"),
+                    None => pattern.to_string(),
+                });
+            let got = find(&table, &format!("{host}:{port}"));
+            prop_assert_eq!(got.map(str::to_owned), expected);
+        }
+    }
+}

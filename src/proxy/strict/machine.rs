@@ -54,6 +54,7 @@ pub struct Strict {
     state: State,
     head: Head,
     head_bytes: usize,
+    requests: u64,
 }
 
 impl Strict {
@@ -64,6 +65,7 @@ impl Strict {
             state: State::Head,
             head: Head::new(),
             head_bytes: 0,
+            requests: 0,
         }
     }
 
@@ -76,6 +78,11 @@ impl Strict {
     /// True in the middle of a head: some of it has come, and some is missing.
     pub fn in_head(&self) -> bool {
         matches!(self.state, State::Head) && self.head_bytes > 0
+    }
+
+    /// Requests that were read to their end, body included.
+    pub fn requests(&self) -> u64 {
+        self.requests
     }
 
     /// Looks at the next bytes. Once it has refused it refuses everything, for the same reason.
@@ -107,13 +114,14 @@ impl Strict {
                     let read = |cursor: &mut Cursor<'_>| head.read(cursor, max_headers);
                     let large = Violation::HeadTooLarge;
                     if cursor.within(&mut self.head_bytes, max_head_bytes, large, read)? {
-                        self.state = match self.head.framing() {
-                            Framing::Length(0) => State::Head,
-                            Framing::Length(length) => State::Length(length),
-                            Framing::Chunked => State::Chunked(Chunked::new()),
-                        };
+                        let framing = self.head.framing();
                         self.head.restart();
                         self.head_bytes = 0;
+                        match framing {
+                            Framing::Length(0) => self.next(),
+                            Framing::Length(length) => self.state = State::Length(length),
+                            Framing::Chunked => self.state = State::Chunked(Chunked::new()),
+                        }
                     }
                 }
                 State::Length(left) => {
@@ -122,18 +130,24 @@ impl Strict {
                     cursor.skip(take);
                     *left = left.saturating_sub(take as u64);
                     if *left == 0 {
-                        self.state = State::Head;
+                        self.next();
                     }
                 }
                 State::Chunked(chunked) => {
                     let fields = self.head.fields();
                     if chunked.read(cursor, fields, max_headers)? {
                         fields.restart();
-                        self.state = State::Head;
+                        self.next();
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// One request is over.
+    fn next(&mut self) {
+        self.requests += 1;
+        self.state = State::Head;
     }
 }

@@ -13,6 +13,8 @@ mod cursor;
 mod field;
 mod head;
 mod machine;
+#[cfg(test)]
+mod tests;
 mod violation;
 
 pub use machine::{Strict, StrictLimits, Verdict};
