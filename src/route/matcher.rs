@@ -168,7 +168,7 @@ impl fmt::Display for Matcher {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::parts;
+    use super::super::tests::parts;
     use super::*;
     use crate::model::StringMatch;
 

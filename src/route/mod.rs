@@ -12,7 +12,7 @@ mod rule;
 mod split;
 mod table;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod text;
 
 pub use matcher::{Matched, Specificity};

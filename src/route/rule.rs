@@ -112,11 +112,11 @@ impl<'a> Compiler<'a> {
 
     /// Compiles one rule.
     pub(super) fn rule(&mut self, spec: &RuleSpec) -> Result<Rule, RuleProblem> {
-        let matchers = spec
-            .matches
-            .iter()
-            .map(|conditions| Matcher::compile(conditions, &mut self.regexes))
-            .collect::<Result<_, _>>()?;
+        // Not collected: through a `Result` that would not know how many there will be.
+        let mut matchers = Vec::with_capacity(spec.matches.len());
+        for conditions in &spec.matches {
+            matchers.push(Matcher::compile(conditions, &mut self.regexes)?);
+        }
         let action = self.action(&spec.action)?;
         let (rewrite, request_headers) = self.rewrite(&spec.rewrite, &spec.request_headers)?;
         if *self.retries != spec.retries {
@@ -128,12 +128,15 @@ impl<'a> Compiler<'a> {
             action,
             rewrite,
             request_headers,
-            response_headers: self.headers(spec.response_headers.clone()),
+            response_headers: self.headers(&spec.response_headers),
             timeout: spec.timeout,
             retries: Arc::clone(&self.retries),
             retry_budget: RetryBudget::default(),
         };
-        Ok(Rule { matchers, route })
+        Ok(Rule {
+            matchers: matchers.into(),
+            route,
+        })
     }
 
     fn action(&self, spec: &Action) -> Result<RouteAction, RuleProblem> {
@@ -152,12 +155,14 @@ impl<'a> Compiler<'a> {
     }
 
     fn split(&self, shares: &[Weighted]) -> Result<Split, RuleProblem> {
-        let find = |share: &Weighted| match self.upstreams.get(&share.upstream) {
-            Some(upstream) => Ok((Arc::clone(upstream), share.weight)),
-            None => Err(RuleProblem::UnknownUpstream(Arc::clone(&share.upstream))),
-        };
-        let shares = shares.iter().map(find).collect::<Result<_, _>>()?;
-        Split::new(shares).ok_or(RuleProblem::NoShare)
+        let mut found = Vec::with_capacity(shares.len());
+        for Weighted { upstream, weight } in shares {
+            match self.upstreams.get(upstream) {
+                Some(upstream) => found.push((Arc::clone(upstream), *weight)),
+                None => return Err(RuleProblem::UnknownUpstream(Arc::clone(upstream))),
+            }
+        }
+        Split::new(found).ok_or(RuleProblem::NoShare)
     }
 
     /// The rewrite, and the header changes without `host`: setting or adding that one is a rewrite
@@ -167,6 +172,9 @@ impl<'a> Compiler<'a> {
         rewrite: &Rewrite,
         headers: &HeaderOps,
     ) -> Result<(Arc<CompiledRewrite>, Arc<HeaderOps>), RuleProblem> {
+        if *rewrite == Rewrite::default() && *headers == HeaderOps::default() {
+            return Ok((Arc::clone(&self.no_rewrite), Arc::clone(&self.no_headers)));
+        }
         let mut rewrite = rewrite.clone();
         let mut headers = headers.clone();
         let named = headers.set.iter().chain(&headers.add);
@@ -184,14 +192,14 @@ impl<'a> Compiler<'a> {
         } else {
             Arc::new(CompiledRewrite::compile(&rewrite, &mut self.regexes)?)
         };
-        Ok((compiled, self.headers(headers)))
+        Ok((compiled, self.headers(&headers)))
     }
 
-    fn headers(&self, ops: HeaderOps) -> Arc<HeaderOps> {
-        if ops == HeaderOps::default() {
+    fn headers(&self, ops: &HeaderOps) -> Arc<HeaderOps> {
+        if *ops == HeaderOps::default() {
             Arc::clone(&self.no_headers)
         } else {
-            Arc::new(ops)
+            Arc::new(ops.clone())
         }
     }
 }
@@ -221,7 +229,7 @@ mod tests {
     use http::HeaderValue;
     use http::header::{HeaderName, WARNING};
 
-    use super::super::testing::{parts, upstreams};
+    use super::super::tests::{parts, upstreams};
     use super::*;
     use crate::model::{MatchSpec, Redirect, StringMatch};
 

@@ -94,7 +94,7 @@ fn next() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::upstream;
+    use super::super::tests::upstream;
     use super::*;
 
     fn split(weights: &[u32]) -> Option<Split> {

@@ -113,7 +113,13 @@ impl RouteTable {
         upstreams: &HashMap<Arc<str>, Arc<Upstream>>,
     ) -> Result<RouteTable, Vec<RouteError>> {
         let mut compiler = Compiler::new(upstreams);
-        let mut table = RouteTable::default();
+        let exact = |host: &&HostPattern| matches!(host, HostPattern::Exact(_));
+        let names = hosts.iter().flat_map(|group| &group.hosts).filter(exact);
+        let mut table = RouteTable {
+            // Growing step by step would hash every host several times.
+            exact: HashMap::with_capacity(names.count()),
+            ..RouteTable::default()
+        };
         let mut errors = Vec::new();
         for group in hosts {
             let rules = Arc::new(compile_group(group, &mut compiler, &mut errors));
@@ -131,7 +137,6 @@ impl RouteTable {
             }
         }
         if errors.is_empty() {
-            table.exact.shrink_to_fit();
             Ok(table)
         } else {
             Err(errors)
@@ -318,7 +323,7 @@ impl Lengths {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::testing::{parts, upstreams};
+    use super::super::tests::{parts, upstreams};
     use super::*;
     use crate::model::{
         Action, HeaderOps, MatchSpec, Respond, Retries, Rewrite, RuleSpec, StringMatch,

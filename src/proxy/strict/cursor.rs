@@ -48,25 +48,31 @@ impl<'a> Cursor<'a> {
         self.at = self.end.min(self.at.saturating_add(count));
     }
 
-    /// Steps over the bytes for which `keep` holds.
-    pub(super) fn skip_while(&mut self, keep: fn(u8) -> bool) {
+    /// Takes the bytes for which `keep` holds.
+    #[inline]
+    pub(super) fn take_while(&mut self, keep: impl Fn(u8) -> bool) -> &'a [u8] {
         let rest = self.rest();
         let count = rest.iter().position(|byte| !keep(*byte));
-        self.skip(count.unwrap_or(rest.len()));
+        let taken = rest.get(..count.unwrap_or(rest.len())).unwrap_or_default();
+        self.skip(taken.len());
+        taken
     }
 
-    /// Steps over bytes that a field value is made of.
-    pub(super) fn skip_value(&mut self) {
-        let rest = self.rest();
-        // Sixteen at a time without a branch, which the compiler turns into vector code.
-        let (blocks, _) = rest.as_chunks::<16>();
-        let plain = |block: &&[u8; 16]| {
-            block
-                .iter()
-                .fold(true, |all, byte| all & (*byte >= b' ') & (*byte != 0x7f))
-        };
-        self.skip(blocks.iter().take_while(plain).count() * 16);
-        self.skip_while(is_value);
+    /// Steps over bytes that a field value is made of, tabs aside.
+    #[inline]
+    pub(super) fn skip_plain(&mut self) {
+        let (words, _) = self.rest().as_chunks::<8>();
+        let mut count = 0;
+        for word in words {
+            let plain = plain_bytes(u64::from_le_bytes(*word));
+            count += plain;
+            if plain < 8 {
+                self.skip(count);
+                return;
+            }
+        }
+        self.skip(count);
+        self.take_while(|byte| byte >= b' ' && byte != 0x7f);
     }
 
     /// Runs `read` with no more than `max` bytes since `used` began to count. Where it wants more
@@ -91,18 +97,34 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// How many bytes of a little-endian word, from the first on, are no control characters. Eight at
+/// once, without a branch for each: the borrow of a subtraction marks the bytes that are too small.
+#[inline]
+fn plain_bytes(word: u64) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let small = word.wrapping_sub(0x20 * ONES) & !word;
+    let flipped = word ^ (0x7f * ONES);
+    let delete = flipped.wrapping_sub(ONES) & !flipped;
+    // A borrow may mark bytes behind the first marked one, never the first itself.
+    (((small | delete) & HIGH).trailing_zeros() / 8) as usize
+}
+
 /// RFC 9110 section 5.6.2: what names and methods are made of.
+#[inline]
 pub(super) fn is_token(byte: u8) -> bool {
     class(byte) & TOKEN != 0
 }
 
 /// RFC 9110 section 5.5: visible characters, space, tab and bytes beyond ASCII.
+#[inline]
 pub(super) fn is_value(byte: u8) -> bool {
     (byte >= b' ' && byte != 0x7f) || byte == b'\t'
 }
 
 /// What a path and query are made of, with the few characters that clients do not escape though
 /// RFC 3986 asks for it. No fragment: it is never sent (RFC 9112 section 3.2).
+#[inline]
 pub(super) fn is_target(byte: u8) -> bool {
     class(byte) & TARGET != 0
 }
@@ -110,6 +132,7 @@ pub(super) fn is_target(byte: u8) -> bool {
 const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
 
+#[inline]
 fn class(byte: u8) -> u8 {
     CLASS.get(usize::from(byte)).copied().unwrap_or(0)
 }
@@ -192,8 +215,65 @@ impl<const N: usize> Small<N> {
         self.length = self.length.saturating_add(1);
     }
 
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        let end = self.length.saturating_add(bytes.len());
+        if let Some(slots) = self.bytes.get_mut(self.length..end) {
+            slots.copy_from_slice(bytes);
+        }
+        self.length = end;
+    }
+
+    /// What was pushed, in lower case.
+    pub(super) fn make_lower_case(&mut self) {
+        if let Some(bytes) = self.bytes.get_mut(..self.length) {
+            bytes.make_ascii_lowercase();
+        }
+    }
+
     /// What was pushed, unless it was too much.
     pub(super) fn get(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_bytes_are_counted_up_to_the_first_control_character() {
+        for odd in (0..=0xff).filter(|byte| *byte < b' ' || *byte == 0x7f) {
+            for at in 0..8 {
+                for filler in [b' ', b'!', b'a', b'~', 0x80, 0xa0, 0xff] {
+                    let mut word = [filler; 8];
+                    word[at] = odd;
+                    assert_eq!(plain_bytes(u64::from_le_bytes(word)), at, "{odd} {filler}");
+                    word[at..].fill(odd);
+                    assert_eq!(plain_bytes(u64::from_le_bytes(word)), at, "{odd} {filler}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn plain_bytes_do_not_end_before_a_control_character() {
+        for byte in (0..=0xff_u8).filter(|byte| *byte >= b' ' && *byte != 0x7f) {
+            assert_eq!(plain_bytes(u64::from_le_bytes([byte; 8])), 8, "{byte}");
+        }
+    }
+
+    #[test]
+    fn a_small_buffer_forgets_what_is_too_much_and_knows_it() {
+        let mut small = Small::<4>::new();
+        small.extend(b"AB");
+        small.push(b'C');
+        small.make_lower_case();
+        assert_eq!(small.get(), Some(b"abc".as_slice()));
+        small.extend(b"de");
+        assert_eq!(small.get(), None);
+        small.push(b'f');
+        assert_eq!(small.get(), None);
+        small.clear();
+        assert_eq!(small.get(), Some(b"".as_slice()));
     }
 }

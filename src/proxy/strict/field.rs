@@ -84,26 +84,33 @@ impl Fields {
             match self.state {
                 State::LineStart => self.start(byte, max, sink)?,
                 State::Name => {
-                    cursor.skip_while(is_token);
+                    cursor.take_while(is_token);
                     let Some(byte) = cursor.peek() else { break };
                     self.after_name(byte)?;
                 }
-                State::WatchedName if is_token(byte) => self.name.push(byte.to_ascii_lowercase()),
                 State::WatchedName => {
+                    self.name.extend(cursor.take_while(is_token));
+                    let Some(byte) = cursor.peek() else { break };
+                    self.name.make_lower_case();
                     self.wanted = self.name.get().is_some_and(|name| sink.wants(name));
                     self.after_name(byte)?;
                 }
+                State::Value if byte == b'\t' => {}
                 State::Value => {
-                    cursor.skip_value();
+                    cursor.skip_plain();
+                    match cursor.peek() {
+                        None => break,
+                        Some(b'\t') => {}
+                        Some(byte) => self.after_value(byte)?,
+                    }
+                }
+                State::WantedStart if byte == b' ' => {}
+                State::WantedStart | State::Wanted => {
+                    self.state = State::Wanted;
+                    self.value.extend(cursor.take_while(is_value));
                     let Some(byte) = cursor.peek() else { break };
                     self.after_value(byte)?;
                 }
-                State::WantedStart if byte == b' ' => {}
-                State::WantedStart | State::Wanted if is_value(byte) => {
-                    self.value.push(byte);
-                    self.state = State::Wanted;
-                }
-                State::WantedStart | State::Wanted => self.after_value(byte)?,
                 State::LineLf if byte == b'\n' => self.finish(sink)?,
                 State::EndLf if byte == b'\n' => return Ok(true),
                 State::LineLf | State::EndLf => return Err(Violation::BareCr),

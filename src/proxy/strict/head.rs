@@ -129,7 +129,7 @@ impl Head {
                 return Ok(false);
             };
             if self.state == State::Path && is_target(byte) {
-                cursor.skip_while(is_target);
+                cursor.take_while(is_target);
                 continue;
             }
             self.line(byte)?;

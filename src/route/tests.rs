@@ -1,4 +1,4 @@
-//! Upstreams and requests for the tests of this room.
+//! Upstreams and requests for the tests of this room, which stand at the foot of each file.
 //!
 //! Owns: doubles that cost nothing.
 //! Never: is built outside tests.

@@ -1,0 +1,146 @@
+//! What it costs to find a route, with ten hosts, 1,000 and 100,000.
+//!
+//! Owns: the promise that the cost of a find does not grow with the hosts, and the time of a build.
+//! Never: a substitute for the tests beside the table.
+//! Called by: `cargo bench --bench route_find`.
+//!
+//! Beside each size stand the same three questions: an exact host, a host that only a wildcard
+//! knows, and one that nobody knows. `head` is the control: what a find needs before it begins.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot start must say so"
+)]
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use http::request::Parts;
+use sortie::model::{
+    Action, Destination, HeaderOps, HostPattern, HostRoutes, MatchSpec, Place, Retries, Rewrite,
+    RuleSpec, StringMatch, UpstreamSpec, Weighted,
+};
+use sortie::proxy::strict::{Strict, StrictLimits};
+use sortie::route::RouteTable;
+use sortie::telemetry::Metrics;
+use sortie::upstream::{OwnAddrs, Resolver, Upstream, UpstreamContext, UpstreamTls};
+
+const SIZES: [usize; 3] = [10, 1_000, 100_000];
+
+fn host(number: usize) -> String {
+    format!("api-{number}.service.example.com")
+}
+
+/// A group with a rule of its own, as a configuration writes them.
+fn group(pattern: &str, place: &Place) -> HostRoutes {
+    let under_api = MatchSpec {
+        path: Some(StringMatch::Prefix("/".into())),
+        ..MatchSpec::default()
+    };
+    HostRoutes {
+        hosts: vec![HostPattern::parse(pattern).unwrap()],
+        port: None,
+        rules: vec![RuleSpec {
+            name: None,
+            matches: vec![under_api],
+            action: Action::Forward(vec![Weighted {
+                upstream: "bank".into(),
+                weight: 1,
+            }]),
+            rewrite: Rewrite::default(),
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+            timeout: None,
+            retries: Retries::default(),
+            place: place.clone(),
+        }],
+        place: place.clone(),
+    }
+}
+
+fn groups(count: usize) -> Vec<HostRoutes> {
+    let place = Place::default();
+    let exact = (0..count).map(|number| group(&host(number), &place));
+    exact.chain([group("*.wild.example.com", &place)]).collect()
+}
+
+fn upstreams(cold: &tokio::runtime::Runtime) -> HashMap<Arc<str>, Arc<Upstream>> {
+    let context = UpstreamContext {
+        workers: 1,
+        resolver: Resolver::system(cold.handle().clone()),
+        own: OwnAddrs::new(),
+        metrics: Metrics::new(1),
+    };
+    let bank = Upstream::new(UpstreamSpec::new("bank"), UpstreamTls::Plain, &context);
+    HashMap::from([("bank".into(), bank)])
+}
+
+fn head() -> Parts {
+    let request = http::Request::get("/v1/accounts?limit=10").header("accept", "*/*");
+    request.body(()).unwrap().into_parts().0
+}
+
+fn find(c: &mut Criterion) {
+    let cold = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let upstreams = upstreams(&cold);
+    let parts = head();
+    let mut bench = c.benchmark_group("find");
+    for size in SIZES {
+        let table = RouteTable::build(&groups(size), &upstreams).ok().unwrap();
+        let middle = host(size / 2);
+        let asked = [
+            ("exact", middle.as_str()),
+            ("wildcard", "a.b.wild.example.com"),
+            ("unknown", "nobody.knows.this.example.org"),
+        ];
+        for (name, host) in asked {
+            let destination = Destination::parse(host, 80).unwrap();
+            bench.bench_function(BenchmarkId::new(name, size), |b| {
+                b.iter(|| black_box(table.find(black_box(&destination), black_box(&parts))));
+            });
+        }
+    }
+    bench.bench_function("head", |b| {
+        b.iter(|| Destination::parse(black_box("api-5.service.example.com"), 80));
+    });
+    bench.finish();
+}
+
+fn build(c: &mut Criterion) {
+    let cold = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let upstreams = upstreams(&cold);
+    let mut bench = c.benchmark_group("build");
+    bench.sample_size(10);
+    for size in SIZES {
+        let groups = groups(size);
+        bench.bench_function(BenchmarkId::from_parameter(size), |b| {
+            b.iter(|| RouteTable::build(black_box(&groups), &upstreams).ok());
+        });
+    }
+    bench.finish();
+}
+
+/// What the strict watcher adds to the reading of a usual head.
+fn strict(c: &mut Criterion) {
+    let head: &[u8] = b"GET /v1/accounts?limit=10 HTTP/1.1\r\nHost: api-5.service.example.com\r\n\
+        User-Agent: payments/4.2 (linux; x86_64)\r\nAccept: application/json\r\n\
+        Accept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\n\
+        X-Request-Id: 0f8fad5b-d9cb-469f-a165-70867728950e\r\n\
+        Authorization: Bearer eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkw\r\n\r\n";
+    let mut strict = Strict::new(StrictLimits {
+        max_head_bytes: 64 * 1024,
+        max_headers: 100,
+    });
+    c.bench_function("strict head", |b| {
+        b.iter(|| strict.inspect(black_box(head)))
+    });
+}
+
+criterion_group!(benches, find, build, strict);
+criterion_main!(benches);
