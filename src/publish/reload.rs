@@ -450,3 +450,167 @@ fn retire(gone: &[Arc<Upstream>], rotation: &Rotation) {
         upstream.retire(age);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::certs::tests::{Ca, Leaf};
+    use crate::model::ListenerSpec;
+    use crate::upstream::{OwnAddrs, Resolver};
+
+    /// Sockets that exist in the mind only.
+    #[derive(Clone, Default)]
+    struct Ports {
+        taken: Arc<AtomicBool>,
+    }
+
+    impl Sockets for Ports {
+        fn prepare(&mut self, _: &[ListenerSpec]) -> Result<(), Vec<String>> {
+            // Whoever takes the port lets it go after one look.
+            match self.taken.swap(false, Ordering::Relaxed) {
+                true => Err(vec!["the port is taken".to_owned()]),
+                false => Ok(()),
+            }
+        }
+
+        fn commit(&mut self) {}
+    }
+
+    struct Bench {
+        folder: tempfile::TempDir,
+        ca: Ca,
+        ports: Ports,
+        reloader: Reloader,
+        _runtime: tokio::runtime::Runtime,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let folder = tempfile::tempdir().unwrap();
+            let ca = Ca::new("ca");
+            fs::write(folder.path().join("ca.crt"), &ca.pem).unwrap();
+            rotate(folder.path(), &ca, 1);
+            configure(folder.path(), "tls", "");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
+            let metrics = Metrics::new(1);
+            let first = first_load(Parts {
+                sources: vec![folder.path().join("sortie.yaml")],
+                overrides: Overrides::default(),
+                context: UpstreamContext {
+                    workers: 1,
+                    resolver: Resolver::system(runtime.handle().clone()),
+                    own: OwnAddrs::new(),
+                    metrics: Arc::clone(&metrics),
+                },
+                metrics,
+                status: Status::new(),
+                shared: Shared::default(),
+            });
+            let ports = Ports::default();
+            let (_, unopened) = first.unwrap().publish();
+            let reloader = unopened.open(Box::new(ports.clone())).unwrap();
+            Bench {
+                folder,
+                ca,
+                ports,
+                reloader,
+                _runtime: runtime,
+            }
+        }
+
+        fn upstream(&self) -> Arc<Upstream> {
+            Arc::clone(&self.reloader.cell.peek().upstreams["bank"])
+        }
+
+        /// Serial number that requests are sent under.
+        fn serial(&self) -> Option<String> {
+            let upstream = self.upstream();
+            let UpstreamTls::Tls(client) = upstream.tls() else {
+                return None;
+            };
+            let identity = client.credential().identity.as_ref()?;
+            Some(identity.leaf.serial.clone())
+        }
+    }
+
+    fn rotate(folder: &Path, ca: &Ca, serial: u64) {
+        let pair = ca.leaf(Leaf {
+            serial,
+            // The year 2100: this test lives by the real clock.
+            to: 4_102_444_800,
+            ..Leaf::default()
+        });
+        fs::write(folder.join("tls.crt"), pair.cert).unwrap();
+        fs::write(folder.join("tls.key"), pair.key).unwrap();
+    }
+
+    fn configure(folder: &Path, pair: &str, more: &str) {
+        let text = format!(
+            "upstreams:\n  - name: bank\n    endpoints: 127.0.0.1:1\n    tls: {{mode: mutual, \
+             certificate: {pair}.crt, key: {pair}.key, ca: ca.crt}}\nroutes:\n  - host: \
+             bank.example\n    upstream: bank\n{more}"
+        );
+        fs::write(folder.join("sortie.yaml"), text).unwrap();
+    }
+
+    #[test]
+    fn r18_a_forced_look_tells_what_changed_and_what_is_wrong() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.reloader.look(true).changed, Vec::<String>::new());
+        rotate(bench.folder.path(), &bench.ca, 2);
+        let report = bench.reloader.look(true);
+        assert!(matches!(&report.changed[..], [one] if one.starts_with("file-cert:")));
+        assert_eq!((report.problems, report.version), (Vec::new(), 2));
+        assert_eq!(bench.serial().as_deref(), Some("02"));
+        fs::write(bench.folder.path().join("tls.key"), "").unwrap();
+        let report = bench.reloader.look(true);
+        assert!(report.problems[0].ends_with("tls.key is empty"));
+        assert_eq!(bench.serial().as_deref(), Some("02"));
+    }
+
+    #[test]
+    fn r13_a_look_without_news_keeps_the_very_upstream() {
+        let mut bench = Bench::new();
+        let before = bench.upstream();
+        rotate(bench.folder.path(), &bench.ca, 2);
+        bench.reloader.look(false);
+        let after = bench.upstream();
+        assert!(!Arc::ptr_eq(&before, &after));
+        bench.reloader.look(false);
+        assert!(Arc::ptr_eq(&after, &bench.upstream()));
+    }
+
+    #[test]
+    fn x2_a_refused_configuration_does_not_hide_a_rotation() {
+        let mut bench = Bench::new();
+        rotate(bench.folder.path(), &bench.ca, 2);
+        configure(bench.folder.path(), "tls", "# more\n");
+        bench.ports.taken.store(true, Ordering::Relaxed);
+        let report = bench.reloader.look(false);
+        assert_eq!(report.problems, ["the port is taken"]);
+        assert!(bench.reloader.is_refused());
+        assert_eq!(bench.serial().as_deref(), Some("02"));
+    }
+
+    #[test]
+    fn x2_a_refused_configuration_does_not_cost_the_last_good_credential() {
+        let mut bench = Bench::new();
+        let before = bench.upstream();
+        configure(bench.folder.path(), "moved", "");
+        for name in ["crt", "key"] {
+            let at = |stem: &str| bench.folder.path().join(format!("{stem}.{name}"));
+            fs::rename(at("tls"), at("moved")).unwrap();
+        }
+        bench.ports.taken.store(true, Ordering::Relaxed);
+        bench.reloader.look(false);
+        bench.reloader.look(false);
+        assert!(Arc::ptr_eq(&before, &bench.upstream()));
+        assert_eq!(bench.serial().as_deref(), Some("01"));
+    }
+}
