@@ -28,7 +28,7 @@ pub enum Ended {
 }
 
 /// An answer as it stood on the wire.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// `HTTP/1.1`.
     pub version: String,
@@ -37,6 +37,20 @@ pub struct Answer {
     pub body: Vec<u8>,
     pub trailers: Vec<(String, String)>,
     pub ended: Ended,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "{} {} (ended: {:?})",
+            self.version, self.status, self.ended
+        )?;
+        for (name, value) in self.headers.iter().chain(&self.trailers) {
+            writeln!(f, "{name}: {value}")?;
+        }
+        write!(f, "{}", self.text().chars().take(1000).collect::<String>())
+    }
 }
 
 impl Answer {
@@ -56,8 +70,8 @@ impl Answer {
     /// Fails unless the answer has this status and came whole.
     #[track_caller]
     pub fn expect(self, status: u16) -> Answer {
-        assert_eq!(self.status, status, "{self:?}\n{}", self.text());
-        assert_ne!(self.ended, Ended::CutOff, "{self:?}\n{}", self.text());
+        assert_eq!(self.status, status, "{self:?}");
+        assert_ne!(self.ended, Ended::CutOff, "{self:?}");
         self
     }
 
