@@ -139,8 +139,6 @@ impl Pod {
             .arg(config)
             .args([
                 "--capture",
-                &format!("0.0.0.0:{port}"),
-                "--capture",
                 &format!("[::]:{port}"),
             ])
             .args(["--admin", "127.0.0.1:15000", "--workers", "1"])
