@@ -85,6 +85,7 @@ pub(super) async fn send(
         avoid: Vec::new(),
         retries: 0,
         fresh: false,
+        spent: false,
     };
     let tried = tokio::select! {
         biased;
@@ -94,6 +95,9 @@ pub(super) async fn send(
     waiting.over = true;
     drop(waiting);
     let exhausted = tries.retries > 0;
+    if tries.spent {
+        record.flags |= Flags::URX;
+    }
     match tried {
         Ok(answer) => Ok(Sent {
             answer,
@@ -118,6 +122,8 @@ struct Tries<'a> {
     retries: u32,
     /// A warm connection turned out dead: the next try opens a new one.
     fresh: bool,
+    /// The answer that is passed on is one that the rule would have tried again (ISTIO.md B8).
+    spent: bool,
 }
 
 impl<'a> Tries<'a> {
@@ -134,6 +140,7 @@ impl<'a> Tries<'a> {
             };
             drop(permit.take());
             let Some(next) = self.again(&failed, replay.as_ref()) else {
+                self.spent = self.retries > 0 && matches!(failed, Failed::Answer(_));
                 return failed.give_up();
             };
             permit = next.permit;

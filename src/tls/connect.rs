@@ -439,7 +439,7 @@ mod tests {
         assert!(
             words.starts_with(
                 "our client certificate (\"CN=shop.example\", /etc/client.pem) \
-                 ended at 2020-01-01T00:00:00Z, and it is 2"
+                 expired at 2020-01-01T00:00:00Z, and it is 2"
             ),
             "{words}"
         );

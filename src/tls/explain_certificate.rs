@@ -29,7 +29,7 @@ pub(super) fn words(tls: &ClientTls, server: &str, refusal: &Refusal) -> (Handsh
         Check::Expired { until, now } => (
             HandshakeReason::Expired,
             format!(
-                "{} ended at {}, and it is {} now; a new one is needed there",
+                "{} expired at {}, and it is {} now; a new one is needed there",
                 whose(tls, refusal, |facts| facts.not_after == *until),
                 rfc3339(*until),
                 rfc3339(*now)
@@ -277,7 +277,7 @@ pub(super) fn own_expired(tls: &ClientTls, until: i64, now: i64) -> String {
         .as_ref()
         .map(|(file, _)| file.as_path());
     format!(
-        "our client certificate (\"{}\", {}) ended at {}, and it is {} now; the server would \
+        "our client certificate (\"{}\", {}) expired at {}, and it is {} now; the server would \
          refuse it, so nothing was sent; renew that file (a new one is taken up at once)",
         subject.unwrap_or_default(),
         file.unwrap_or(Path::new("-")).display(),
@@ -452,7 +452,7 @@ mod tests {
     async fn both_times_are_told_of_a_certificate_that_is_not_valid_now() {
         let ca = Ca::new("My CA");
         let old = ca.leaf_with(HOST, |params| params.not_after = date_time_ymd(2020, 1, 1));
-        let begin = "\"CN=bank.example\" ended at 2020-01-01T00:00:00Z, and it is 2";
+        let begin = "\"CN=bank.example\" expired at 2020-01-01T00:00:00Z, and it is 2";
         let tls = trusting(&ca);
         refuses(
             &tls,
@@ -477,7 +477,7 @@ mod tests {
         let dead = Ca::with("Dead CA", |params| {
             params.not_after = date_time_ymd(2021, 1, 1)
         });
-        let begin = "the CA \"CN=Dead CA\" in /etc/ca.pem ended at 2021-01-01T00:00:00Z";
+        let begin = "the CA \"CN=Dead CA\" in /etc/ca.pem expired at 2021-01-01T00:00:00Z";
         let tls = trusting(&dead);
         refuses(
             &tls,

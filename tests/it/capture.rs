@@ -137,10 +137,7 @@ impl Pod {
             .arg("run")
             .arg("--config")
             .arg(config)
-            .args([
-                "--capture",
-                &format!("[::]:{port}"),
-            ])
+            .args(["--capture", &format!("[::]:{port}")])
             .args(["--admin", "127.0.0.1:15000", "--workers", "1"])
             .arg("--access-log")
             .arg(&log)

@@ -142,10 +142,7 @@ fn garbage_from_the_server_is_502_and_none_of_it_reaches_the_client() {
             "{bytes:?}: {answer:?} {}",
             answer.text()
         );
-        assert!(
-            !answer.text().contains("abcd") && !answer.text().contains("SSH"),
-            "{bytes:?}"
-        );
+        assert!(!answer.text().contains("abcd"), "{bytes:?}: {answer:?}");
         sortie.logged(&[" 502 UPE"]);
     }
 }

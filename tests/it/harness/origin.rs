@@ -416,6 +416,9 @@ where
             if state.per_connection > 0 && count >= state.per_connection {
                 done.notify_one();
             }
+            if state.per_connection > 0 && count > state.per_connection {
+                std::future::pending::<()>().await;
+            }
             answers::answer(request, connection, state).await
         }
     });
