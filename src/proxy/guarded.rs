@@ -42,6 +42,8 @@ pub(super) struct Control {
     reset: AtomicBool,
     /// Bytes read from the client so far.
     pub(super) received: AtomicU64,
+    /// The fault was told as part of a request.
+    told: AtomicBool,
     /// What the client did wrong.
     violation: Mutex<Option<Fault>>,
 }
@@ -100,6 +102,16 @@ impl Control {
     /// The answer under way will never be whole.
     pub(super) fn set_reset(&self) {
         self.reset.store(self.http1, Ordering::Relaxed);
+    }
+
+    /// A request's own record tells of the fault, if there is one.
+    pub(super) fn set_told(&self) {
+        self.told.store(true, Ordering::Relaxed);
+    }
+
+    /// True where a request told of the fault already.
+    pub(super) fn was_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// What the client did wrong, if anything.

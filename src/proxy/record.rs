@@ -23,7 +23,7 @@ use crate::model::EndpointAddr;
 use crate::telemetry::{
     AccessEntry, AccessLog, Captured, Flags, RequestProtocol, RequestRecord, UpstreamStats,
 };
-use crate::upstream::ResponseBody;
+use crate::upstream::{ResponseBody, UpstreamError};
 
 const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -133,6 +133,12 @@ impl Record {
         self.code = code;
         self.flags |= verdict.flags;
         self.details = verdict.details;
+        if matches!(
+            error,
+            ProxyError::Upstream(UpstreamError::BodyFromClient(_))
+        ) {
+            self.connection.control.set_told();
+        }
         if let ProxyError::Upstream(error) = error {
             self.failure = chain(error);
             self.endpoint = error.endpoint().or(self.endpoint);

@@ -114,7 +114,9 @@ async fn serve_http1(
         }
         return;
     };
-    record::refused(&connection, &fault, began);
+    if !connection.control.was_told() {
+        record::refused(&connection, &fault, began);
+    }
     if let Some(parts) = serving.into_parts() {
         let _ = tokio::time::timeout(LINGER, parts.io.into_inner().discard()).await;
     }
