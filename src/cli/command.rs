@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{certs, check, completions, routes, run, schema};
+use super::{certs, check, completions, demo, routes, run, schema};
 
 /// Bad usage or configuration (EX_USAGE of sysexits.h).
 pub(super) const USAGE: u8 = 64;
@@ -24,6 +24,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Run(Box<run::Args>),
     Check(check::Args),
     Routes(routes::Args),
@@ -41,6 +42,7 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => match cli.command {
+            Command::Demo(args) => demo::run(args),
             Command::Run(args) => run::run(*args),
             Command::Check(args) => check::run(args),
             Command::Routes(args) => routes::run(args),

@@ -9,6 +9,7 @@ pub mod check;
 mod client;
 mod command;
 pub mod completions;
+pub mod demo;
 mod origin;
 pub mod routes;
 pub mod run;
