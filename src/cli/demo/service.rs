@@ -140,6 +140,8 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor) {
 
 /// One connection. A client that breaks off is no affair of the demo.
 async fn serve(socket: TcpStream, acceptor: TlsAcceptor) {
+    // Without it the answers wait for the other side's delayed acknowledgement.
+    let _ = socket.set_nodelay(true);
     let Ok(stream) = acceptor.accept(socket).await else {
         return;
     };
