@@ -1,6 +1,6 @@
 //! What a proxy must take out of a message, put in, and leave alone (RFC 9110 section 7.6).
 //!
-//! Owns: hop-by-hop fields, expectations, upgrades, the authority, the loop mark, header changes.
+//! Owns: hop-by-hop fields, expectations, upgrades, the loop mark, header changes.
 //! Never: does I/O, or knows whose request it is.
 //! Called by: `proxy::forward`.
 //!
@@ -9,12 +9,10 @@
 //! receiver checks or how it finds the message's end, so essentials stay (see [`END_TO_END`]).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::request::Parts;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::model::HeaderOps;
 
@@ -218,33 +216,6 @@ pub fn has_switched(status: StatusCode, headers: &HeaderMap, asked: Option<&Head
             .is_some_and(|got| got.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
     };
     status == StatusCode::SWITCHING_PROTOCOLS && asked.is_some_and(same)
-}
-
-/// Gives a request its authority and path: the `Host` field and the target say the same, so that
-/// it can go on by HTTP/1.1 (`Host`) and by HTTP/2 (`:authority`) alike.
-///
-/// `authority` stands in place of every `Host` that was there (RFC 9112 section 3.2.2). A request
-/// without a path (`CONNECT`, `OPTIONS *`) keeps the target it has.
-///
-/// # Errors
-/// Where the parts make no URI; the request is then unchanged.
-pub fn set_target(
-    parts: &mut Parts,
-    scheme: Scheme,
-    authority: &Authority,
-    path: Option<PathAndQuery>,
-) -> Result<(), http::Error> {
-    let host = HeaderValue::from_str(authority.as_str())?;
-    let path = path.or_else(|| parts.uri.path_and_query().cloned());
-    if let Some(path) = path.filter(|path| path.as_str().starts_with('/')) {
-        parts.uri = Uri::builder()
-            .scheme(scheme)
-            .authority(authority.clone())
-            .path_and_query(path)
-            .build()?;
-    }
-    parts.headers.insert(HOST, host);
-    Ok(())
 }
 
 /// Everything that a request must lose, or gain, before it goes on: hop-by-hop fields, the
@@ -547,45 +518,6 @@ mod tests {
         let other = websocket("upgrade", &["h2c"]);
         assert!(!has_switched(status, &other, Some(&asked)));
         assert!(!has_switched(status, &HeaderMap::new(), Some(&asked)));
-    }
-
-    fn parts(method: &str, uri: &str) -> Parts {
-        let request = http::Request::builder().method(method).uri(uri);
-        let request = request.header(HOST, "old").header(HOST, "older");
-        request.body(()).unwrap().into_parts().0
-    }
-
-    fn target(mut parts: Parts, path: Option<&str>) -> (String, Vec<String>) {
-        let path = path.map(|path| path.parse().unwrap());
-        let authority = "new:8443".parse().unwrap();
-        set_target(&mut parts, Scheme::HTTPS, &authority, path).unwrap();
-        let hosts = parts.headers.get_all(HOST).iter();
-        let hosts = hosts
-            .map(|host| host.to_str().unwrap().to_owned())
-            .collect();
-        (parts.uri.to_string(), hosts)
-    }
-
-    #[test]
-    fn the_target_and_host_say_the_same() {
-        let one = vec!["new:8443".to_owned()];
-        let cases = [
-            ("/a?b", None, "https://new:8443/a?b"),
-            ("http://old/a?b", None, "https://new:8443/a?b"),
-            ("/a?b", Some("/c?b"), "https://new:8443/c?b"),
-            ("/a", Some("//c"), "https://new:8443//c"),
-            ("http://old", None, "https://new:8443/"),
-        ];
-        for (uri, path, expected) in cases {
-            let got = target(parts("GET", uri), path);
-            assert_eq!(got, (expected.to_owned(), one.clone()), "{uri}");
-        }
-    }
-
-    #[test]
-    fn a_request_without_a_path_keeps_its_target() {
-        assert_eq!(target(parts("OPTIONS", "*"), None).0, "*");
-        assert_eq!(target(parts("CONNECT", "old:1"), None).0, "old:1");
     }
 
     #[test]
