@@ -22,7 +22,7 @@ use super::core::Core;
 use super::dial::{self, DialError, DialProblem};
 use super::error::{ConnectFailure, Limit, Stage, UpstreamError};
 use super::pool::{Permit, Slot};
-use super::upstream::UpstreamTls;
+use super::seam::UpstreamTls;
 use super::wire::{Link, Wire};
 use crate::model::{EndpointAddr, HttpChoice, NameCheck, TlsPolicy, TlsVersion};
 use crate::telemetry::{Event, Handshake};

@@ -15,7 +15,7 @@ use super::own::OwnAddrs;
 use super::pool::{Slot, Want};
 use super::quota::Quota;
 use super::resolve::Resolver;
-use super::upstream::UpstreamTls;
+use super::seam::UpstreamTls;
 use super::wire::Explain;
 use crate::model::{HttpChoice, TlsPolicy, UpstreamSpec};
 use crate::telemetry::{Event, Level, UpstreamStats};

@@ -13,16 +13,21 @@ mod core;
 mod dial;
 mod discover;
 mod error;
+mod lane;
 mod own;
 mod pool;
 mod quota;
 mod resolve;
+mod seam;
 #[expect(
     clippy::module_inception,
     reason = "the file is named for the one type it holds"
 )]
 mod upstream;
 mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use body::{RequestBody, ResponseBody};
 pub use error::{
@@ -31,6 +36,5 @@ pub use error::{
 };
 pub use own::OwnAddrs;
 pub use resolve::Resolver;
-pub use upstream::{
-    Answer, Ask, EndpointStatus, SendFailure, Upstream, UpstreamContext, UpstreamTls,
-};
+pub use seam::{Answer, Ask, EndpointStatus, SendFailure, UpstreamContext, UpstreamTls};
+pub use upstream::Upstream;

@@ -7,7 +7,7 @@
 //! Why the pool belongs to the upstream and not to the process: identity is then a matter of
 //! ownership. No key, however wrong, can lend a connection made with another certificate.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::balance::{Random, Seat, View};
 use super::connection::{Http1, Http2};
 use super::core::Core;
-use super::error::UpstreamError;
+use super::lane::{Closed, Connected, Connecting, Idle, Lane};
 use super::wire::Link;
 use crate::model::EndpointAddr;
 use crate::telemetry::Level;
@@ -43,25 +43,6 @@ struct State {
     open: HashMap<u64, Arc<Link>>,
     next_id: u64,
 }
-
-/// Connections to one endpoint that proved one name.
-#[derive(Default)]
-struct Lane {
-    /// The one used last is at the back.
-    idle: VecDeque<Idle>,
-    shared: Vec<Http2>,
-    connecting: Option<Connecting>,
-}
-
-struct Idle {
-    http1: Http1,
-    since: Instant,
-}
-
-/// A connection attempt that several requests wait for; `None` until it has ended.
-pub(super) type Connecting = watch::Receiver<Option<Result<(), UpstreamError>>>;
-/// Its other end.
-pub(super) type Connected = watch::Sender<Option<Result<(), UpstreamError>>>;
 
 /// Where to, and as whom.
 #[derive(Clone, Copy)]
@@ -153,7 +134,7 @@ impl Slot {
             return CheckOut::Connect;
         }
         // Closed ones are dropped after the lock: their end takes it too.
-        let mut closed = Vec::new();
+        let mut closed = Closed::default();
         let mut state = self.lock();
         let State { lanes, idle, .. } = &mut *state;
         if let Some(lane) = lanes
@@ -403,36 +384,16 @@ impl Slot {
     fn expire(&self) -> Option<Duration> {
         let limit = self.core.spec.pool.idle_timeout;
         let now = self.core.clock.now();
-        let mut closed = (Vec::new(), Vec::new());
+        let mut closed = Closed::default();
         let mut next: Option<Duration> = None;
         let mut state = self.lock();
         let State { lanes, idle, .. } = &mut *state;
         for lane in lanes.values_mut().flat_map(HashMap::values_mut) {
-            while let Some(oldest) = lane.idle.front() {
-                let left = limit.saturating_sub(oldest.since.elapsed());
-                if !left.is_zero() {
-                    next = Some(next.map_or(left, |next| next.min(left)));
-                    break;
-                }
-                closed.0.extend(lane.idle.pop_front());
-                *idle -= 1;
-                self.core.stats.lower(Level::Idle);
-            }
-            let mut at = 0;
-            while let Some(http2) = lane.shared.get(at) {
-                let idle_for = http2
-                    .load
-                    .idle_since()
-                    .map(|since| now.saturating_sub(since));
-                match idle_for.map(|for_ms| limit.saturating_sub(Duration::from_millis(for_ms))) {
-                    Some(Duration::ZERO) => closed.1.push(lane.shared.swap_remove(at)),
-                    Some(left) => {
-                        next = Some(next.map_or(left, |next| next.min(left)));
-                        at += 1;
-                    }
-                    None => at += 1,
-                }
-            }
+            let before = lane.idle.len();
+            let left = lane.expire(limit, now, &mut closed);
+            next = next.into_iter().chain(left).min();
+            *idle -= before - lane.idle.len();
+            (lane.idle.len()..before).for_each(|_| self.core.stats.lower(Level::Idle));
         }
         lanes.retain(|_, names| {
             names.retain(|_, lane| !lane.is_empty());
@@ -472,37 +433,5 @@ async fn sweep(slot: Weak<Slot>) {
         };
         // A little late, so that connections which fell idle together are closed together.
         tokio::time::sleep(left + left / 16 + Duration::from_millis(1)).await;
-    }
-}
-
-impl Lane {
-    fn is_empty(&self) -> bool {
-        self.idle.is_empty() && self.shared.is_empty() && self.connecting.is_none()
-    }
-
-    fn take_shared(&mut self, most: u64) -> Option<Http2> {
-        self.shared.retain(|http2| !http2.sender.is_closed());
-        let at = self.shared.iter().position(|http2| http2.load.has_room())?;
-        let http2 = self.shared.get(at)?.clone();
-        let served = http2.load.enter() + 1;
-        if most > 0 && served >= most {
-            self.shared.swap_remove(at);
-        }
-        Some(http2)
-    }
-
-    fn take_idle(&mut self, closed: &mut Vec<Http1>) -> Option<Http1> {
-        let mut at = self.idle.len();
-        while at > 0 {
-            at -= 1;
-            let sender = &self.idle.get(at)?.http1.sender;
-            let (is_closed, is_ready) = (sender.is_closed(), sender.is_ready());
-            if is_closed {
-                closed.extend(self.idle.remove(at).map(|idle| idle.http1));
-            } else if is_ready {
-                return self.idle.remove(at).map(|idle| idle.http1);
-            }
-        }
-        None
     }
 }

@@ -122,7 +122,7 @@ impl Link {
         let _ = self.task.set(task);
     }
 
-    /// From now on the bytes are a tunnel's. `kept` is dropped with the connection.
+    /// From now on the bytes are a tunnel's. `kept` is dropped with the socket.
     pub(super) fn upgrade(&self, kept: Box<dyn Send>) {
         self.upgraded.store(true, Ordering::Relaxed);
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
@@ -198,6 +198,8 @@ impl<S> Wire<S> {
 
 impl<S> Drop for Wire<S> {
     fn drop(&mut self) {
+        let kept = &self.link.kept;
+        drop(kept.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(at_end) = self.at_end.take() {
             at_end();
         }

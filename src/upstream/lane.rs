@@ -1,0 +1,113 @@
+//! Warm connections to one endpoint that proved one name.
+//!
+//! Owns: [`Lane`]: idle HTTP/1 connections, shared HTTP/2 ones, and an attempt that is under way.
+//! Never: takes a lock; its slot holds one around it.
+//! Called by: `pool`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::connection::{Http1, Http2};
+use super::error::UpstreamError;
+
+/// Connections to one endpoint that proved one name.
+#[derive(Default)]
+pub(super) struct Lane {
+    /// The one used last is at the back.
+    pub(super) idle: VecDeque<Idle>,
+    pub(super) shared: Vec<Http2>,
+    pub(super) connecting: Option<Connecting>,
+}
+
+/// A connection that waits for its next request.
+pub(super) struct Idle {
+    pub(super) http1: Http1,
+    pub(super) since: Instant,
+}
+
+/// A connection attempt that several requests wait for; `None` until it has ended.
+pub(super) type Connecting = watch::Receiver<Option<Result<(), UpstreamError>>>;
+/// Its other end.
+pub(super) type Connected = watch::Sender<Option<Result<(), UpstreamError>>>;
+
+/// Connections taken out of a pool, to be dropped once its lock is free: their end takes it too.
+#[derive(Default)]
+pub(super) struct Closed {
+    http1: Vec<Http1>,
+    http2: Vec<Http2>,
+}
+
+impl Lane {
+    pub(super) fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.shared.is_empty() && self.connecting.is_none()
+    }
+
+    /// A shared connection with room; it is given up after `most` requests, 0 being any number.
+    pub(super) fn take_shared(&mut self, most: u64) -> Option<Http2> {
+        self.shared.retain(|http2| !http2.sender.is_closed());
+        let at = self.shared.iter().position(|http2| http2.load.has_room())?;
+        let http2 = self.shared.get(at)?.clone();
+        let served = http2.load.enter() + 1;
+        if most > 0 && served >= most {
+            self.shared.swap_remove(at);
+        }
+        Some(http2)
+    }
+
+    /// The idle connection used last. Those that turn out closed on the way go to `closed`.
+    pub(super) fn take_idle(&mut self, closed: &mut Closed) -> Option<Http1> {
+        let mut at = self.idle.len();
+        while at > 0 {
+            at -= 1;
+            let sender = &self.idle.get(at)?.http1.sender;
+            let (is_closed, is_ready) = (sender.is_closed(), sender.is_ready());
+            if is_closed {
+                closed
+                    .http1
+                    .extend(self.idle.remove(at).map(|idle| idle.http1));
+            } else if is_ready {
+                return self.idle.remove(at).map(|idle| idle.http1);
+            }
+        }
+        None
+    }
+
+    /// Takes out what has been idle for `limit`, and says how much longer the next one may be.
+    /// `now` is in milliseconds of the upstream's clock.
+    pub(super) fn expire(
+        &mut self,
+        limit: Duration,
+        now: u64,
+        closed: &mut Closed,
+    ) -> Option<Duration> {
+        let mut next = None;
+        while let Some(oldest) = self.idle.front() {
+            let left = limit.saturating_sub(oldest.since.elapsed());
+            if !left.is_zero() {
+                next = Some(left);
+                break;
+            }
+            closed
+                .http1
+                .extend(self.idle.pop_front().map(|idle| idle.http1));
+        }
+        let mut at = 0;
+        while let Some(http2) = self.shared.get(at) {
+            let idle_for = http2
+                .load
+                .idle_since()
+                .map(|since| now.saturating_sub(since));
+            match idle_for.map(|ms| limit.saturating_sub(Duration::from_millis(ms))) {
+                Some(Duration::ZERO) => closed.http2.push(self.shared.swap_remove(at)),
+                left => {
+                    next = next.into_iter().chain(left).min();
+                    at += 1;
+                }
+            }
+        }
+        next
+    }
+}
