@@ -6,8 +6,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::tls::CertFacts;
-
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 /// Certificates that live less are warned of by shares of their life.
@@ -24,14 +22,14 @@ pub(super) enum Stage {
     Expired,
 }
 
-/// The stage at `now` (seconds since 1970): 30 d, 7 d, 1 d and 1 h before the end; for a
+/// The stage at `now` of what is valid `from` .. `to` (all in seconds since 1970): 30 d, 7 d, 1 d and 1 h before the end; for a
 /// certificate that lives less than 60 d, at 20, 10 and 5 percent of its life.
-pub(super) fn stage(facts: &CertFacts, now: i64) -> Stage {
-    let left = facts.not_after.saturating_sub(now);
+pub(super) fn stage((from, to): (i64, i64), now: i64) -> Stage {
+    let left = to.saturating_sub(now);
     if left < 0 {
         return Stage::Expired;
     }
-    let life = facts.not_after.saturating_sub(facts.not_before).max(0);
+    let life = to.saturating_sub(from).max(0);
     let long = [30 * DAY, 7 * DAY, DAY, HOUR];
     let short = [life / 5, life / 10, life / 20];
     let thresholds: &[i64] = if life < SHORT_LIVED { &short } else { &long };
@@ -65,23 +63,11 @@ pub(super) fn seconds(time: SystemTime) -> i64 {
 mod tests {
     use super::*;
 
-    fn lives(seconds: i64) -> CertFacts {
-        CertFacts {
-            subject: String::new(),
-            issuer: String::new(),
-            serial: String::new(),
-            sans: Vec::new(),
-            not_before: 0,
-            not_after: seconds,
-            is_ca: false,
-            version: 3,
-        }
-    }
-
     /// The stages with `left` seconds to go.
     fn stages(life: i64, left: &[i64]) -> Vec<Stage> {
-        let facts = lives(life);
-        left.iter().map(|left| stage(&facts, life - left)).collect()
+        left.iter()
+            .map(|left| stage((0, life), life - left))
+            .collect()
     }
 
     #[test]
@@ -123,11 +109,9 @@ mod tests {
 
     #[test]
     fn r17_a_certificate_whose_dates_are_absurd_does_no_harm() {
-        let mut facts = lives(i64::MAX);
-        facts.not_before = i64::MIN;
-        assert_eq!(stage(&facts, 0), Stage::Fine);
-        facts.not_after = i64::MIN;
-        assert_eq!(stage(&facts, i64::MAX), Stage::Expired);
+        assert_eq!(stage((i64::MIN, i64::MAX), 0), Stage::Fine);
+        let ended = stage((i64::MIN, i64::MIN), i64::MAX);
+        assert_eq!(ended, Stage::Expired);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::generation::{Names, Part};
 use super::problem::CredentialProblem;
 use super::store::CredentialState;
 use crate::telemetry::rfc3339_seconds;
-use crate::tls::{CertFacts, Credential};
+use crate::tls::{CertFacts, Credential, CrlFacts};
 
 /// One certificate, or one resource that has none yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -140,7 +140,11 @@ fn part_rows(names: &Names, part: Part, state: &CredentialState, now: i64) -> Ve
             .collect()
         }
         Part::Roots => root_rows(&empty, credential, now),
-        Part::Crl => vec![empty],
+        Part::Crl if credential.crl_facts.is_empty() => vec![empty],
+        Part::Crl => {
+            let lists = credential.crl_facts.iter();
+            lists.map(|list| empty.clone().of_list(list, now)).collect()
+        }
     }
 }
 
@@ -199,6 +203,15 @@ impl CredentialRow {
         self.subject = Some(facts.subject.clone());
         self.issuer = Some(facts.issuer.clone());
         self.sans = facts.sans.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    fn of_list(mut self, list: &CrlFacts, now: i64) -> CredentialRow {
+        let end = list.next_update;
+        self.valid = Some(list.this_update <= now && end.is_none_or(|end| now <= end));
+        self.not_after = end.map(rfc3339_seconds);
+        self.not_before = Some(rfc3339_seconds(list.this_update));
+        self.issuer = Some(list.issuer.clone());
         self
     }
 }

@@ -7,26 +7,29 @@
 use super::expiry::{Stage, rough};
 use super::generation::{LoadError, Part};
 use super::rows::serial;
+use super::store::Ending;
 use crate::telemetry::rfc3339_seconds;
-use crate::tls::{CertFacts, Credential};
+use crate::tls::Credential;
 
 /// A threshold of R17 is passed.
-pub(super) fn ending(resource: &str, facts: &CertFacts, stage: Stage, now: i64) {
-    let serial = serial(facts);
-    let (subject, end) = (&facts.subject, rfc3339_seconds(facts.not_after));
+pub(super) fn ending(ending: &Ending, stage: Stage, now: i64) {
+    let Ending {
+        resource,
+        what,
+        serial,
+        to,
+        ..
+    } = ending;
+    let end = rfc3339_seconds(*to);
     match stage {
         Stage::Fine => {}
         Stage::Ending(_) => tracing::warn!(
             resource,
             serial,
-            "the certificate {subject} ends in {} ({end})",
-            rough(facts.not_after.saturating_sub(now))
+            "the {what} ends in {} ({end})",
+            rough(to.saturating_sub(now))
         ),
-        Stage::Expired => tracing::error!(
-            resource,
-            serial,
-            "the certificate {subject} has expired ({end})"
-        ),
+        Stage::Expired => tracing::error!(resource, serial, "the {what} has expired ({end})"),
     }
 }
 

@@ -13,14 +13,14 @@ use std::time::{Duration, SystemTime};
 
 use super::entry::{Entry, Round};
 use super::expiry::{self, Stage, seconds};
-use super::generation::Names;
+use super::generation::{Names, Part};
 use super::problem::CredentialProblem;
 use super::rows::{self, CredentialRow, SYSTEM};
 use super::say;
 use super::system::{SystemRoots, SystemStore};
 use crate::model::{CaSource, CredentialSpec};
 use crate::telemetry::{CertExpiry, Metrics};
-use crate::tls::{CertFacts, Credential, Generation};
+use crate::tls::{CertFacts, Credential};
 
 /// Reads files into credentials and keeps the last good ones. Blocking; for the cold thread.
 pub struct CertStore {
@@ -34,12 +34,18 @@ pub struct CertStore {
     current: Arc<Credentials>,
 }
 
-/// One certificate of one resource in one generation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Told {
-    resource: String,
-    serial: String,
-    generation: Generation,
+/// Resource, serial number and end: the same one in the next generation is no news.
+type Told = (String, String, i64);
+
+/// Something that ends.
+pub(super) struct Ending {
+    pub(super) resource: String,
+    usage: &'static str,
+    /// For the log.
+    pub(super) what: String,
+    pub(super) serial: String,
+    from: i64,
+    pub(super) to: i64,
 }
 
 /// What [`CertStore::check`] found.
@@ -100,7 +106,8 @@ impl CertStore {
         self.metrics
             .certs
             .retain(|resource| live.contains(resource));
-        self.told.retain(|told, _| live.contains(&told.resource));
+        self.told
+            .retain(|(resource, ..), _| live.contains(resource));
         self.renew_view();
     }
 
@@ -181,25 +188,21 @@ impl CertStore {
             let Some(credential) = &entry.state.current else {
                 continue;
             };
-            for (resource, usage, facts) in certificates(&entry.names, credential) {
-                let told = Told {
-                    resource: resource.to_owned(),
-                    serial: rows::serial(facts),
-                    generation: credential.generation,
-                };
-                gauges.push(CertExpiry {
-                    resource: told.resource.clone(),
-                    serial: told.serial.clone(),
-                    usage,
-                    not_after: facts.not_after,
-                });
-                let stage = expiry::stage(facts, now);
-                let before = self.told.get(&told).or(live.get(&told)).copied();
-                if stage > before.unwrap_or(Stage::Fine) {
-                    say::ending(&told.resource, facts, stage, now);
+            for ending in endings(&entry.names, credential) {
+                let stage = expiry::stage((ending.from, ending.to), now);
+                let before = live.get(&ending.told()).or(self.told.get(&ending.told()));
+                let before = before.copied().unwrap_or(Stage::Fine);
+                if stage > before {
+                    say::ending(&ending, stage, now);
                 }
                 // A clock that was set back must not make us say it all again.
-                live.insert(told, before.map_or(stage, |before| before.max(stage)));
+                live.insert(ending.told(), before.max(stage));
+                gauges.push(CertExpiry {
+                    resource: ending.resource,
+                    serial: ending.serial,
+                    usage: ending.usage,
+                    not_after: ending.to,
+                });
             }
         }
         self.told = live;
@@ -207,22 +210,48 @@ impl CertStore {
     }
 }
 
-/// Every certificate whose end matters: ours, and the anchors of files. Whoever looks after the
-/// operating system's store looks after its dates too.
-fn certificates<'a>(
-    names: &'a Names,
-    credential: &'a Credential,
-) -> impl Iterator<Item = (&'a str, &'static str, &'a CertFacts)> {
+/// All whose end matters: our certificates, the anchors of files, and revocation lists. Whoever
+/// looks after the operating system's store looks after its dates too.
+fn endings(names: &Names, credential: &Credential) -> Vec<Ending> {
     let ours = credential.identity.iter().flat_map(|identity| {
         let all = std::iter::once(&identity.leaf).chain(&identity.issuers);
-        all.map(|facts| (names.whole(), "client", facts))
+        all.map(|facts| Ending::of(names.whole(), "client", facts))
     });
-    let anchors = credential
-        .root_facts
-        .iter()
+    let anchors = credential.root_facts.iter();
+    let anchors = anchors
         .filter(|_| names.roots != SYSTEM)
-        .map(|facts| (names.roots.as_str(), "ca", facts));
-    ours.chain(anchors)
+        .map(|facts| Ending::of(&names.roots, "ca", facts));
+    // One gauge for each file: without any one of its lists the handshakes fail.
+    let lists = credential.crl_facts.iter();
+    let first = lists
+        .filter_map(|list| Some((list, list.next_update?)))
+        .min_by_key(|(_, end)| *end)
+        .map(|(list, to)| Ending {
+            resource: names.part(Part::Crl).to_owned(),
+            usage: "crl",
+            what: format!("revocation list of {}", list.issuer),
+            serial: String::new(),
+            from: list.this_update,
+            to,
+        });
+    ours.chain(anchors).chain(first).collect()
+}
+
+impl Ending {
+    fn of(resource: &str, usage: &'static str, facts: &CertFacts) -> Ending {
+        Ending {
+            resource: resource.to_owned(),
+            usage,
+            what: format!("certificate {}", facts.subject),
+            serial: rows::serial(facts),
+            from: facts.not_before,
+            to: facts.not_after,
+        }
+    }
+
+    fn told(&self) -> Told {
+        (self.resource.clone(), self.serial.clone(), self.to)
+    }
 }
 
 impl Credentials {

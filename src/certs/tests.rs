@@ -665,6 +665,41 @@ fn a_revocation_list_is_read_as_pem_and_as_der() {
 }
 
 #[test]
+fn r17_the_end_of_a_revocation_list_is_shown_and_said_like_that_of_a_certificate() {
+    let mut bench = Bench::loaded();
+    let spec = CredentialSpec {
+        crl: Some(bench.at("ca.crl")),
+        ..bench.spec.clone()
+    };
+    fs::write(bench.at("ca.crl"), bench.ca.crl(7).pem().unwrap()).unwrap();
+    bench.store.set(vec![spec]);
+    bench.check();
+    let crl = |bench: &Bench| {
+        let rows = bench.store.current().rows_at(bench.now);
+        rows.into_iter()
+            .find(|row| row.kind.as_str() == "CRL")
+            .unwrap()
+    };
+    assert_eq!(crl(&bench).valid, Some(true));
+    assert_eq!(
+        crl(&bench).not_after.as_deref(),
+        Some("2030-01-01T00:00:00Z")
+    );
+    assert!(bench.metrics.encode().contains("usage=\"crl\""));
+    // 2030-01-02.
+    bench.now = at(1_893_542_400);
+    let lines = logged(|| {
+        bench.check();
+        bench.check();
+    });
+    let said = lines
+        .iter()
+        .filter(|line| line.contains("revocation list of O=Test,CN=ca has expired"));
+    assert_eq!(said.count(), 1, "{lines:#?}");
+    assert_eq!(crl(&bench).valid, Some(false));
+}
+
+#[test]
 fn a_broken_or_missing_revocation_list_fails_closed() {
     let mut bench = Bench::loaded();
     let spec = CredentialSpec {

@@ -104,7 +104,7 @@ pub struct CertExpiry {
     pub resource: String,
     /// Lower-case hexadecimal.
     pub serial: String,
-    /// `client` for what we show, `ca` for whom we trust.
+    /// `client` for what we show, `ca` for whom we trust, `crl` for lists (next update).
     pub usage: &'static str,
     /// Seconds since 1970.
     pub not_after: i64,

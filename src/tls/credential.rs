@@ -16,7 +16,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use x509_parser::certificate::X509Certificate;
 use zeroize::Zeroize;
 
-use super::facts::{CertFacts, CertificateError, parse};
+use super::facts::{CertFacts, CertificateError, CrlFacts, parse};
 use super::trust::Trust;
 
 /// What a credential is made of, read but not yet checked.
@@ -70,6 +70,8 @@ pub struct Credential {
     pub root_facts: Vec<CertFacts>,
     /// Revocation lists.
     pub crls: Vec<CertificateRevocationListDer<'static>>,
+    /// Facts of those lists that tell them, in the file's order.
+    pub crl_facts: Vec<CrlFacts>,
     /// What is odd but not refused (R11), in words, for the log.
     pub warnings: Vec<String>,
     /// Roots and revocation lists, parsed once for every upstream that shares the credential.
@@ -148,6 +150,7 @@ impl Credential {
             identity,
             roots,
             root_facts,
+            crl_facts: parts.crls.iter().filter_map(CrlFacts::read).collect(),
             crls: parts.crls,
             warnings,
         })

@@ -1,6 +1,6 @@
 //! What people ask of a certificate: names, serial, validity, in words.
 //!
-//! Owns: [`CertFacts`], [`San`], and names as RFC 4514 text.
+//! Owns: [`CertFacts`], [`CrlFacts`], [`San`], and names as RFC 4514 text.
 //! Never: decides whether a certificate is trusted.
 //! Called by: `tls::credential` (our own certificates), `tls::connect` (the peer's), certs (tables).
 //!
@@ -10,11 +10,12 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 /// What people ask of a certificate.
@@ -36,6 +37,29 @@ pub struct CertFacts {
     pub is_ca: bool,
     /// X.509 version: 1, 2 or 3. Version 1 has no extensions, and webpki refuses it (W1).
     pub version: u32,
+}
+
+/// What people ask of a revocation list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlFacts {
+    /// RFC 4514 text.
+    pub issuer: String,
+    /// Seconds since 1970.
+    pub this_update: i64,
+    /// Seconds since 1970; from then on every handshake that needs the list fails (T10).
+    pub next_update: Option<i64>,
+}
+
+impl CrlFacts {
+    /// Reads the facts of one list; `None` where it is none. Nothing is verified.
+    pub fn read(der: &CertificateRevocationListDer<'_>) -> Option<CrlFacts> {
+        let (_, list) = CertificateRevocationList::from_der(der.as_ref()).ok()?;
+        Some(CrlFacts {
+            issuer: rfc4514(list.issuer()),
+            this_update: list.last_update().timestamp(),
+            next_update: list.next_update().map(|time| time.timestamp()),
+        })
+    }
 }
 
 /// A subject alternative name (ISTIO.md T8).

@@ -23,5 +23,5 @@ pub use client_config::{ClientTls, TlsConfigError, provider};
 pub use connect::{Alpn, Connected, HandshakeFacts};
 pub use credential::{Credential, CredentialError, CredentialParts, Generation, Identity, Roots};
 pub use explain::{HandshakeError, HandshakeReason};
-pub use facts::{CertFacts, CertificateError, San};
+pub use facts::{CertFacts, CertificateError, CrlFacts, San};
 pub use stream::Stream;
