@@ -6,7 +6,7 @@
 //!
 //! Why some names survive being listed in `Connection`: the field names options of one hop. A
 //! client that lists `authorization` or `content-length` there would have us take away what the
-//! receiver checks or how it finds the message's end, so essentials stay (see [`END_TO_END`]).
+//! receiver checks or how it finds the message's end, so essentials stay (see `END_TO_END`).
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
