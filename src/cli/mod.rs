@@ -10,6 +10,7 @@ mod client;
 mod command;
 pub mod completions;
 pub mod demo;
+mod material;
 mod origin;
 pub mod routes;
 pub mod run;

@@ -120,6 +120,8 @@ codes! {
     NoWeight = 208, Error;
     /// A rule that says nothing to do, or a block that says nothing.
     SaysNothing = 209, Error;
+    /// A rule that cannot be compiled.
+    BadRule = 210, Error;
     /// A rule or condition that is never reached (Istio's analyzer: IST0130).
     Unreachable = 301, Warning;
     /// An upstream that no rule uses.

@@ -34,12 +34,28 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
+/// What can be told of a set of sources, mistakes or not. For `check`; never to be served.
+#[derive(Debug)]
+pub struct Inspected {
+    /// What was understood of it. Whole only where `diagnostics` has no error.
+    pub config: Config,
+    /// Everything that is wrong with it.
+    pub diagnostics: Diagnostics,
+    /// The files and folders that were read.
+    pub files: Vec<PathBuf>,
+}
+
 /// Reads all `sources`, each a file or a folder. Of a folder every `*.yaml`, `*.yml` and `*.json`
 /// counts, sorted by name; hidden files and subfolders do not. Lists of all documents are joined.
 ///
 /// # Errors
 /// Every mistake of every file, warnings included.
 pub fn load(sources: &[PathBuf]) -> Result<Loaded, Diagnostics> {
+    inspect(sources).into_loaded()
+}
+
+/// The same as [`load`], keeping what was understood beside the mistakes.
+pub fn inspect(sources: &[PathBuf]) -> Inspected {
     let mut reader = Reader::default();
     for source in sources {
         reader.source(source);
@@ -47,41 +63,50 @@ pub fn load(sources: &[PathBuf]) -> Result<Loaded, Diagnostics> {
     finish(reader, sources)
 }
 
-fn finish(reader: Reader, sources: &[PathBuf]) -> Result<Loaded, Diagnostics> {
+impl Inspected {
+    fn into_loaded(self) -> Result<Loaded, Diagnostics> {
+        match self.diagnostics.has_errors() {
+            true => Err(self.diagnostics),
+            false => Ok(Loaded {
+                config: self.config,
+                warnings: self.diagnostics,
+                files: self.files,
+            }),
+        }
+    }
+}
+
+fn finish(reader: Reader, sources: &[PathBuf]) -> Inspected {
     let mut out = reader.out;
     if reader.documents.is_empty() && !out.has_errors() && reader.foreign == 0 {
-        let names: Vec<_> = sources
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        let (problem, advice) = match sources {
-            [] => ("no configuration is named", "name a file or folder"),
-            _ => (
-                "there is no document in it",
-                "write routes and upstreams into a file that ends in .yaml, .yml or .json",
-            ),
-        };
-        let file = match sources {
-            [] => "command line".to_owned(),
-            _ => names.join(", "),
-        };
-        out.push(whole(
-            file.into(),
-            Code::Nothing,
-            problem.to_owned(),
-            advice,
-        ));
+        out.push(nothing(sources));
     }
     let config = native::lower(&reader.documents, &mut out);
     out.sort(&reader.names);
-    match out.has_errors() {
-        true => Err(out),
-        false => Ok(Loaded {
-            config,
-            warnings: out,
-            files: reader.files,
-        }),
+    Inspected {
+        config,
+        diagnostics: out,
+        files: reader.files,
     }
+}
+
+fn nothing(sources: &[PathBuf]) -> Diagnostic {
+    let (file, problem, advice) = match sources {
+        [] => (
+            "command line".to_owned(),
+            "no configuration is named",
+            "name a file or folder",
+        ),
+        _ => {
+            let names = sources.iter().map(|path| path.display().to_string());
+            (
+                names.collect::<Vec<_>>().join(", "),
+                "there is no document in it",
+                "write routes and upstreams into a file that ends in .yaml, .yml or .json",
+            )
+        }
+    };
+    whole(file.into(), Code::Nothing, problem.to_owned(), advice)
 }
 
 #[derive(Default)]
@@ -378,7 +403,7 @@ pub(super) fn load_texts(files: &[(&str, &str)]) -> Result<Loaded, Diagnostics> 
         reader.names.push((*name).into());
         reader.text(Path::new(name), (*name).into(), text);
     }
-    finish(reader, &[PathBuf::from("a.yaml")])
+    finish(reader, &[PathBuf::from("a.yaml")]).into_loaded()
 }
 
 /// What is said of one file `a.yaml`, a line each.

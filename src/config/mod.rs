@@ -24,5 +24,5 @@ mod validate;
 mod yaml;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, MAX_DIAGNOSTICS, Severity};
-pub use load::{Loaded, files, load};
+pub use load::{Inspected, Loaded, files, inspect, load};
 pub use schema::schema;

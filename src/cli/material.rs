@@ -1,0 +1,387 @@
+//! Whether a configuration could be served: its certificate files, and every rule compiled.
+//!
+//! Owns: turning what the rooms below say of files and rules into diagnostics.
+//! Never: serves anything, or looks a name up.
+//! Called by: `cli::check`.
+
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::certs::{CertStore, Credentials};
+use crate::config::{Code, Diagnostic, Diagnostics, Severity};
+use crate::model::{
+    CaSource, Config, CredentialSpec, OnExpired, Place, TlsPolicy, TlsSpec, UpstreamSpec,
+};
+use crate::publish;
+use crate::telemetry::{Metrics, rfc3339_seconds};
+use crate::tls::{CertFacts, Credential};
+use crate::upstream::{OwnAddrs, Resolver, UpstreamContext, UpstreamTls};
+
+const DAY: i64 = 24 * 3600;
+
+/// What is wrong with the files that `config` names and, where the documents are free of mistakes
+/// (`whole`), with its rules. Each file and each credential is spoken of once.
+pub fn check(config: &Config, whole: bool) -> Diagnostics {
+    let mut out = Diagnostics::new();
+    let present = missing(config, &mut out);
+    let metrics = Metrics::new(1);
+    let mut store = CertStore::new(Arc::clone(&metrics));
+    store.set(present.iter().cloned().collect());
+    store.check(SystemTime::now());
+    let credentials = store.current();
+    let mut seen = HashSet::new();
+    for (upstream, tls) in with_tls(config) {
+        let spec = &tls.credential;
+        if present.contains(spec) && seen.insert(spec) {
+            credential(
+                upstream,
+                spec,
+                &credentials,
+                config.rotation.on_expired,
+                &mut out,
+            );
+        }
+    }
+    if whole {
+        build(config, &credentials, metrics, &mut out);
+    }
+    out
+}
+
+fn with_tls(config: &Config) -> impl Iterator<Item = (&UpstreamSpec, &TlsSpec)> {
+    config
+        .upstreams
+        .iter()
+        .filter_map(|upstream| match &upstream.tls {
+            TlsPolicy::Disable => None,
+            TlsPolicy::Tls(tls) => Some((upstream, tls.as_ref())),
+        })
+}
+
+/// Reports the files that are not there (ISTIO.md X11), and gives the credentials that lack none.
+fn missing(config: &Config, out: &mut Diagnostics) -> HashSet<CredentialSpec> {
+    let mut present = HashSet::new();
+    let mut said = HashSet::new();
+    for (upstream, tls) in with_tls(config) {
+        let mut whole = true;
+        for (key, path) in files(&tls.credential) {
+            let gone = std::fs::metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+            whole &= !gone;
+            if gone && said.insert(path) {
+                let problem = format!("there is no file {}", path.display());
+                let advice = "mount or write it there, or mend the name; until then the upstream \
+                              answers 503";
+                out.push(about(upstream, key, Code::FileMissing, problem, advice));
+            }
+        }
+        if whole {
+            present.insert(tls.credential.clone());
+        }
+    }
+    present
+}
+
+fn files(spec: &CredentialSpec) -> impl Iterator<Item = (&'static str, &Path)> {
+    let (certificate, key) = match &spec.identity {
+        Some((certificate, key)) => (Some(certificate.as_path()), Some(key.as_path())),
+        None => (None, None),
+    };
+    let ca = match &spec.ca {
+        CaSource::System => None,
+        CaSource::File(path) => Some(path.as_path()),
+    };
+    [
+        ("certificate", certificate),
+        ("key", key),
+        ("ca", ca),
+        ("crl", spec.crl.as_deref()),
+    ]
+    .into_iter()
+    .filter_map(|(key, path)| Some((key, path?)))
+}
+
+fn about(
+    upstream: &UpstreamSpec,
+    key: &str,
+    code: Code,
+    problem: String,
+    advice: &str,
+) -> Diagnostic {
+    let name = &upstream.name;
+    let field = match key {
+        "" => format!("upstreams[\"{name}\"].tls"),
+        key => format!("upstreams[\"{name}\"].tls.{key}"),
+    };
+    at(&upstream.place, field, code, problem, advice)
+}
+
+fn at(place: &Place, field: String, code: Code, problem: String, advice: &str) -> Diagnostic {
+    Diagnostic {
+        file: Arc::clone(&place.file),
+        line: place.line,
+        column: 0,
+        field,
+        code,
+        severity: code.severity(),
+        problem,
+        advice: advice.to_owned(),
+    }
+}
+
+fn credential(
+    upstream: &UpstreamSpec,
+    spec: &CredentialSpec,
+    credentials: &Credentials,
+    on_expired: OnExpired,
+    out: &mut Diagnostics,
+) {
+    let Some(state) = credentials.find(spec) else {
+        return;
+    };
+    if let Some(problem) = &state.problem {
+        let key = files(spec).find(|(_, path)| *path == problem.file);
+        let key = key.map_or("", |(key, _)| key);
+        let advice = "mend the file; until then the upstream answers 503";
+        out.push(about(
+            upstream,
+            key,
+            Code::BadCredential,
+            problem.words.clone(),
+            advice,
+        ));
+    }
+    if let Some(credential) = &state.current {
+        for warning in &credential.warnings {
+            let advice = "the server judges it; renew the file if it refuses";
+            out.push(about(
+                upstream,
+                "",
+                Code::OddCredential,
+                warning.clone(),
+                advice,
+            ));
+        }
+        times(upstream, spec, credential, on_expired, out);
+    }
+}
+
+/// Certificates that are over, or soon will be (ISTIO.md R17).
+fn times(
+    upstream: &UpstreamSpec,
+    spec: &CredentialSpec,
+    credential: &Credential,
+    on_expired: OnExpired,
+    out: &mut Diagnostics,
+) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    });
+    if let Some(identity) = &credential.identity {
+        let own = ending(&identity.leaf, now, "our certificate");
+        let advice = "renew it: servers refuse an expired certificate";
+        if let Some((over, problem)) = own {
+            // With `onExpired: use` it is offered all the same, so that nothing is refused.
+            let code = match over && on_expired == OnExpired::Fail {
+                true => Code::BadCredential,
+                false => Code::OddCredential,
+            };
+            out.push(about(upstream, "certificate", code, problem, advice));
+        }
+    }
+    if matches!(spec.ca, CaSource::File(_)) {
+        for facts in &credential.root_facts {
+            if let Some((_, problem)) = ending(facts, now, "the CA") {
+                let advice = "add its successor to the file";
+                out.push(about(upstream, "ca", Code::OddCredential, problem, advice));
+            }
+        }
+    }
+}
+
+/// True with the words where it is over already.
+fn ending(facts: &CertFacts, now: i64, what: &str) -> Option<(bool, String)> {
+    let left = facts.not_after.saturating_sub(now);
+    let life = facts.not_after.saturating_sub(facts.not_before);
+    let soon = (30 * DAY).min(life / 5);
+    let (subject, end) = (&facts.subject, rfc3339_seconds(facts.not_after));
+    match left {
+        ..0 => Some((true, format!("{what} {subject} expired at {end}"))),
+        left if left <= soon => Some((false, format!("{what} {subject} expires at {end}"))),
+        _ => None,
+    }
+}
+
+/// Builds what would be served. No task of it ever runs, as nothing drives the runtime.
+fn build(config: &Config, credentials: &Credentials, metrics: Arc<Metrics>, out: &mut Diagnostics) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else {
+        return;
+    };
+    let _inside = runtime.enter();
+    let context = UpstreamContext {
+        workers: 1,
+        resolver: Resolver::system(runtime.handle().clone()),
+        own: OwnAddrs::new(),
+        metrics,
+    };
+    match publish::build(config, credentials, None, &context, 1) {
+        Ok(snapshot) => {
+            for upstream in snapshot.upstreams.values() {
+                let (spec, tls) = (upstream.spec(), upstream.tls());
+                let loaded = matches!(&spec.tls, TlsPolicy::Tls(tls) if credentials
+                    .find(&tls.credential)
+                    .is_some_and(|state| state.current.is_some()));
+                if let (UpstreamTls::Unavailable(reason), true) = (tls, loaded) {
+                    let advice = "until this is mended the upstream answers 503";
+                    out.push(about(spec, "", Code::BadCredential, reason.clone(), advice));
+                }
+            }
+        }
+        Err(errors) => out.extend(errors.into_iter().map(|error| Diagnostic {
+            severity: Severity::Error,
+            ..at(
+                &error.place,
+                String::new(),
+                Code::BadRule,
+                error.problem.to_string(),
+                "",
+            )
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use rcgen::{CertificateParams, KeyPair};
+    use std::fs;
+
+    /// A folder with `a.crt`, `a.key`, `b.key` and `ca.crt`, and a document that names them.
+    struct Lab {
+        dir: tempfile::TempDir,
+        certificate: String,
+    }
+
+    impl Lab {
+        fn new(not_after: (i32, u8, u8)) -> Lab {
+            let dir = tempfile::tempdir().unwrap();
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+            let (year, month, day) = not_after;
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(year, month, day);
+            let certificate = params.self_signed(&key).unwrap().pem();
+            let other = KeyPair::generate().unwrap().serialize_pem();
+            for (name, text) in [
+                ("a.crt", &certificate),
+                ("a.key", &key.serialize_pem()),
+                ("b.key", &other),
+                ("ca.crt", &certificate),
+            ] {
+                fs::write(dir.path().join(name), text).unwrap();
+            }
+            Lab { dir, certificate }
+        }
+
+        /// What is said of an upstream with these keys under `tls`, the folder left out.
+        fn said(&self, tls: &str) -> Vec<String> {
+            let text = format!(
+                "routes: [{{host: a, upstream: a}}]\nupstreams:\n- name: a\n  endpoints: a:1\n  tls: \
+                 {{mode: mutual, {tls}}}\n- name: b\n  endpoints: b:1\n  tls: {{mode: mutual, \
+                 {tls}}}\n"
+            );
+            let path = self.dir.path().join("c.yaml");
+            fs::write(&path, text).unwrap();
+            let inspected = config::inspect(&[path]);
+            assert!(!inspected.diagnostics.has_errors());
+            let own = format!("{}/", self.dir.path().display());
+            let said = check(&inspected.config, true);
+            said.iter()
+                .map(|d| d.to_string().replace(&own, ""))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn sound_files_give_nothing_to_say() {
+        let lab = Lab::new((2099, 1, 1));
+        assert_eq!(
+            lab.said("certificate: a.crt, key: a.key, ca: ca.crt"),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn x11_every_missing_file_is_named_once_as_a_warning() {
+        let lab = Lab::new((2099, 1, 1));
+        let advice =
+            "mount or write it there, or mend the name; until then the upstream answers 503";
+        assert_eq!(
+            lab.said("certificate: x.crt, key: x.key, ca: x.pem, crl: y.pem"),
+            [
+                ("certificate", "x.crt"),
+                ("key", "x.key"),
+                ("ca", "x.pem"),
+                ("crl", "y.pem")
+            ]
+            .map(|(key, file)| format!(
+                "c.yaml:3: warning[SRT0401] upstreams[\"a\"].tls.{key}: there is no file {file}; \
+                     {advice}"
+            ))
+        );
+    }
+
+    #[test]
+    fn r11_a_key_of_another_certificate_is_an_error_said_once() {
+        let lab = Lab::new((2099, 1, 1));
+        let said = lab.said("certificate: a.crt, key: b.key, ca: ca.crt");
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].starts_with("c.yaml:3: error[SRT0402] upstreams[\"a\"].tls"),
+            "{said:?}"
+        );
+        assert!(said[0].contains("match"), "{said:?}");
+    }
+
+    #[test]
+    fn broken_files_are_errors_that_name_the_file() {
+        let lab = Lab::new((2099, 1, 1));
+        let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE \
+                         KEY-----\n";
+        fs::write(lab.dir.path().join("enc.key"), encrypted).unwrap();
+        fs::write(lab.dir.path().join("cut.crt"), &lab.certificate[..100]).unwrap();
+        for (tls, file) in [
+            ("certificate: a.crt, key: enc.key, ca: ca.crt", "enc.key"),
+            ("certificate: cut.crt, key: a.key, ca: ca.crt", "cut.crt"),
+            ("certificate: a.crt, key: a.key, ca: cut.crt", "cut.crt"),
+        ] {
+            let said = lab.said(tls);
+            assert!(
+                said.len() == 1 && said[0].contains("error[SRT0402]"),
+                "{said:?}"
+            );
+            assert!(said[0].contains(file), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn r17_an_expired_certificate_is_an_error_unless_it_is_to_be_used() {
+        let lab = Lab::new((2021, 1, 1));
+        let said = lab
+            .said("certificate: a.crt, key: a.key, ca: ca.crt")
+            .join("\n");
+        assert!(
+            said.contains("error[SRT0402] upstreams[\"a\"].tls.certificate"),
+            "{said}"
+        );
+        assert!(said.contains("expired at 2021-01-01T00:00:00Z"), "{said}");
+        assert!(
+            said.contains("warning[SRT0403] upstreams[\"a\"].tls.ca"),
+            "{said}"
+        );
+    }
+}
