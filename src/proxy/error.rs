@@ -149,7 +149,7 @@ fn of_upstream(error: &UpstreamError) -> Verdict {
             C::Unreachable(_)        => row!(Upstream 503 UF before "remote_connection_failure", "remote connection failure", "destination_ip_unroutable"),
             C::Exhausted(_) | C::Io(_) => row!(Upstream 503 UF before "local_connection_failure", "local connection failure", "proxy_internal_error"),
         },
-        E::Handshake { source, .. } if source.reason.is_check() =>
+        E::Handshake { source, .. } if source.reason.is_certificate() =>
                                     row!(Upstream 503 UF before "remote_connection_failure", "remote connection failure, transport failure reason", "tls_certificate_error"),
         E::Handshake { .. }      => row!(Upstream 503 UF before "remote_connection_failure", "remote connection failure, transport failure reason", "tls_protocol_error"),
         E::Overflow { .. }       => row!(Upstream 503 UO before "overflow", "overflow", "connection_limit_reached"),

@@ -37,7 +37,7 @@ pub(super) fn write(f: impl FnOnce(&mut Notes)) {
     CURRENT.with_borrow_mut(f);
 }
 
-/// A future during whose polls [`write`] reaches its own notes.
+/// A future during whose polls [`write()`] reaches its own notes.
 pub(super) struct Noted<F> {
     future: F,
     notes: Notes,
