@@ -143,3 +143,31 @@ fn routes_and_certs_say_the_same_from_files_and_from_a_running_instance() {
         }
     }
 }
+
+#[test]
+fn every_flag_of_run_is_also_a_variable() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let path = file(&lab, &lab.config(bank.port()));
+    let (listen, admin) = (free_address(), free_address());
+    let log = lab.path().join("access.log");
+    let mut child = std::process::Command::new(crate::harness::PROGRAM)
+        .arg("run")
+        .env("SORTIE_CONFIG", &path)
+        .env("SORTIE_LISTEN", listen.to_string())
+        .env("SORTIE_ADMIN", admin.to_string())
+        .env("SORTIE_WORKERS", "1")
+        .env("SORTIE_ACCESS_LOG", &log)
+        .env("SORTIE_LOG_LEVEL", "error")
+        .spawn()
+        .unwrap();
+    crate::harness::eventually("it listens", || std::net::TcpStream::connect(listen).ok());
+    crate::harness::get(listen, "bank.example", "/logged").expect(200);
+    crate::harness::eventually("the line is written", || {
+        std::fs::read_to_string(&log)
+            .ok()
+            .filter(|text| text.contains("/logged"))
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

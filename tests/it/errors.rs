@@ -342,3 +342,80 @@ fn a_request_that_comes_back_to_ourselves_is_refused_and_does_not_go_round() {
     let tries = mine.iter().filter(|line| line.contains(" 508 ")).count();
     assert!(tries <= 2, "{mine:#?}");
 }
+
+#[test]
+fn an_answer_cut_off_never_looks_complete_over_http_2_either() {
+    let lab = Lab::new();
+    for rest in [
+        "Content-Length: 1000\r\n\r\nhalf of it",
+        "Transfer-Encoding: chunked\r\n\r\na\r\nhalf of it\r\n",
+        "Connection: close\r\n\r\nhalf of it",
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\n{rest}");
+        let bank = lab
+            .bank()
+            .script(move |_, _| vec![Step::send(&head), Step::Cut])
+            .start();
+        let sortie = lab.sortie(bank.port());
+        let call = hyper::Request::get("http://bank.example/");
+        let answer = crate::harness::h2(sortie.address(), call, Vec::new(), None);
+        assert!(
+            answer.broken.is_some() || answer.status == 503,
+            "{rest:?}: {}",
+            answer.status
+        );
+    }
+}
+
+#[test]
+fn two_instances_in_a_row_are_no_loop() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let second = lab.sortie(bank.port());
+    let first = Sortie::start(&format!(
+        "upstreams:\n  - {{name: next, endpoints: [\"{}\"], tls: {{mode: disable}}}}\n\
+         routes:\n  - {{host: bank.example, upstream: next}}\n",
+        second.address()
+    ));
+    first.get("bank.example", "/").expect(200);
+    assert_eq!(bank.asked().len(), 1);
+}
+
+#[test]
+fn b7_the_access_log_in_json_is_one_object_a_line() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let sortie = Sortie::builder(&lab.config(bank.port()))
+        .with(|options| options.access_log_format = "json".into())
+        .start();
+    let request = "GET /x?y=1 HTTP/1.1\r\nHost: bank.example\r\n\
+                   User-Agent: \"quoted\" \\ and\ttab\r\n\r\n";
+    sortie.wire().send(request).answer().expect(200);
+    let line = sortie.logged(&["/x?y=1"]);
+    let entry: serde_json::Value = serde_json::from_str(&line).expect("a line is JSON");
+    assert_eq!(entry["response_code"], 200);
+    assert_eq!(entry["authority"], "bank.example");
+    assert_eq!(entry["user_agent"], "\"quoted\" \\ and\ttab");
+    assert_eq!(entry["upstream_host"], bank.address.to_string());
+}
+
+#[test]
+fn b6_a_line_of_the_access_log_cannot_be_forged_by_a_client() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let sortie = lab.sortie(bank.port());
+    let request = "GET /\" HTTP/1.1\r\nHost: bank.example\r\nUser-Agent: a\" \"b\r\n\r\n";
+    sortie.wire().send(request).answer();
+    sortie.get("bank.example", "/after").expect(200);
+    sortie.logged(&["/after"]);
+    let lines = sortie.access_log();
+    let quotes = |line: &String| line.matches('"').count();
+    let usual = lines
+        .iter()
+        .find(|line| line.contains("/after"))
+        .map(quotes);
+    assert!(
+        lines.iter().all(|line| Some(quotes(line)) == usual),
+        "{lines:#?}"
+    );
+}

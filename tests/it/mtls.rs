@@ -1,6 +1,6 @@
 //! Mutual TLS as the peers see it: nginx, which demands a certificate, and our own recording server.
 
-use crate::harness::{Authority, Lab, Nginx, Origin, Sortie, curl, eventually};
+use crate::harness::{Authority, Lab, Nginx, Origin, Process, Sortie, curl, eventually, get};
 
 /// curl as the application: plain HTTP to `http://bank.example/`, which is sortie.
 fn application(sortie: &Sortie, path: &str) -> String {
@@ -350,4 +350,63 @@ fn a_second_connection_resumes_the_session_of_the_first() {
     }
     let resumed: Vec<bool> = bank.seen().iter().map(|seen| seen.resumed).collect();
     assert_eq!(resumed, [false, true, true]);
+}
+
+#[test]
+fn t9_without_a_named_ca_the_roots_of_the_system_decide() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let at = lab.path().display();
+    let tls = format!("{{mode: mutual, certificate: {at}/client.crt, key: {at}/client.key}}");
+    let config = lab.config(bank.port()).replace(&lab.mutual(), &tls);
+    Sortie::start(&config).get("bank.example", "/").expect(503);
+    assert_eq!(bank.asked().len(), 0);
+    // The same, where the system's store is our CA.
+    let file = lab.path().join("sortie.yaml");
+    std::fs::write(&file, config).unwrap();
+    let process = Process::run(&file, &format!("export SSL_CERT_FILE={at}/ca.crt"), &[]);
+    get(process.address, "bank.example", "/").expect(200);
+}
+
+#[test]
+fn t7_checks_are_off_only_where_the_configuration_says_so_in_so_many_words() {
+    let lab = Lab::new();
+    let other = lab.servers.server(&["other.example"]);
+    let stranger = Authority::new("a stranger's CA").server(&["bank.example"]);
+    let misnamed = lab.bank().identity(&other).start();
+    let unknown = lab.bank().identity(&stranger).start();
+    let status = |port, more: &str| {
+        let tls = lab.mutual().replace('}', &format!("{more}}}"));
+        let config = lab.config(port).replace(&lab.mutual(), &tls);
+        Sortie::start(&config).get("bank.example", "/").status
+    };
+    for (more, wrong_name, wrong_ca) in [
+        ("", 503, 503),
+        (", nameCheck: enforce", 503, 503),
+        (", nameCheck: warn", 200, 503),
+        (", nameCheck: off", 200, 503),
+    ] {
+        assert_eq!(
+            status(misnamed.port(), more),
+            wrong_name,
+            "wrong name{more}"
+        );
+        assert_eq!(status(unknown.port(), more), wrong_ca, "wrong CA{more}");
+    }
+    let at = lab.path().display();
+    let blind = format!(
+        "{{mode: mutual, certificate: {at}/client.crt, key: {at}/client.key, verify: insecure-skip}}"
+    );
+    let config = lab.config(unknown.port()).replace(&lab.mutual(), &blind);
+    Sortie::start(&config).get("bank.example", "/").expect(200);
+}
+
+#[test]
+fn a_server_below_the_least_version_is_refused_and_the_version_named() {
+    let lab = Lab::new();
+    let bank = lab.bank().tls12().start();
+    let tls = lab.mutual().replace('}', ", minVersion: \"1.3\"}");
+    let sortie = Sortie::start(&lab.config(bank.port()).replace(&lab.mutual(), &tls));
+    sortie.get("bank.example", "/").expect(503).says(&["1.3"]);
+    assert_eq!(bank.asked().len(), 0);
 }

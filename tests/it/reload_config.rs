@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 
-use crate::harness::{Lab, Origin, Sortie, eventually, free_address};
+use crate::harness::{Lab, Origin, Process, Sortie, eventually, free_address, get};
 
 /// Two hosts in mutual TLS, each with an upstream of its own.
 fn two(lab: &Lab, first: u16, second: u16) -> String {
@@ -149,7 +149,7 @@ fn listeners_come_and_go_with_the_file() {
     assert!(!listens());
     sortie.configure(&format!("listeners: [{{address: \"{more}\"}}]\n{config}"));
     eventually("the new listener is open", || listens().then_some(()));
-    crate::harness::get(more, "bank.example", "/").expect(200);
+    get(more, "bank.example", "/").expect(200);
     sortie.configure(&config);
     eventually("it is closed again", || (!listens()).then_some(()));
     sortie.get("bank.example", "/").expect(200);
@@ -178,4 +178,72 @@ fn reloads_under_load_lose_no_request() {
         &lost[..lost.len().min(5)]
     );
     assert!(answered > 100, "{answered}");
+}
+
+#[test]
+fn a_folder_that_kubernetes_mounts_is_followed_through_its_data_link() {
+    use std::os::unix::fs::symlink;
+    let lab = Lab::new();
+    let (first, second) = (server(&lab, "1"), server(&lab, "2"));
+    let mount = tempfile::tempdir().unwrap();
+    let generation = |name: &str, config: &str| {
+        std::fs::create_dir(mount.path().join(name)).unwrap();
+        std::fs::write(mount.path().join(name).join("routes.yaml"), config).unwrap();
+    };
+    generation("..2026_01", &two(&lab, first.port(), first.port()));
+    symlink("..2026_01", mount.path().join("..data")).unwrap();
+    symlink("..data/routes.yaml", mount.path().join("routes.yaml")).unwrap();
+    let sortie = Sortie::builder("")
+        .with(|options| options.config = vec![mount.path().to_path_buf()])
+        .start();
+    let whose = || {
+        sortie
+            .get("a.example", "/")
+            .expect(200)
+            .header("x-origin")
+            .unwrap()
+            .to_string()
+    };
+    assert_eq!(whose(), "1");
+    generation("..2026_02", &two(&lab, second.port(), second.port()));
+    symlink("..2026_02", mount.path().join("..data_tmp")).unwrap();
+    std::fs::rename(mount.path().join("..data_tmp"), mount.path().join("..data")).unwrap();
+    std::fs::remove_dir_all(mount.path().join("..2026_01")).unwrap();
+    eventually("the new generation is used", || {
+        (whose() == "2").then_some(())
+    });
+}
+
+#[test]
+fn several_files_are_one_configuration() {
+    let lab = Lab::new();
+    let bank = server(&lab, "bank");
+    let all = two(&lab, bank.port(), bank.port());
+    let (upstreams, routes) = all.split_once("routes:").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("a.yaml"), folder.path().join("b.yaml"));
+    std::fs::write(&one, upstreams).unwrap();
+    std::fs::write(&other, format!("routes:{routes}")).unwrap();
+    let sortie = Sortie::builder("")
+        .with(|o| o.config = vec![one, other])
+        .start();
+    sortie.get("a.example", "/").expect(200);
+    sortie.get("b.example", "/").expect(200);
+}
+
+#[test]
+fn r18_sighup_reloads() {
+    let lab = Lab::new();
+    let (first, second) = (server(&lab, "1"), server(&lab, "2"));
+    let file = lab.path().join("sortie.yaml");
+    // The poll is an hour away, and a hint of the watch would be as good: either way, it is taken.
+    let config = |port| "rotation: {poll: 1h}\n".to_string() + &two(&lab, port, port);
+    std::fs::write(&file, config(first.port())).unwrap();
+    let process = Process::run(&file, "", &[]);
+    std::fs::write(&file, config(second.port())).unwrap();
+    process.signal("HUP");
+    eventually("the new table is used", || {
+        let answer = get(process.address, "a.example", "/").expect(200);
+        (answer.header("x-origin") == Some("2")).then_some(())
+    });
 }

@@ -263,3 +263,65 @@ fn a_hundred_thousand_hosts_load_in_under_a_second_and_cost_what_ten_do() {
     assert_eq!(whose(&large, "h99999.example", "/"), "server");
     assert_eq!(whose(&large, "h100000.example", "/"), "502");
 }
+
+#[test]
+fn a_name_with_several_addresses_is_reached_on_the_one_that_answers() {
+    // localhost is ::1 and 127.0.0.1 on most machines, and the server listens on one of them.
+    let server = Origin::plain().start();
+    let sortie = Sortie::start(&format!(
+        "upstreams:\n  - {{name: s, endpoints: [\"localhost:{}\"], tls: {{mode: disable}}}}\n\
+         routes:\n  - {{host: a.example, upstream: s}}\n",
+        server.port()
+    ));
+    for _ in 0..5 {
+        sortie.get("a.example", "/").expect(200);
+    }
+}
+
+#[test]
+fn an_endpoint_that_keeps_failing_is_shunned_but_never_all_of_them() {
+    let server = Origin::plain().start();
+    let dead = crate::harness::free_address();
+    let config = |endpoints: &str| {
+        format!(
+            "upstreams:\n  - {{name: s, endpoints: [{endpoints}], tls: {{mode: disable}}, \
+             outlier: {{consecutiveFailures: 1, ejectFor: 1m, maxEjectedPercent: 100}}}}\n\
+             routes:\n  - {{host: a.example, upstream: s}}\n"
+        )
+    };
+    let both = Sortie::start(&config(&format!("\"{dead}\", \"{}\"", server.address)));
+    for _ in 0..20 {
+        both.get("a.example", "/").expect(200);
+    }
+    assert_eq!(
+        both.metric(&["sortie_upstream_endpoints_ejected", "\"s\""]),
+        1.0
+    );
+    let attempts = both.metric(&["sortie_upstream_connect_failures_total", "\"s\""]);
+    assert!(
+        (1.0..=2.0).contains(&attempts),
+        "a shunned endpoint was tried {attempts} times"
+    );
+    // Alone it is tried all the same: a server that is back must be found.
+    let alone = Sortie::start(&config(&format!("\"{dead}\"")));
+    alone.get("a.example", "/").expect(503);
+    let back = Origin::plain().on(&dead.to_string()).start();
+    alone.get("a.example", "/").expect(200);
+    drop(back);
+}
+
+#[test]
+fn ipv6_works_on_both_sides() {
+    let server = Origin::plain().on("[::1]:0").start();
+    let any = "[::1]:0".parse().unwrap();
+    let sortie = Sortie::builder(&format!(
+        "upstreams:\n  - {{name: s, endpoints: [\"{}\"], tls: {{mode: disable}}}}\n\
+         routes:\n  - {{host: \"::1\", upstream: s}}\n",
+        server.address
+    ))
+    .with(|options| options.listen = vec![any])
+    .start();
+    sortie
+        .get(&format!("[::1]:{}", sortie.address().port()), "/")
+        .expect(200);
+}
