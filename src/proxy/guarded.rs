@@ -28,6 +28,7 @@ use crate::model::Limits;
 
 /// What hyper reads once the client has broken the rules.
 const POISON: u8 = 0;
+const DOSE: &[u8] = &[POISON; 4096];
 
 /// What the request's story and its socket must tell each other. One per connection.
 #[derive(Default)]
@@ -324,7 +325,9 @@ impl AsyncRead for Guarded {
         let this = &mut *self;
         let before = buf.filled().len();
         if this.poisoned {
-            buf.put_slice(&[POISON]);
+            // Plenty of it: where hyper skips bytes up to a bound, it meets that bound at once.
+            let dose = buf.remaining().min(DOSE.len());
+            buf.put_slice(DOSE.get(..dose).unwrap_or(DOSE));
             return Poll::Ready(Ok(()));
         }
         if this.first.is_empty() {

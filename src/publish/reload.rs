@@ -187,6 +187,7 @@ impl Unopened {
             config,
             cell,
             sockets,
+            old: Vec::new(),
         })
     }
 }
@@ -231,6 +232,8 @@ pub struct Reloader {
     config: Arc<Config>,
     cell: Arc<SnapshotCell>,
     sockets: Box<dyn Sockets>,
+    /// Snapshots that a worker may still hold: a large table is dropped here and not on a worker.
+    old: Vec<Arc<Snapshot>>,
 }
 
 /// A request to look at everything now (R18); the answer says what changed.
@@ -283,6 +286,7 @@ impl Reloader {
 
     /// Looks at every file, and takes what is whole and new.
     fn look(&mut self, forced: bool) -> Report {
+        self.old.retain(|old| Arc::strong_count(old) > 1);
         let mut report = Report::default();
         let print = fingerprint(&self.state.parts.sources);
         let documents_changed = print != self.state.print;
@@ -379,6 +383,7 @@ impl Reloader {
         self.cell.publish(snapshot);
         self.sockets.commit();
         retire(&gone, &config.rotation);
+        self.old.push(old);
         self.config = Arc::clone(&config);
         self.state.version = version;
         self.state.parts.shared.set(config, credentials);

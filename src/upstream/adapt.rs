@@ -4,7 +4,7 @@
 //! Never: adds or drops anything else (that is `proxy::headers`).
 //! Called by: `connection`.
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body::Body;
@@ -28,6 +28,12 @@ pub(super) fn to_http1(request: &mut Request<RequestBody>) -> Result<(), &'stati
     }
     if !request.headers().contains_key(HOST) {
         return Err("it names no host");
+    }
+    if request.headers().contains_key(TE) && !request.headers().contains_key(UPGRADE) {
+        // RFC 9110 section 10.1.4: who sends TE says so in Connection.
+        request
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("te"));
     }
     *request.version_mut() = Version::HTTP_11;
     frame(request);
