@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::model::Place;
 
 use super::diagnostic::{Code, Diagnostic, Diagnostics};
+use super::node::{Entry, Mark, Node, ScalarKind, Value, push_key};
 use super::units;
-use super::yaml::{Entry, Mark, Node, ScalarKind, Value, push_key};
 
 /// The file that a document came from.
 #[derive(Clone, Debug)]

@@ -18,7 +18,8 @@ use crate::model::Config;
 use super::cursor::Source;
 use super::diagnostic::{Code, Diagnostic, Diagnostics};
 use super::native::{self, Document};
-use super::yaml::{self, MAX_BYTES, Node, Value};
+use super::node::{Node, Value};
+use super::yaml::{self, MAX_BYTES};
 
 /// How often a folder that is being swapped is read again.
 const SWAP_RETRIES: usize = 3;
@@ -723,7 +724,7 @@ mod tests {
                 }
                 match dice.below(4) {
                     0 => text.replace_range(at..end, ""),
-                    1 => text.insert_str(at, &text[at..end].to_owned()),
+                    1 => text.insert_str(at, &text.clone()[at..end]),
                     2 => text.truncate(at),
                     _ => text.insert_str(at, PIECES[dice.below(PIECES.len())]),
                 }

@@ -11,6 +11,7 @@ mod listeners;
 mod load;
 mod matching;
 mod native;
+mod node;
 mod retries;
 mod routes;
 mod rules;

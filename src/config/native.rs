@@ -9,12 +9,12 @@ use crate::model::Config;
 use super::cursor::{At, Source};
 use super::diagnostic::{Code, Diagnostics};
 use super::listeners::{LISTENER, Listeners};
+use super::node::Node;
 use super::routes::{ROUTE, Routes};
 use super::settings::{LIMITS, ROTATION, Settings, UNKNOWN_HOSTS};
 use super::shape::{Field, Shape, Table};
 use super::upstreams::{UPSTREAM, Upstreams};
 use super::validate;
-use super::yaml::Node;
 
 /// A whole document.
 pub static DOCUMENT: Table = Table::new(
@@ -181,7 +181,8 @@ mod tests {
 
     use super::*;
     use crate::config::load::load_texts;
-    use crate::config::yaml::{self, Value};
+    use crate::config::node::{Entry, Scalar, Value};
+    use crate::config::yaml;
     use crate::model::*;
 
     fn full() -> Config {
@@ -470,7 +471,7 @@ mod tests {
     }
 
     /// The paths of all mappings with known keys.
-    fn mappings(node: &mut Node, visit: &mut dyn FnMut(&mut Vec<yaml::Entry>)) {
+    fn mappings(node: &mut Node, visit: &mut dyn FnMut(&mut Vec<Entry>)) {
         match &mut node.value {
             Value::Scalar(_) => {}
             Value::List(items) => items.iter_mut().for_each(|item| mappings(item, visit)),
@@ -504,7 +505,7 @@ mod tests {
             mappings(&mut broken, &mut |entries| {
                 if n == wanted {
                     let entry = entries[0].clone();
-                    entries.push(yaml::Entry {
+                    entries.push(Entry {
                         key: "no such key".into(),
                         ..entry
                     });
@@ -532,7 +533,7 @@ mod tests {
         let sound = yaml::parse(FULL).documents.remove(0);
         let mut count = 0;
         values(&mut sound.clone(), &mut |_| count += 1);
-        let null = yaml::Scalar {
+        let null = Scalar {
             text: "".into(),
             plain: true,
         };

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::format::Format;
 use super::native::DOCUMENT;
+use super::node::{Scalar, ScalarKind};
 use super::shape::{Choice, Field, Shape, Table};
 use super::units::{DURATION_PATTERN, PERCENT_PATTERN, SIZE_PATTERN};
-use super::yaml::{Scalar, ScalarKind};
 
 /// The JSON Schema (2020-12) of one native document. It knows every key, kind, bound and word;
 /// what two values say of each other only the parser knows.
@@ -176,7 +176,8 @@ fn reference(of: &Table, defs: &mut Map<String, Value>) -> Value {
 mod tests {
     use super::*;
     use crate::config::native::FULL;
-    use crate::config::yaml::{self, Node};
+    use crate::config::node::{self, Node};
+    use crate::config::yaml;
 
     /// As much of JSON Schema as this schema uses; anything else fails the test.
     fn fits(schema: &Value, value: &Value, root: &Value) -> bool {
@@ -253,10 +254,10 @@ mod tests {
 
     fn as_json(node: &Node) -> Value {
         match &node.value {
-            yaml::Value::Scalar(scalar) if scalar.plain => plain(&scalar.text),
-            yaml::Value::Scalar(scalar) => json!(scalar.text),
-            yaml::Value::List(items) => items.iter().map(as_json).collect(),
-            yaml::Value::Map(entries) => {
+            node::Value::Scalar(scalar) if scalar.plain => plain(&scalar.text),
+            node::Value::Scalar(scalar) => json!(scalar.text),
+            node::Value::List(items) => items.iter().map(as_json).collect(),
+            node::Value::Map(entries) => {
                 let entries = entries.iter();
                 Value::Object(
                     entries

@@ -55,7 +55,7 @@ pub fn duration(text: &str) -> Result<Duration, DurationError> {
         .parse()
         .map_err(|_| DurationError::Malformed)?;
     let scaled = thousandths * unit_ms;
-    if scaled % 1000 != 0 {
+    if !scaled.is_multiple_of(1000) {
         return Err(DurationError::TooFine);
     }
     Ok(Duration::from_millis(whole * unit_ms + scaled / 1000))
@@ -65,9 +65,9 @@ pub fn duration(text: &str) -> Result<Duration, DurationError> {
 pub fn show_duration(value: Duration) -> String {
     let ms = value.as_millis();
     match () {
-        () if ms > 0 && ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        () if ms > 0 && ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        () if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        () if ms > 0 && ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        () if ms > 0 && ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        () if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
         () => format!("{ms}ms"),
     }
 }
@@ -94,7 +94,7 @@ pub fn show_size(bytes: u64) -> String {
     let units = [(1u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = units
         .iter()
-        .find(|(factor, _)| bytes > 0 && bytes % factor == 0);
+        .find(|(factor, _)| bytes > 0 && bytes.is_multiple_of(*factor));
     match unit {
         Some((factor, name)) => format!("{}{name}", bytes / factor),
         None => format!("{bytes}B"),

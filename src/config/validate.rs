@@ -7,9 +7,9 @@
 use super::cursor::At;
 use super::diagnostic::{Code, Diagnostics};
 use super::format::{Format, quote};
+use super::node::{Node, ScalarKind, Value};
 use super::shape::{Choice, Field, Shape, Table};
 use super::units::{self, DurationError};
-use super::yaml::{Node, ScalarKind, Value};
 
 /// Reports everything in `at` that `shape` does not allow.
 pub fn check(at: &At<'_>, shape: &Shape, out: &mut Diagnostics) {

@@ -1,17 +1,16 @@
 //! YAML text to a small tree that remembers where everything stands.
 //!
-//! Owns: [`Node`], and the bounds on what one file may cost: bytes, depth, values.
+//! Owns: parsing, duplicate keys, aliases, and the bounds on what one file may cost: bytes, depth,
+//! values.
 //! Never: knows what a document means.
-//! Called by: load (parses), the rest of this room (reads the tree).
-//!
-//! Why a tree of our own: serde keeps no place for a value inside a document, hides duplicate
-//! keys, and cannot tell `80` from `"80"`; a message must name line and column, always.
+//! Called by: load.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::diagnostic::Code;
+use super::node::{Entry, Mark, Node, Scalar, ScalarKind, Value, push_key};
 
 /// Bytes of one file. 100,000 hosts need about 5 MiB.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -24,101 +23,6 @@ pub const MAX_NODES: usize = 4_000_000;
 const MAX_MISTAKES: usize = 100;
 /// From this many keys on, a mapping is indexed to find duplicates.
 const INDEX_FROM: usize = 16;
-
-/// Line and column, both from 1, the column in characters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark {
-    /// From 1.
-    pub line: u32,
-    /// From 1.
-    pub column: u32,
-}
-
-/// A value and where it begins.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Node {
-    /// Where it begins; a value that is not there stands where its key does.
-    pub at: Mark,
-    /// What it is.
-    pub value: Value,
-}
-
-/// The three kinds of YAML values.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// One word or text.
-    Scalar(Scalar),
-    /// A sequence.
-    List(Vec<Node>),
-    /// A mapping, in the order in which it was written. No key stands twice.
-    Map(Vec<Entry>),
-}
-
-/// One line of a mapping.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// The key, always text.
-    pub key: Box<str>,
-    /// Where the key begins.
-    pub key_at: Mark,
-    /// What it maps to.
-    pub value: Node,
-}
-
-/// A text, and whether it was written without quotes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scalar {
-    /// Quotes and escapes removed.
-    pub text: Box<str>,
-    /// Written without quotes and block style, so that YAML's core schema gives it a kind.
-    pub plain: bool,
-}
-
-/// What YAML 1.2's core schema takes a scalar for (section 10.3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScalarKind {
-    /// Nothing, `~` or `null`.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// Anything that looks like a number.
-    Number,
-    /// Everything else, and all that is quoted.
-    Text,
-}
-
-impl Scalar {
-    /// The kind that YAML gives it.
-    pub fn kind(&self) -> ScalarKind {
-        if !self.plain {
-            return ScalarKind::Text;
-        }
-        match self.text.as_ref() {
-            "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
-            "true" | "True" | "TRUE" => ScalarKind::Bool(true),
-            "false" | "False" | "FALSE" => ScalarKind::Bool(false),
-            text if is_number(text) => ScalarKind::Number,
-            _ => ScalarKind::Text,
-        }
-    }
-}
-
-fn is_number(text: &str) -> bool {
-    let body = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if matches!(body, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return true;
-    }
-    if let Some(hex) = text.strip_prefix("0x") {
-        return !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit());
-    }
-    if let Some(octal) = text.strip_prefix("0o") {
-        return !octal.is_empty() && octal.bytes().all(|b| matches!(b, b'0'..=b'7'));
-    }
-    let starts =
-        body.starts_with(|c: char| c.is_ascii_digit()) || (body.starts_with('.') && body.len() > 1);
-    let allowed = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-');
-    starts && body.bytes().all(allowed) && body.parse::<f64>().is_ok()
-}
 
 /// A mistake of the YAML itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -327,7 +231,7 @@ impl Builder {
     fn place(&mut self, mut node: Node, anchor: usize, size: usize) -> Flow {
         self.nodes += size;
         if anchor > 0 {
-            let size = count(&node);
+            let size = node.count();
             // The copy is counted as well, as it takes memory as well.
             self.nodes += size;
             self.anchors.insert(anchor, (node.clone(), size));
@@ -488,34 +392,11 @@ impl Builder {
     }
 }
 
-/// Adds `.key` to a path, or `["a key"]` where the key is no plain word.
-pub fn push_key(path: &mut String, key: &str) {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if !key.is_empty() && key.len() <= 64 && key.chars().all(plain) {
-        if !path.is_empty() {
-            path.push('.');
-        }
-        path.push_str(key);
-    } else {
-        let short: String = key.chars().take(64).collect();
-        path.push_str(&format!("[{short:?}]"));
-    }
-}
-
 fn mark(marker: &Marker) -> Mark {
     let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Mark {
         line: small(marker.line()),
         column: small(marker.col() + 1),
-    }
-}
-
-/// Keys and values in it, itself included.
-fn count(node: &Node) -> usize {
-    match &node.value {
-        Value::Scalar(_) => 1,
-        Value::List(items) => 1 + items.iter().map(count).sum::<usize>(),
-        Value::Map(entries) => 1 + entries.iter().map(|e| 1 + count(&e.value)).sum::<usize>(),
     }
 }
 
@@ -588,28 +469,6 @@ mod tests {
             show(&node),
             r#"{a:80,b:"80",c:"80",d:"80\n",e:"80",f:"yes",g:1e3}"#
         );
-    }
-
-    #[test]
-    fn a_plain_word_has_the_kind_that_yaml_1_2_gives_it() {
-        for (text, number) in [
-            ("1", true),
-            ("-1.5", true),
-            ("0x1f", true),
-            ("0o17", true),
-            (".5", true),
-            (".inf", true),
-            (".", false),
-            ("1.2.3", false),
-            ("10s", false),
-            ("1_000", false),
-            ("0x", false),
-            ("inf", false),
-            ("nan", false),
-            ("-", false),
-        ] {
-            assert_eq!(is_number(text), number, "{text}");
-        }
     }
 
     #[test]

@@ -12,10 +12,8 @@ use std::sync::Arc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::model::StringMatch;
+use crate::model::{REGEX_SIZE_LIMIT, StringMatch};
 
-/// Bytes that one compiled expression may take. A counted repetition of a large class goes over.
-const REGEX_SIZE_LIMIT: usize = 1 << 20;
 /// Bytes that one expression's lazy automaton may take per thread.
 const REGEX_CACHE_LIMIT: usize = 1 << 19;
 
