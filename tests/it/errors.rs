@@ -2,14 +2,13 @@
 
 use std::net::TcpListener;
 
-use crate::harness::{Ended, Lab, Origin, Sortie, Step};
+use crate::harness::{Ended, Lab, Origin, Sortie, Step, free_address};
 
 const BEFORE_HEADERS: &str = "upstream connect error or disconnect/reset before headers";
 
 /// A port on which nobody listens.
 fn closed_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap().port()
+    free_address().port()
 }
 
 #[test]

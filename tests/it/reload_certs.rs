@@ -189,7 +189,10 @@ fn r2_the_third_and_every_further_rotation_is_taken() {
 fn r12_a_broken_rotation_keeps_the_last_good_one_and_is_counted_and_shown() {
     let lab = Lab::new();
     let bank = lab.bank().start();
-    let sortie = sortie(&lab, &bank);
+    let config = POLL.to_string() + &lab.config(bank.port());
+    let sortie = Sortie::builder(&config)
+        .with(|o| o.workers = Some(1))
+        .start();
     sortie.get("bank.example", "/").expect(200);
     let foreign = lab.clients.client("somebody else");
     let broken: [(&str, &str, &str); 4] = [

@@ -1,6 +1,6 @@
 //! A real nginx that demands a client certificate and says what it saw.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::eventually::eventually;
 use super::needs::needs;
 use super::pki::{Authority, Identity};
+use super::process::free_address;
 
 /// A running nginx; it stops when dropped.
 pub struct Nginx {
@@ -38,12 +39,10 @@ impl Nginx {
         let folder = tempfile::tempdir().unwrap();
         identity.write(folder.path(), "server");
         std::fs::write(folder.path().join("clients.crt"), &clients.pem).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
+        let address = free_address();
         let settings = settings(&folder, address, protocols);
         let file = folder.path().join("nginx.conf");
         std::fs::write(&file, settings).unwrap();
-        drop(free);
         let errors = std::fs::File::create(folder.path().join("stderr")).unwrap();
         let mut child = Command::new(program)
             .arg("-p")
