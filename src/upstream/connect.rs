@@ -225,6 +225,9 @@ async fn shake_hands(
     match shaken {
         Ok(connected) => {
             core.stats.handshake(count(core, tls, &connected.facts));
+            if let Some(warning) = &connected.facts.name_warning {
+                core.warn_of_name(endpoint, warning);
+            }
             Ok((connected.stream, connected.facts))
         }
         Err(error) => {

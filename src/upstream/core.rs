@@ -4,8 +4,10 @@
 //! Never: is written for each request.
 //! Called by: the rest of this room.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use http::uri::Scheme;
 
@@ -17,7 +19,7 @@ use super::quota::Quota;
 use super::resolve::Resolver;
 use super::seam::UpstreamTls;
 use super::wire::Explain;
-use crate::model::{HttpChoice, TlsPolicy, UpstreamSpec};
+use crate::model::{EndpointAddr, HttpChoice, TlsPolicy, UpstreamSpec};
 use crate::telemetry::{Event, Level, UpstreamStats};
 
 /// The shared part of an upstream.
@@ -35,7 +37,12 @@ pub(super) struct Core {
     /// What ALPN chose last: a guess at what the next connection will be.
     seen: AtomicU8,
     slots: OnceLock<Box<[Weak<Slot>]>>,
+    /// Hashes of the warnings about server names that were logged.
+    warned: Mutex<HashSet<u64>>,
 }
+
+/// So many different certificates of one upstream are warned of, and no more.
+const MAX_WARNINGS: usize = 64;
 
 /// Values of `Core::seen`.
 const SEEN_NOTHING: u8 = 0;
@@ -75,6 +82,17 @@ impl Core {
             explain,
             seen: AtomicU8::new(SEEN_NOTHING),
             slots: OnceLock::new(),
+            warned: Mutex::default(),
+        }
+    }
+
+    /// A server's name is wrong and the policy lets it pass: logged once per certificate (T7).
+    pub(super) fn warn_of_name(&self, endpoint: EndpointAddr, warning: &str) {
+        let mut hasher = DefaultHasher::new();
+        warning.hash(&mut hasher);
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() < MAX_WARNINGS && warned.insert(hasher.finish()) {
+            tracing::warn!(upstream = %self.spec.name, endpoint = %endpoint, "{warning}");
         }
     }
 

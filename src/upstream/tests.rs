@@ -941,3 +941,47 @@ async fn an_endpoint_that_keeps_failing_is_shunned_and_the_other_serves() {
     assert!(shunned.ejected_for.is_some());
     assert_eq!(upstream.stats().level(Level::Ejected), 1);
 }
+
+#[tokio::test]
+async fn those_who_waited_for_one_attempt_share_its_failure() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let mut spec = spec(address);
+    spec.http = HttpChoice::Http2;
+    let upstream = plain(spec);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let upstream = Arc::clone(&upstream);
+        tasks.spawn(async move { failed(get(&upstream, "a").await) });
+    }
+    while let Some(failure) = tasks.join_next().await {
+        let failure = failure.unwrap();
+        assert!(
+            matches!(failure.error, UpstreamError::Connect { .. }),
+            "{}",
+            failure.error
+        );
+        assert!(failure.request.is_some());
+    }
+    assert_eq!(
+        upstream.endpoints()[0].failures,
+        1,
+        "one attempt is one failure"
+    );
+}
+
+#[tokio::test]
+async fn a_shared_attempt_outlives_the_request_that_began_it() {
+    let pki = Pki::new();
+    let (address, accepted) = tls_origin(pki.server(&["a.test"], false)).await;
+    let upstream = pki.upstream(spec(address));
+    let first = tokio::time::timeout(Duration::ZERO, get(&upstream, "a.test")).await;
+    assert!(first.is_err(), "it was given up");
+    assert_eq!(
+        fetch(&upstream, "a.test").await.1,
+        "HTTP/2.0 Some(\"a.test\")"
+    );
+    assert_eq!(accepted.load(Ordering::Relaxed), 1);
+    assert_eq!(upstream.stats().level(Level::ActiveRequests), 0);
+}
