@@ -171,3 +171,61 @@ fn every_flag_of_run_is_also_a_variable() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn the_configuration_in_the_readme_is_one() {
+    let readme = include_str!("../../README.md");
+    let blocks: Vec<&str> = readme
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split_once("```").unwrap().0)
+        .collect();
+    assert!(blocks.len() >= 2, "the README shows a small and a full one");
+    for block in blocks {
+        let lab = Lab::new();
+        let (code, out, err) = program(&["check", &file(&lab, block)]);
+        assert_eq!(code, 0, "{block}\n{out}{err}");
+    }
+    let shown = readme
+        .split("`certs-dev/sortie.yaml` is the whole configuration:")
+        .nth(1)
+        .unwrap();
+    let shown = shown
+        .split("```yaml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    assert!(include_str!("../../certs-dev/sortie.yaml").ends_with(shown));
+}
+
+#[test]
+fn the_readme_names_every_command_flag_and_metric() {
+    let readme = include_str!("../../README.md");
+    let (_, help, _) = program(&["run", "--help"]);
+    let flags = help
+        .split_whitespace()
+        .filter(|word| word.starts_with("--"));
+    for flag in flags
+        .map(|flag| flag.trim_end_matches([',', '.']))
+        .filter(|f| *f != "--help")
+    {
+        assert!(readme.contains(flag), "{flag} is not in the README");
+    }
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let sortie = lab.sortie(bank.port());
+    sortie.get("bank.example", "/").expect(200);
+    let metrics = sortie.admin_get("/metrics").expect(200).text();
+    let names = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    for name in names.filter(|name| name.starts_with("sortie_upstream_")) {
+        let short = name.trim_start_matches("sortie_upstream");
+        assert!(
+            readme.contains(name) || readme.contains(short),
+            "{name} is not in the README"
+        );
+    }
+}
