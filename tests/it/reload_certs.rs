@@ -78,7 +78,7 @@ fn rotates(prepare: impl FnOnce(&Lab), write: impl FnOnce(&Path, &Identity)) {
 
 #[test]
 fn r3_rename_over_is_taken() {
-    rotates(|_| {}, |folder, fresh| rename_over(folder, fresh));
+    rotates(|_| {}, rename_over);
 }
 
 fn rename_over(folder: &Path, fresh: &Identity) {
