@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::connection::{self, Arrival};
@@ -126,19 +126,23 @@ pub async fn run(
     let mut guard = drain.guard();
     let mut pause = BACK_OFF.0;
     loop {
+        // Looked at here too: while connections keep coming, accepting always wins below.
+        if guard.has_started() || *closed.borrow() {
+            break;
+        }
         // The place is reserved before accepting, so that a client over the limit waits in the
         // kernel's queue instead of being accepted and starved.
         let permit = tokio::select! {
             biased;
             permit = Arc::clone(&context.places).acquire_owned() => permit.ok(),
             () = guard.started() => break,
-            _ = closed.wait_for(|closed| *closed) => break,
+            () = gone(&mut closed) => break,
         };
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
             () = guard.started() => break,
-            _ = closed.wait_for(|closed| *closed) => break,
+            () = gone(&mut closed) => break,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -167,19 +171,38 @@ pub async fn run(
             }
         }
     }
-    take_what_is_queued(&listener, kind, &context, &original_dst, &drain);
+    take_what_is_queued(listener, kind, &context, &original_dst, &drain);
 }
 
-/// Closing a listening socket resets the connections in its queue: they are served first.
+/// Returns when the listener is to go. Whoever could say so being lost does not say so.
+async fn gone(closed: &mut watch::Receiver<bool>) {
+    if closed.wait_for(|closed| *closed).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Closing a listening socket resets the connections in its queue: they are served first. The
+/// kernel itself is asked, as the runtime may not have heard of the latest yet.
 fn take_what_is_queued(
-    listener: &TcpListener,
+    listener: TcpListener,
     kind: ListenerKind,
     context: &Arc<ProxyContext>,
     original_dst: &Arc<dyn OriginalDestination>,
     drain: &Drain,
 ) {
-    use futures_util::FutureExt;
-    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    for _ in 0..BACKLOG {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_the_connection(&error) => continue,
+            Err(_) => return,
+        };
+        let usable = stream.set_nonblocking(true);
+        let Ok(stream) = usable.and_then(|()| TcpStream::from_std(stream)) else {
+            continue;
+        };
         let arrival = Arrival {
             stream,
             peer: PeerAddr(peer),

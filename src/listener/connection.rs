@@ -5,6 +5,7 @@
 //! Called by: `listener::accept`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -15,6 +16,10 @@ use super::sniff::{Spoken, sniff};
 use crate::drain::DrainGuard;
 use crate::model::{Limits, ListenerKind, PeerAddr};
 use crate::proxy::{self, Downstream, Protocol, ProxyContext};
+
+/// What a connection that came with the drain has for its first bytes. They may be here already
+/// without the runtime having noticed, and closing would lose the request.
+const LAST_CHANCE: Duration = Duration::from_millis(250);
 
 /// What `accept` hands over.
 pub(super) struct Arrival {
@@ -59,7 +64,7 @@ pub(super) async fn serve(
         ListenerKind::Capture => original_dst.of(&arrival.stream),
         ListenerKind::Direct => None,
     };
-    let limits = context.cell.peek().limits.clone();
+    let limits = context.cell.load().limits.clone();
     let Some((spoken, first)) = first_bytes(&mut arrival.stream, &limits, &mut guard).await else {
         return;
     };
@@ -79,7 +84,7 @@ pub(super) async fn serve(
     }
 }
 
-/// `None` where the client said nothing until it left, the time was up or the drain began.
+/// `None` where the client said nothing until it left, the time was up or the drain had begun.
 async fn first_bytes(
     stream: &mut TcpStream,
     limits: &Limits,
@@ -90,7 +95,9 @@ async fn first_bytes(
         readable = tokio::time::timeout(limits.idle_timeout, stream.readable()) => {
             readable.ok()?.ok()?;
         }
-        () = guard.started() => return None,
+        () = guard.started() => {
+            tokio::time::timeout(LAST_CHANCE, stream.readable()).await.ok()?.ok()?;
+        }
     }
     tokio::time::timeout(limits.head_timeout, sniff(stream))
         .await

@@ -6,8 +6,8 @@
 //! Called by: `proxy::forward`.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
+use super::connection::Connection;
 use super::record::{Record, chain};
 use crate::telemetry::Flags;
 use crate::upstream::{BodyError, ResponseBody};
@@ -34,9 +35,34 @@ pub(super) struct Relayed {
     body: ResponseBody,
     record: Record,
     /// The rule's timeout covers the whole answer (ISTIO.md V13).
-    deadline: Option<(Pin<Box<Sleep>>, Duration)>,
+    deadline: Option<Deadline>,
     idle: IdleTimer,
     done: bool,
+}
+
+/// Bounds an answer from the request's end on, which may come after the answer's head.
+struct Deadline {
+    /// When the request began; its end too, where it has no body.
+    began: Instant,
+    bound: Duration,
+    /// Only once the answer has to be waited for.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    fn poll(&mut self, received: Option<&Received>, cx: &mut Context<'_>) -> Poll<()> {
+        let from = match received {
+            None => Some(self.began),
+            Some(received) => received.ended_at.get().copied(),
+        };
+        let Some(from) = from else {
+            return Poll::Pending;
+        };
+        self.sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(from + self.bound)))
+            .as_mut()
+            .poll(cx)
+    }
 }
 
 impl AnswerBody {
@@ -44,14 +70,18 @@ impl AnswerBody {
         AnswerBody::Own((!bytes.is_empty()).then_some(bytes))
     }
 
-    /// `deadline`: when the whole answer must have come, and the bound that set it.
+    /// `deadline`: when the request began, and how long after its end the answer may be whole.
     pub(super) fn relay(
         body: ResponseBody,
         record: Record,
         deadline: Option<(Instant, Duration)>,
     ) -> Self {
-        let idle = IdleTimer::new(record.connection().stream_idle);
-        let deadline = deadline.map(|(at, bound)| (Box::pin(tokio::time::sleep_until(at)), bound));
+        let idle = IdleTimer::new(record.connection().stream_idle, record.received.clone());
+        let deadline = deadline.map(|(began, bound)| Deadline {
+            began,
+            bound,
+            sleep: None,
+        });
         let mut relayed = Box::new(Relayed {
             body,
             record,
@@ -87,9 +117,11 @@ impl Relayed {
     }
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
-        if let Some((deadline, bound)) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
+        let received = self.record.received.as_deref();
+        if let Some(deadline) = &mut self.deadline
+            && deadline.poll(received, cx).is_ready()
         {
+            let bound = deadline.bound;
             let why = format!("the answer was not complete after {bound:?}");
             return Poll::Ready(self.broke(Flags::UT, "response_timeout", why));
         }
@@ -187,7 +219,9 @@ impl Body for AnswerBody {
 pub(super) struct Received {
     /// Bytes of it that went by.
     pub(super) bytes: AtomicU64,
-    done: AtomicBool,
+    /// Frames that went by, of the answer too: where one direction moves, the other may be silent.
+    moves: AtomicU64,
+    ended_at: OnceLock<Instant>,
     ended: Notify,
 }
 
@@ -195,32 +229,40 @@ impl Received {
     /// Returns when the whole body has been read, or will never be.
     pub(super) async fn ended(&self) {
         let ended = self.ended.notified();
-        if !self.done.load(Ordering::Relaxed) {
+        if self.ended_at.get().is_none() {
             ended.await;
         }
+    }
+
+    /// Changes whenever something of the request or of its answer went by.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
     }
 }
 
 /// A request's body on its way to the upstream.
 pub(super) struct Inbound {
     body: Incoming,
+    http2: bool,
     received: Arc<Received>,
     idle: IdleTimer,
 }
 
 impl Drop for Inbound {
     fn drop(&mut self) {
-        self.received.done.store(true, Ordering::Relaxed);
+        let _ = self.received.ended_at.set(Instant::now());
         self.received.ended.notify_waiters();
     }
 }
 
 impl Inbound {
-    pub(super) fn new(body: Incoming, received: Arc<Received>, idle: Duration) -> Self {
+    pub(super) fn new(body: Incoming, received: Arc<Received>, connection: &Connection) -> Self {
+        let idle = IdleTimer::new(connection.stream_idle, Some(Arc::clone(&received)));
         Inbound {
             body,
+            http2: !connection.control.is_http1(),
             received,
-            idle: IdleTimer::new(idle),
+            idle,
         }
     }
 }
@@ -241,6 +283,11 @@ impl Body for Inbound {
                     "the client sent no byte of its body for {:?}",
                     this.idle.bound
                 );
+                Poll::Ready(Some(Err(BodyError::Client(why.into()))))
+            }
+            // hyper takes a reset with NO_ERROR for the end of the body, which it is not.
+            Poll::Ready(None) if this.http2 && !this.body.is_end_stream() => {
+                let why = "the client reset its stream before the end of its body";
                 Poll::Ready(Some(Err(BodyError::Client(why.into()))))
             }
             Poll::Ready(None) => Poll::Ready(None),
@@ -268,36 +315,52 @@ impl Body for Inbound {
     }
 }
 
-/// Fires when nothing moved for `bound`. Costs nothing until something has to be waited for, and
-/// is moved only when it fires.
+/// Fires when nothing moved for `bound`, or a little longer. Costs nothing until something has to be
+/// waited for, and is moved only when it fires.
 struct IdleTimer {
     bound: Duration,
-    last: Option<Instant>,
+    /// Where the other direction tells of itself; `None` where there is none.
+    both: Option<Arc<Received>>,
+    /// Since when this direction is waited for, and what had moved by then.
+    since: Option<(Instant, u64)>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl IdleTimer {
-    fn new(bound: Duration) -> Self {
+    fn new(bound: Duration, both: Option<Arc<Received>>) -> Self {
         IdleTimer {
             bound,
-            last: None,
+            both,
+            since: None,
             sleep: None,
         }
     }
 
     fn moved(&mut self) {
-        self.last = None;
+        self.since = None;
+        if let Some(both) = &self.both {
+            both.moves.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let due = *self.last.get_or_insert_with(Instant::now) + self.bound;
+        let moves = self.both.as_deref().map_or(0, Received::moves);
+        let (since, mut before) = *self.since.get_or_insert_with(|| (Instant::now(), moves));
+        let mut due = since + self.bound;
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         loop {
             ready!(sleep.as_mut().poll(cx));
-            if Instant::now() >= due {
-                return Poll::Ready(());
+            let now = Instant::now();
+            if now >= due {
+                if moves == before {
+                    return Poll::Ready(());
+                }
+                // The other direction went on meanwhile.
+                before = moves;
+                self.since = Some((now, moves));
+                due = now + self.bound;
             }
             sleep.as_mut().reset(due);
         }

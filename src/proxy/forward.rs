@@ -269,11 +269,7 @@ fn take_body(connection: &Connection, body: Incoming, record: &mut Record) -> Re
     }
     let received = Arc::new(Received::default());
     record.received = Some(Arc::clone(&received));
-    RequestBody::Stream(Box::pin(Inbound::new(
-        body,
-        received,
-        connection.stream_idle,
-    )))
+    RequestBody::Stream(Box::pin(Inbound::new(body, received, connection)))
 }
 
 /// The upstream's answer becomes the client's.
@@ -298,6 +294,12 @@ fn finish(
         .and_then(|facts| facts.server_name.as_deref());
     record.answered(&response, answer.endpoint, answer.local, server_name);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if let Some(fault) = connection.control.fault() {
+            // Bytes that came before the switch were refused: the tunnel would begin with poison.
+            connection.control.set_told();
+            let error = ProxyError::BadRequest(fault.words());
+            return answer::error(&error, record, Some(response.body().stats()), false);
+        }
         return match upgrade {
             Some((protocol, client))
                 if headers::has_switched(

@@ -26,6 +26,9 @@ use tokio::time::{Instant, Sleep};
 use super::strict::{Strict, Verdict, Violation};
 use crate::model::Limits;
 
+/// hyper's own refusal is no longer than this: a status line, a length of nothing, and close.
+const BARE: usize = 90;
+
 /// What hyper reads once the client has broken the rules.
 const POISON: u8 = 0;
 const DOSE: &[u8] = &[POISON; 4096];
@@ -100,6 +103,11 @@ impl Control {
         self.opaque.store(true, Ordering::Relaxed);
     }
 
+    /// False for HTTP/2.
+    pub(super) fn is_http1(&self) -> bool {
+        self.http1
+    }
+
     /// The answer under way will never be whole.
     pub(super) fn set_reset(&self) {
         self.reset.store(self.http1, Ordering::Relaxed);
@@ -151,6 +159,10 @@ struct Deadlines {
     moved: Instant,
     head_began: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Since when the client takes nothing of what is written.
+    blocked: Option<Instant>,
+    /// Another timer, so that waiting to write does not put off a deadline of reading.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
@@ -170,6 +182,8 @@ impl Guarded {
             moved: Instant::now(),
             head_began: None,
             sleep: None,
+            blocked: None,
+            stalled: None,
         };
         Guarded {
             stream,
@@ -224,6 +238,10 @@ impl Guarded {
     /// Nothing came: is a deadline over?
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
         let deadlines = &mut self.deadlines;
+        if self.control.opaque.load(Ordering::Relaxed) {
+            // What came early looked like a head; a tunnel has none.
+            deadlines.head_began = None;
+        }
         loop {
             let (due, late) = match deadlines.head_began {
                 Some(began) => (began + deadlines.head, Late::Head),
@@ -240,7 +258,9 @@ impl Guarded {
                 return Poll::Pending;
             }
             if Instant::now() >= due {
-                if late == Late::Idle && self.control.in_flight.load(Ordering::Relaxed) > 0 {
+                let busy = deadlines.blocked.is_some()
+                    || self.control.in_flight.load(Ordering::Relaxed) > 0;
+                if late == Late::Idle && busy {
                     deadlines.moved = Instant::now();
                     continue;
                 }
@@ -256,7 +276,9 @@ impl Guarded {
         if self.refusal.is_some() {
             return true;
         }
-        if !self.poisoned || !head.starts_with(b"HTTP/1.1 4") {
+        // An answer to an earlier request is not hyper's refusal, whatever its status.
+        let refuses = head.len() <= BARE || self.control.was_told();
+        if !self.poisoned || !refuses || !head.starts_with(b"HTTP/1.1 4") {
             return false;
         }
         let Some(fault) = self.control.fault() else {
@@ -268,26 +290,32 @@ impl Guarded {
 
     fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(bytes) = self.refusal.as_mut().filter(|bytes| bytes.has_remaining()) {
-            let sent = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+                Poll::Pending => return self.poll_stall(cx).map_ok(|_| ()),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(sent)) => bytes.advance(sent),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
-            bytes.advance(sent);
+            self.deadlines.blocked = None;
         }
         Poll::Ready(Ok(()))
     }
 
     /// A client that takes nothing for too long is let go.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let due = self.deadlines.moved + self.deadlines.stall;
-        let sleep = self
-            .deadlines
-            .sleep
+        let deadlines = &mut self.deadlines;
+        let due = *deadlines.blocked.get_or_insert_with(Instant::now) + deadlines.stall;
+        let sleep = deadlines
+            .stalled
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if sleep.deadline() != due {
+        loop {
+            std::task::ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= due {
+                break;
+            }
+            // It was set for an earlier wait: it is moved only when it fires.
             sleep.as_mut().reset(due);
         }
-        std::task::ready!(sleep.as_mut().poll(cx));
         self.control.set_reset();
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -304,6 +332,7 @@ impl Guarded {
             Poll::Pending => self.poll_stall(cx),
             ready => {
                 self.deadlines.moved = Instant::now();
+                self.deadlines.blocked = None;
                 ready
             }
         }
@@ -416,7 +445,12 @@ impl AsyncWrite for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if self.control.reset.load(Ordering::Relaxed) {
+        // Whoever drops it in the middle of an answer, as the end of a drain does, cuts that off.
+        let control = &self.control;
+        let cut_off = control.http1
+            && !control.opaque.load(Ordering::Relaxed)
+            && (self.deadlines.blocked.is_some() || control.in_flight.load(Ordering::Relaxed) > 0);
+        if cut_off || control.reset.load(Ordering::Relaxed) {
             // Closing with a linger of zero sends RST instead of FIN.
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }

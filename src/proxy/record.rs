@@ -37,7 +37,8 @@ struct Line {
     user_agent: Option<HeaderValue>,
     forwarded_for: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
-    route: Option<Arc<str>>,
+    /// Copied: a count that all workers share would be touched for every request.
+    route: Option<Box<str>>,
     server_name: Option<String>,
     request_headers: Captured,
     response_headers: Captured,
@@ -124,7 +125,7 @@ impl Record {
     /// The route that was found.
     pub(super) fn routed(&mut self, name: Option<&Arc<str>>) {
         if let Some(line) = &mut self.line {
-            line.route = name.cloned();
+            line.route = name.map(|name| Box::from(name.as_ref()));
         }
     }
 

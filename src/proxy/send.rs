@@ -38,7 +38,7 @@ pub(super) struct Plan<'a> {
 pub(super) struct Sent {
     pub(super) answer: Answer,
     pub(super) record: Record,
-    /// When the whole answer must have come, and the bound that says so.
+    /// How long the whole answer may take, and since when if the request had no body.
     pub(super) deadline: Option<(Instant, Duration)>,
 }
 
@@ -272,7 +272,8 @@ fn chance() -> u32 {
     now.subsec_nanos().wrapping_mul(2_654_435_761)
 }
 
-/// The time that a request may take, counted from the moment when it has been read whole.
+/// The time that a request may take, counted from the moment when it has been read whole; until
+/// then its body must go on.
 struct Late<'a> {
     received: Option<&'a Received>,
     timeout: Option<Duration>,
@@ -283,7 +284,18 @@ struct Late<'a> {
 impl Late<'_> {
     async fn passed(&self) -> ProxyError {
         if let Some(received) = self.received {
-            received.ended().await;
+            // Twice, because a silent client is told by its body's own timer.
+            let patience = self.idle.saturating_mul(2);
+            loop {
+                let before = received.moves();
+                let ended = tokio::time::timeout(patience, received.ended()).await;
+                if ended.is_ok() {
+                    break;
+                }
+                if received.moves() == before {
+                    return ProxyError::StreamIdle(patience);
+                }
+            }
         }
         match self.timeout.filter(|timeout| *timeout <= self.idle) {
             Some(timeout) => {
@@ -298,6 +310,6 @@ impl Late<'_> {
     }
 
     fn of_answer(&self) -> Option<(Instant, Duration)> {
-        self.timeout.map(|timeout| (self.began + timeout, timeout))
+        self.timeout.map(|timeout| (self.began, timeout))
     }
 }

@@ -118,6 +118,14 @@ impl Body for ResponseBody {
                 this.lease = None;
                 Poll::Ready(Some(Err(cut_off(error, &this.link))))
             }
+            // hyper takes a reset with NO_ERROR for the end of the answer, which it is not.
+            None if this.lease.as_ref().is_some_and(Lease::is_http2)
+                && !this.inner.is_end_stream() =>
+            {
+                this.lease = None;
+                let code = "NO_ERROR";
+                Poll::Ready(Some(Err(BodyError::Reset { code })))
+            }
             None => {
                 this.finish();
                 Poll::Ready(None)

@@ -168,6 +168,10 @@ impl Lease {
         &self.link
     }
 
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.held, Some(Held::Http2(_)))
+    }
+
     /// The connection had served before.
     pub(super) fn is_reused(&self) -> bool {
         self.reused
@@ -253,7 +257,9 @@ impl Lease {
     fn explain(mut self, mut failure: TrySendError<Request<RequestBody>>, mark: u64) -> Failed {
         let link = &self.link;
         let request = failure.take_message();
-        let spoke_first = request.is_some() && !self.reused && link.received() > 0;
+        // An HTTP/2 server speaks first by rights: its SETTINGS.
+        let spoke_first =
+            request.is_some() && !self.reused && !self.is_http2() && link.received() > 0;
         let error = if spoke_first {
             UpstreamError::Garbage {
                 endpoint: link.endpoint,

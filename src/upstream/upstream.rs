@@ -25,6 +25,9 @@ use super::wire::Link;
 use crate::model::{EndpointAddr, OriginalDst, Resolution, UpstreamSpec};
 use crate::telemetry::{Event, UpstreamStats};
 
+/// How often a request waits for a connection that several share, before it opens one for itself.
+const MAX_ROUNDS: u32 = 3;
+
 /// One named destination.
 pub struct Upstream {
     core: Arc<Core>,
@@ -245,8 +248,13 @@ impl Upstream {
             endpoint: aim.endpoint,
             name: self.core.key_name(ask.host),
         };
+        let mut rounds = 0;
         let held = loop {
-            let mut connecting = match slot.check_out(key, self.core.want(http1, fresh)) {
+            // A server that closes each connection as soon as it is open is told of as one that
+            // does, and not asked for ever: after some rounds this request opens its own.
+            let alone = fresh || rounds >= MAX_ROUNDS;
+            rounds += 1;
+            let mut connecting = match slot.check_out(key, self.core.want(http1, alone)) {
                 CheckOut::Http1(http1) => break Held::Http1(http1),
                 CheckOut::Http2(http2) => break Held::Http2(http2),
                 CheckOut::Connect => break self.connect(slot, ask, aim, http1).await?,
