@@ -36,6 +36,16 @@ impl Drain {
         }
     }
 
+    /// The same drain with a signal of its own, which somebody has to pass on. For one worker:
+    /// waiting for a signal takes its lock with every poll, and connections are polled for every
+    /// request.
+    pub fn local(&self) -> Drain {
+        Drain {
+            started: Arc::new(watch::Sender::new(self.has_started())),
+            alive: Arc::clone(&self.alive),
+        }
+    }
+
     /// Starts it. Doing so twice is the same as once.
     pub fn start(&self) {
         self.started.send_replace(true);
@@ -99,6 +109,18 @@ mod tests {
         guard.started().await;
         drop(guard);
         drain.finished().await;
+    }
+
+    #[tokio::test]
+    async fn a_local_drain_has_its_own_signal_and_the_guards_of_the_whole() {
+        let drain = Drain::new();
+        let local = drain.local();
+        let guard = local.guard();
+        drain.start();
+        assert!(!guard.has_started());
+        assert_eq!(drain.held(), 1);
+        local.start();
+        assert!(guard.has_started());
     }
 
     #[tokio::test(start_paused = true)]

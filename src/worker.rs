@@ -77,6 +77,12 @@ async fn work(
     mut orders: mpsc::UnboundedReceiver<Serve>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let local = drain.local();
+    let follower = local.clone();
+    tokio::spawn(async move {
+        drain.started().await;
+        follower.start();
+    });
     loop {
         let order = tokio::select! {
             order = orders.recv() => order,
@@ -93,7 +99,7 @@ async fn work(
         match TcpListener::from_std(socket) {
             Ok(socket) => {
                 let (context, original_dst) = (Arc::clone(&context), Arc::clone(&original_dst));
-                let drain = drain.clone();
+                let drain = local.clone();
                 tokio::spawn(listener::run(
                     socket,
                     kind,

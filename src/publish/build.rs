@@ -36,12 +36,12 @@ pub fn build(
         .iter()
         .map(|spec| {
             let tls = tls_of(spec, credentials);
-            let kept = previous
-                .filter(|_| same_rules)
-                .and_then(|previous| previous.upstreams.get(&spec.name))
-                .filter(|old| is_same(old, spec, &tls));
-            let upstream = match kept {
-                Some(old) => Arc::clone(old),
+            let old = previous.and_then(|previous| previous.upstreams.get(&spec.name));
+            let upstream = match old {
+                Some(old) if same_rules && is_same(old, spec, &tls) => Arc::clone(old),
+                Some(old) => {
+                    Upstream::replace(old, spec.clone(), tls.make(spec, on_expired), context)
+                }
                 None => Upstream::new(spec.clone(), tls.make(spec, on_expired), context),
             };
             (Arc::clone(&spec.name), upstream)

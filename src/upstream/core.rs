@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use http::uri::Scheme;
 
-use super::balance::{Clock, Endpoint};
+use super::balance::{Clock, Endpoint, EndpointSet};
 use super::discover::Endpoints;
 use super::own::OwnAddrs;
 use super::pool::{Slot, Want};
@@ -57,11 +57,14 @@ pub(super) struct Parts {
     pub(super) own: OwnAddrs,
     pub(super) resolver: Resolver,
     pub(super) workers: usize,
+    /// What the upstream that it replaces knew.
+    pub(super) known: Option<Arc<EndpointSet>>,
 }
 
 impl Core {
     pub(super) fn new(parts: Parts) -> Core {
-        let endpoints = Endpoints::start(&parts.spec, &parts.resolver, &parts.stats);
+        let known = parts.known.as_deref();
+        let endpoints = Endpoints::start(&parts.spec, &parts.resolver, &parts.stats, known);
         let explain: Option<Explain> = match &parts.tls {
             UpstreamTls::Tls(tls) => {
                 let tls = Arc::clone(tls);

@@ -48,17 +48,19 @@ enum State {
 }
 
 impl Endpoints {
-    /// Begins with what needs no look-up, and looks the rest up in the background.
+    /// Begins with what needs no look-up or is `known` from before, and looks the rest up in the
+    /// background.
     pub(super) fn start(
         spec: &UpstreamSpec,
         resolver: &Resolver,
         stats: &Arc<UpstreamStats>,
+        known: Option<&EndpointSet>,
     ) -> Endpoints {
         let shared = Arc::new(Shared {
             current: ArcSwap::default(),
             state: watch::Sender::new(State::Waiting),
         });
-        let mut names = Names::new(spec, Arc::clone(stats));
+        let mut names = Names::new(spec, Arc::clone(stats), known);
         if spec.resolution == Resolution::OriginalDst {
             names.sources.clear();
         }
@@ -138,14 +140,21 @@ struct Names {
 }
 
 impl Names {
-    fn new(spec: &UpstreamSpec, stats: Arc<UpstreamStats>) -> Names {
+    fn new(spec: &UpstreamSpec, stats: Arc<UpstreamStats>, known: Option<&EndpointSet>) -> Names {
+        // A new certificate must not cost the addresses: the name server may be gone just now.
+        let remembered = |host: &str, port: u16| -> Vec<IpAddr> {
+            let known = known.into_iter().flat_map(|set| &set.endpoints);
+            let same = known.filter(|e| e.name.as_ref() == host && e.address.0.port() == port);
+            same.map(|e| e.address.0.ip()).collect()
+        };
         let source = |endpoint: &crate::model::EndpointSpec| {
             let ip = endpoint.host.ip();
+            let host = endpoint.host.as_str();
             Source {
-                host: endpoint.host.as_str().into(),
+                host: host.into(),
                 port: endpoint.port,
                 families: Arc::default(),
-                addresses: ip.into_iter().collect(),
+                addresses: ip.map_or_else(|| remembered(host, endpoint.port), |ip| vec![ip]),
                 failure: None,
                 retry: FIRST_RETRY,
                 due: ip.is_none().then(Instant::now),
@@ -329,7 +338,11 @@ pub(super) mod tests {
         let stats = Metrics::new(1).upstream("bank");
         let lookup: Arc<dyn Lookup> = Arc::clone(fake) as _;
         let resolver = Resolver::with(Handle::current(), lookup);
-        (Endpoints::start(&spec, &resolver, &stats), spec, stats)
+        (
+            Endpoints::start(&spec, &resolver, &stats, None),
+            spec,
+            stats,
+        )
     }
 
     fn fake(answers: Vec<Result<Found, DnsProblem>>) -> Arc<Fake> {
@@ -360,6 +373,18 @@ pub(super) mod tests {
         assert_eq!(addresses(&endpoints), ["10.0.0.1:443"]);
         assert!(fake.asked.lock().unwrap().len() > 2);
         endpoints.wait(&spec.name, Duration::ZERO).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn e5_an_upstream_that_replaces_another_begins_with_the_addresses_that_it_knew() {
+        let before = fake(vec![found(&["10.0.0.1"], 30)]);
+        let (old, spec, stats) = start(&before);
+        old.wait(&spec.name, Duration::from_secs(10)).await.unwrap();
+        let silent: Arc<dyn Lookup> = fake(vec![]) as _;
+        let resolver = Resolver::with(Handle::current(), silent);
+        let new = Endpoints::start(&spec, &resolver, &stats, Some(&**old.current()));
+        new.wait(&spec.name, Duration::ZERO).await.unwrap();
+        assert_eq!(addresses(&new), ["10.0.0.1:443"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::{Request, Response};
 
 use super::adapt::needs_http1;
-use super::balance::{Endpoint, Seat};
+use super::balance::{Endpoint, EndpointSet, Seat};
 use super::body::{RequestBody, ResponseBody};
 use super::connect::{Opened, Target, open};
 use super::connection::{Failed, Held, Lease, Under};
@@ -45,6 +45,27 @@ struct Aim {
 impl Upstream {
     /// Makes it and starts to look its names up. Opens no connection.
     pub fn new(spec: UpstreamSpec, tls: UpstreamTls, context: &UpstreamContext) -> Arc<Upstream> {
+        Upstream::make(spec, tls, context, None)
+    }
+
+    /// The same in place of `old`: it begins with the addresses that `old` knows, so that requests
+    /// wait for no look-up. Nothing else is taken over.
+    pub fn replace(
+        old: &Upstream,
+        spec: UpstreamSpec,
+        tls: UpstreamTls,
+        context: &UpstreamContext,
+    ) -> Arc<Upstream> {
+        let known = Arc::clone(&old.core.endpoints.current());
+        Upstream::make(spec, tls, context, Some(known))
+    }
+
+    fn make(
+        spec: UpstreamSpec,
+        tls: UpstreamTls,
+        context: &UpstreamContext,
+        known: Option<Arc<EndpointSet>>,
+    ) -> Arc<Upstream> {
         let workers = context.workers.max(1);
         let core = Arc::new(Core::new(Parts {
             stats: context.metrics.upstream(&spec.name),
@@ -53,6 +74,7 @@ impl Upstream {
             own: context.own.clone(),
             resolver: context.resolver.clone(),
             workers,
+            known,
         }));
         let slots: Box<[Arc<Slot>]> = (0..workers)
             .map(|index| Arc::new(Slot::new(index, Arc::clone(&core))))
