@@ -127,6 +127,14 @@ pub(super) fn after_answer(status: StatusCode, headers: &HeaderMap, retries: &Re
         || (on.grpc_cancelled && grpc() == Some(GRPC_CANCELLED))
 }
 
+/// Whether a try that took longer than its own bound is worth another. The server may have done
+/// what was asked, so only rules that accept this for a lost connection, or that name the 504 which
+/// the client would get, say yes; Envoy decides likewise.
+pub(super) fn after_timeout(retries: &Retries) -> bool {
+    let on = &retries.on;
+    on.reset || on.gateway_error || on.statuses.contains(&504)
+}
+
 /// The pause before retry number `retry`, from 1: between nothing and the full step, so that
 /// clients of one failed endpoint do not come back in step (ISTIO.md V14).
 pub(super) fn pause(retries: &Retries, retry: u32, chance: u32) -> Duration {
@@ -168,6 +176,14 @@ mod tests {
             &retries
         ));
         assert!(!after_answer(StatusCode::OK, &headers, &retries));
+    }
+
+    #[test]
+    fn v14_a_try_that_is_late_is_tried_again_only_where_the_rule_accepts_a_second_doing() {
+        let mut retries = Retries::default();
+        assert!(!after_timeout(&retries));
+        retries.on.gateway_error = true;
+        assert!(after_timeout(&retries));
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub(super) async fn send(
     let mut tries = Tries {
         connection,
         plan,
+        received: received.as_deref(),
         avoid: Vec::new(),
         retries: 0,
         fresh: false,
@@ -117,6 +118,8 @@ pub(super) async fn send(
 struct Tries<'a> {
     connection: &'a Connection,
     plan: &'a Plan<'a>,
+    /// How far the request's body is, if it has one.
+    received: Option<&'a Received>,
     /// Endpoints that failed this request already.
     avoid: Vec<EndpointAddr>,
     retries: u32,
@@ -133,10 +136,13 @@ impl<'a> Tries<'a> {
         // The permit of a retry lives as long as its try.
         let mut permit = None;
         loop {
-            let failed = match self.one(request).await? {
-                Ok(answer) if !self.is_unwanted(&answer, replay.is_some()) => return Ok(answer),
-                Ok(answer) => Failed::Answer(answer),
-                Err(failure) => Failed::Failure(failure),
+            let failed = match self.one(request).await {
+                Ok(Ok(answer)) if !self.is_unwanted(&answer, replay.is_some()) => {
+                    return Ok(answer);
+                }
+                Ok(Ok(answer)) => Failed::Answer(answer),
+                Ok(Err(failure)) => Failed::Failure(failure),
+                Err(bound) => Failed::Late(bound),
             };
             drop(permit.take());
             let Some(next) = self.again(&failed, replay.as_ref()) else {
@@ -165,6 +171,10 @@ impl<'a> Tries<'a> {
         let idempotent = replay.is_some_and(Replay::is_idempotent);
         let again = match failed {
             Failed::Answer(_) => Again::Counted,
+            Failed::Late(_) if replay.is_some() && retry::after_timeout(plan.retries) => {
+                Again::Counted
+            }
+            Failed::Late(_) => Again::No,
             Failed::Failure(failure) => {
                 retry::after_failure(failure, plan.retries, replay.is_some(), idempotent)
             }
@@ -195,11 +205,12 @@ impl<'a> Tries<'a> {
         })
     }
 
-    /// One try within its own bound; the outer error is that bound.
+    /// One try within its own bound, which begins when the request's body has ended; the outer
+    /// error is that bound.
     async fn one(
         &self,
         request: Request<RequestBody>,
-    ) -> Result<Result<Answer, SendFailure>, ProxyError> {
+    ) -> Result<Result<Answer, SendFailure>, Duration> {
         let ask = Ask {
             worker: self.connection.context.worker,
             host: self.plan.host,
@@ -209,12 +220,19 @@ impl<'a> Tries<'a> {
             fresh: self.fresh,
         };
         let sending = self.plan.upstream.send(&ask, request);
-        match self.plan.retries.per_try_timeout {
-            None => Ok(sending.await),
-            Some(bound) => match tokio::time::timeout(bound, sending).await {
-                Ok(sent) => Ok(sent),
-                Err(_) => Err(ProxyError::Timeout(bound)),
-            },
+        let Some(bound) = self.plan.retries.per_try_timeout else {
+            return Ok(sending.await);
+        };
+        let late = async {
+            if let Some(received) = self.received {
+                received.ended().await;
+            }
+            tokio::time::sleep(bound).await;
+        };
+        tokio::select! {
+            biased;
+            sent = sending => Ok(sent),
+            () = late => Err(bound),
         }
     }
 }
@@ -230,6 +248,8 @@ enum Failed {
     /// An answer that the rule would rather try again.
     Answer(Answer),
     Failure(SendFailure),
+    /// The try's own bound is over.
+    Late(Duration),
 }
 
 impl Failed {
@@ -237,6 +257,7 @@ impl Failed {
         match self {
             Failed::Answer(answer) => Some(answer.endpoint),
             Failed::Failure(failure) => failure.endpoint,
+            Failed::Late(_) => None,
         }
     }
 
@@ -260,6 +281,7 @@ impl Failed {
         match self {
             Failed::Answer(answer) => Ok(answer),
             Failed::Failure(failure) => Err(ProxyError::Upstream(failure.error)),
+            Failed::Late(bound) => Err(ProxyError::Timeout(bound)),
         }
     }
 }
