@@ -130,6 +130,12 @@ impl Relayed {
         Poll::Ready(self.broke(Flags::SI, "stream_idle_timeout", why))
     }
 
+    /// An HTTP/2 upstream may say the end in a frame of its own, for which hyper's HTTP/1 side never
+    /// asks once it has what `Content-Length` promised.
+    fn is_enough(&self) -> bool {
+        self.record.connection().control.is_http1() && self.body.size_hint().exact() == Some(0)
+    }
+
     fn poll_relay(
         &mut self,
         cx: &mut Context<'_>,
@@ -152,6 +158,11 @@ impl Relayed {
                     self.record.grpc_status(grpc_status(trailers));
                 }
                 if self.body.is_end_stream() {
+                    self.finish();
+                } else if self.is_enough() {
+                    // Takes the end where it is here already; else the stream is cancelled, which
+                    // no longer matters to anybody.
+                    let _ = Pin::new(&mut self.body).poll_frame(cx);
                     self.finish();
                 }
                 Poll::Ready(Some(Ok(frame)))

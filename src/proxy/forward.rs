@@ -244,10 +244,16 @@ fn keep_host(parts: &mut Parts, destination: &Destination<'_>) {
         if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
             parts.headers.insert(http::header::HOST, value);
         }
-    } else if !parts.headers.contains_key(http::header::HOST)
-        && let Ok(value) = HeaderValue::from_str(&destination.host)
-    {
-        parts.headers.insert(http::header::HOST, value);
+    } else if !parts.headers.contains_key(http::header::HOST) {
+        let host = &destination.host;
+        let value = match host.contains(':') {
+            // An IPv6 address stands in brackets (RFC 3986 section 3.2.2).
+            true => HeaderValue::from_str(&format!("[{host}]")),
+            false => HeaderValue::from_str(host),
+        };
+        if let Ok(value) = value {
+            parts.headers.insert(http::header::HOST, value);
+        }
     }
 }
 
