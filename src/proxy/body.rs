@@ -89,7 +89,10 @@ impl AnswerBody {
             idle,
             done: false,
         });
-        if relayed.body.is_end_stream() {
+        // RFC 9110 sections 15.3.5 and 15.4.5: these have no content, even where HTTP/2 says the end
+        // in a frame of its own.
+        let bare = matches!(relayed.record.code, 204 | 304);
+        if bare || relayed.body.is_end_stream() || relayed.is_enough() {
             relayed.finish();
         }
         AnswerBody::Upstream(relayed)
