@@ -18,7 +18,7 @@ fn next(lab: &Lab) -> Identity {
 }
 
 /// Asks until the bank sees this identity, then checks that no request still goes out under
-/// another one.
+/// another one. A session of another identity that was resumed would show as that identity.
 #[track_caller]
 fn taken(sortie: &Sortie, bank: &Origin, identity: &Identity) {
     let serial = identity.serial();
@@ -37,20 +37,6 @@ fn taken(sortie: &Sortie, bank: &Origin, identity: &Identity) {
             "a request under the old one"
         );
     }
-    assert!(
-        !bank
-            .seen()
-            .iter()
-            .any(|seen| seen.serial == serial && seen.resumed && {
-                // A session of the old identity must not serve the new one; the first one is never resumed.
-                bank.seen()
-                    .iter()
-                    .find(|first| first.serial == serial)
-                    .unwrap()
-                    .connection
-                    == seen.connection
-            })
-    );
 }
 
 /// Runs `write` under traffic and expects the new identity to be taken and nothing lost.
@@ -314,6 +300,9 @@ fn a_thousand_rotations_under_load_lose_no_request() {
     let sortie = sortie(&lab, &bank);
     let identities: Vec<Identity> = (0..25).map(|_| next(&lab)).collect();
     let load = Load::start(sortie.address(), &["bank.example"; 4]);
+    eventually("there is traffic", || {
+        (bank.asked().len() > 10).then_some(())
+    });
     let mut changes = 0;
     for nth in 0..ROTATIONS {
         let identity = &identities[nth % identities.len()];

@@ -129,8 +129,9 @@ fn host_and_path_are_rewritten_and_the_query_stays() {
          \x20     - {{match: {{path: {{exact: /one}}}}, rewrite: {{path: /two}}, upstream: server}}\n\
          \x20     - {{rewrite: {{path: {{regex: \"/user/([a-z]+)\", substitution: '/u/\\1'}}}}, upstream: server}}\n"
     ));
+    let mut wire = sortie.wire();
     for path in ["/old/x/y?q=1", "/one?q=2", "/user/ann/user/bob"] {
-        sortie.get("a.example", path).expect(200);
+        wire.get("a.example", path).expect(200);
     }
     let asked = server.asked();
     let targets: Vec<&str> = asked.iter().map(|asked| asked.target.as_str()).collect();

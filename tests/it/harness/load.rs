@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use super::client::{Ended, Wire};
@@ -13,42 +13,49 @@ const PER_CONNECTION: usize = 50;
 /// One client per host, asking until told to stop.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<(usize, Vec<String>)>>,
+    answered: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Load {
     pub fn start(proxy: SocketAddr, hosts: &[&str]) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let client = |host: &&str| {
-            let (stop, host) = (Arc::clone(&stop), host.to_string());
-            std::thread::spawn(move || run(proxy, &host, &stop))
+            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            let host = host.to_string();
+            std::thread::spawn(move || run(proxy, &host, &stop, &answered))
         };
+        let clients = hosts.iter().map(client).collect();
         Load {
-            clients: hosts.iter().map(client).collect(),
-            stop: Arc::clone(&stop),
+            stop,
+            answered,
+            clients,
         }
     }
 
-    /// How many were answered, and what became of the others.
+    /// How many were answered so far, well or badly.
+    pub fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// How many were answered, and what was wrong with some.
     pub fn stop(self) -> (usize, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
-        let (mut answered, mut lost) = (0, Vec::new());
-        for client in self.clients {
-            let (count, failures) = client.join().expect("a client of the load ends");
-            answered += count;
-            lost.extend(failures);
-        }
-        (answered, lost)
+        let ends = self.clients.into_iter().map(JoinHandle::join);
+        let lost = ends
+            .flat_map(|end| end.expect("a client of the load ends"))
+            .collect();
+        (self.answered.load(Ordering::Relaxed), lost)
     }
 }
 
-fn run(proxy: SocketAddr, host: &str, stop: &AtomicBool) -> (usize, Vec<String>) {
-    let (mut answered, mut lost) = (0, Vec::new());
+fn run(proxy: SocketAddr, host: &str, stop: &AtomicBool, answered: &AtomicUsize) -> Vec<String> {
+    let mut lost = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let mut wire = Wire::connect(proxy);
         for _ in 0..PER_CONNECTION {
             let answer = wire.get(host, "/");
-            answered += 1;
+            answered.fetch_add(1, Ordering::Relaxed);
             if answer.status != 200 || answer.ended == Ended::CutOff {
                 lost.push(format!("{} {}", answer.status, answer.text()));
                 break;
@@ -58,5 +65,5 @@ fn run(proxy: SocketAddr, host: &str, stop: &AtomicBool) -> (usize, Vec<String>)
             }
         }
     }
-    (answered, lost)
+    lost
 }

@@ -21,11 +21,9 @@ use tokio::sync::oneshot;
 use super::pki::{Authority, Identity};
 use super::script::{self, Script};
 
-/// One connection as the origin saw it.
+/// One connection as the origin saw it. Answers carry its number, from 1, in `x-connection`.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Counts from 1.
-    pub connection: usize,
     /// Server name of the hello.
     pub sni: Option<String>,
     /// Protocols that the hello offered.
@@ -334,7 +332,6 @@ async fn accept(listener: TcpListener, tls: Option<Arc<ServerConfig>>, state: Ar
             let mut seen = state.seen.lock().unwrap();
             let connection = seen.len() + 1;
             seen.push(Seen {
-                connection,
                 open: true,
                 ..Seen::default()
             });
