@@ -90,7 +90,9 @@ impl Sockets for OpenListeners {
             if known {
                 continue;
             }
-            match listener::bind(spec, self.workers.len()) {
+            let port = spec.address.port();
+            let ours = port != 0 && self.open.values().any(|open| open.address.0.port() == port);
+            match listener::bind(spec, self.workers.len(), ours) {
                 Ok(bound) => self.prepared.push((key(spec), bound)),
                 Err(error) => errors.push(error.to_string()),
             }

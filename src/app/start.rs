@@ -297,7 +297,7 @@ fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
         kind: ListenerKind::Direct,
         place: Place::default(),
     };
-    let bound = crate::listener::bind(&spec, 1).map_err(StartError::Admin)?;
+    let bound = crate::listener::bind(&spec, 1, false).map_err(StartError::Admin)?;
     bound
         .sockets
         .into_iter()

@@ -67,14 +67,20 @@ fn advice(error: &io::Error, address: SocketAddr) -> String {
     }
 }
 
-/// Opens one listening socket per worker on one address.
-pub fn bind(spec: &ListenerSpec, workers: usize) -> Result<Bound, BindError> {
+/// Opens one listening socket per worker on one address. `ours`: the port is already one of ours,
+/// under another address or kind, and stays so until the change is complete.
+///
+/// # Errors
+/// The kernel's, with the address, who asked for it and what to do.
+pub fn bind(spec: &ListenerSpec, workers: usize, ours: bool) -> Result<Bound, BindError> {
     let fail = |source| BindError {
         address: spec.address,
         place: spec.place.clone(),
         source,
     };
-    refuse_taken(spec.address).map_err(fail)?;
+    if !ours {
+        refuse_taken(spec.address).map_err(fail)?;
+    }
     let mut sockets = Vec::with_capacity(workers);
     let mut address = spec.address;
     for _ in 0..workers.max(1) {
@@ -130,14 +136,6 @@ pub async fn run(
         if guard.has_started() || *closed.borrow() {
             break;
         }
-        // The place is reserved before accepting, so that a client over the limit waits in the
-        // kernel's queue instead of being accepted and starved.
-        let permit = tokio::select! {
-            biased;
-            permit = Arc::clone(&context.places).acquire_owned() => permit.ok(),
-            () = guard.started() => break,
-            () = gone(&mut closed) => break,
-        };
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
@@ -147,6 +145,14 @@ pub async fn run(
         match accepted {
             Ok((stream, peer)) => {
                 pause = BACK_OFF.0;
+                // At the limit this one waits here and all others in the kernel's queue. A place
+                // taken before accepting would be held by a listener on which nobody calls.
+                let permit = tokio::select! {
+                    biased;
+                    permit = Arc::clone(&context.places).acquire_owned() => permit.ok(),
+                    () = guard.started() => None,
+                    () = gone(&mut closed) => None,
+                };
                 let arrival = Arrival {
                     stream,
                     peer: PeerAddr(peer),
@@ -264,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_listener_opens_one_socket_per_worker_on_one_port() {
-        let bound = bind(&spec("127.0.0.1:0".parse().unwrap()), 3).unwrap();
+        let bound = bind(&spec("127.0.0.1:0".parse().unwrap()), 3, false).unwrap();
         assert_eq!(bound.sockets.len(), 3);
         assert!(
             bound
@@ -276,8 +282,8 @@ mod tests {
 
     #[test]
     fn a_listener_does_not_share_a_port_that_another_process_has() {
-        let first = bind(&spec("127.0.0.1:0".parse().unwrap()), 1).unwrap();
-        let Err(error) = bind(&spec(first.address.0), 1) else {
+        let first = bind(&spec("127.0.0.1:0".parse().unwrap()), 1, false).unwrap();
+        let Err(error) = bind(&spec(first.address.0), 1, false) else {
             panic!("bound twice")
         };
         let words = error.to_string();

@@ -189,6 +189,10 @@ pub(super) fn grpc_status(headers: &http::HeaderMap) -> Option<u32> {
 
 impl Drop for Relayed {
     fn drop(&mut self) {
+        // hyper takes no body for a HEAD: that is its end.
+        if !self.done && self.record.is_head() {
+            self.finish();
+        }
         if !self.done {
             self.record
                 .broke(Flags::DC, "downstream_remote_disconnect", String::new());

@@ -50,6 +50,7 @@ pub(super) struct Record {
     start: SystemTime,
     began: Instant,
     line: Option<Box<Line>>,
+    head: bool,
     protocol: RequestProtocol,
     /// Shared with the request's body, where there is one.
     pub(super) received: Option<Arc<Received>>,
@@ -78,6 +79,7 @@ impl Record {
             start: SystemTime::now(),
             began: Instant::now(),
             line,
+            head: parts.method == Method::HEAD,
             protocol,
             received: None,
             sent: 0,
@@ -90,6 +92,11 @@ impl Record {
             upstream_local: None,
             told: false,
         }
+    }
+
+    /// True where the answer has no body whatever its head says.
+    pub(super) fn is_head(&self) -> bool {
+        self.head
     }
 
     pub(super) fn is_grpc(&self) -> bool {

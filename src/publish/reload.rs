@@ -257,12 +257,14 @@ impl Reloader {
             };
             let forced = asked.is_some();
             // Reading files and compiling tables blocks, and the admin port must go on meanwhile.
+            let status = Arc::clone(&self.state.parts.status);
             let done = tokio::task::spawn_blocking(move || {
                 let report = self.look(forced);
                 (self, report)
             });
             let Ok((back, report)) = done.await else {
                 tracing::error!("the reload loop ended in a panic; restart sortie");
+                status.hold("reload", "the reload loop ended in a panic; restart sortie");
                 return;
             };
             self = back;

@@ -28,8 +28,9 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(10))
     .with_retries(3);
 
-/// How long sent bytes may stay unacknowledged.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long sent bytes may stay unacknowledged. Linux counts a window that stays closed too, and a
+/// server that pauses in an upload is alive: this lies above the stream's own idle bound.
+const USER_TIMEOUT: Duration = Duration::from_secs(330);
 
 /// An open connection.
 pub(super) struct Dialed<T> {
