@@ -628,7 +628,7 @@ mod tests {
         let took = begin.elapsed();
         assert_eq!(loaded.config.hosts.len(), 100_000);
         // Generous: a build without optimisation on a busy machine.
-        assert!(took < Duration::from_secs(30), "{took:?}");
+        assert!(took < Duration::from_secs(120), "{took:?}");
     }
 
     #[test]

@@ -257,9 +257,9 @@ impl Lease {
     fn explain(mut self, mut failure: TrySendError<Request<RequestBody>>, mark: u64) -> Failed {
         let link = &self.link;
         let request = failure.take_message();
-        // An HTTP/2 server speaks first by rights: its SETTINGS.
-        let spoke_first =
-            request.is_some() && !self.reused && !self.is_http2() && link.received() > 0;
+        // An HTTP/2 server speaks first by rights, but it says SETTINGS and not a status line.
+        let by_rights = self.is_http2() && !link.sample().starts_with("HTTP/");
+        let spoke_first = request.is_some() && !self.reused && !by_rights && link.received() > 0;
         let error = if spoke_first {
             UpstreamError::Garbage {
                 endpoint: link.endpoint,
