@@ -94,16 +94,23 @@ impl Running {
     /// Drains, waits for the last request or the deadline, and ends every thread. True where
     /// nothing was cut off.
     pub fn stop(self) -> bool {
+        self.stop_unless(|| {
+            std::thread::sleep(LOOK);
+            false
+        })
+    }
+
+    /// The same, but ends at once when `hurry`, which is asked again and again and may wait a
+    /// little, says so.
+    pub fn stop_unless(self, mut hurry: impl FnMut() -> bool) -> bool {
         let deadline = Instant::now() + self.drain_timeout;
         self.drain();
-        while self.drain.held() > 0 && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
-        }
+        while self.drain.held() > 0 && Instant::now() < deadline && !hurry() {}
         let cut_off = self.drain.held();
         if cut_off > 0 {
             tracing::warn!(
                 connections = cut_off,
-                "the drain's deadline of {:?} is over; what is left is cut off",
+                "the drain is over after at most {:?}; what is left is cut off",
                 self.drain_timeout,
             );
         }

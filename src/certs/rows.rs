@@ -101,6 +101,14 @@ pub(super) fn rows<'a>(
             all.extend(part_rows(&names, part, state, now));
         }
     }
+    // Of two credentials that share a file one may have loaded it while the other waits for its
+    // certificate; the file itself is then loaded (ISTIO.md R1).
+    let loaded: BTreeSet<(RowKind, String)> = all
+        .iter()
+        .filter(|row| row.status.starts_with(ACTIVE))
+        .map(|row| (row.kind, row.resource.clone()))
+        .collect();
+    all.retain(|row| row.status != WARMING || !loaded.contains(&(row.kind, row.resource.clone())));
     all.into_iter().collect()
 }
 
@@ -175,12 +183,16 @@ fn root_rows(empty: &CredentialRow, credential: &Credential, now: i64) -> Vec<Cr
 /// The resource of the operating system's store (ISTIO.md R1).
 pub(super) const SYSTEM: &str = "file-root:system";
 
+/// The STATUS column, before what went wrong.
+const ACTIVE: &str = "ACTIVE";
+const WARMING: &str = "WARMING";
+
 fn status(state: &CredentialState, problem: Option<&CredentialProblem>) -> String {
     match (&state.current, problem) {
-        (Some(_), None) => "ACTIVE".to_owned(),
-        (Some(_), Some(p)) => format!("ACTIVE (reload failed: {})", p.reason.words()),
-        (None, None) => "WARMING".to_owned(),
-        (None, Some(p)) => format!("WARMING ({})", p.reason.words()),
+        (Some(_), None) => ACTIVE.to_owned(),
+        (Some(_), Some(p)) => format!("{ACTIVE} (reload failed: {})", p.reason.words()),
+        (None, None) => WARMING.to_owned(),
+        (None, Some(p)) => format!("{WARMING} ({})", p.reason.words()),
     }
 }
 

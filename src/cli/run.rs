@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -154,6 +155,9 @@ fn options(args: Args) -> RunOptions {
     }
 }
 
+/// How long a drain is looked away from at a time.
+const MOMENT: Duration = Duration::from_millis(10);
+
 /// What a signal or the admin port asks for.
 enum Asked {
     Reload,
@@ -179,6 +183,25 @@ impl Signals {
         })
     }
 
+    /// Returns when somebody cannot wait for the drain.
+    async fn hurry(&mut self) {
+        let now = async {
+            if self
+                .ended
+                .wait_for(|ended| *ended == Ended::Now)
+                .await
+                .is_err()
+            {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            () = now => {}
+        }
+    }
+
     async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Drain,
@@ -190,12 +213,14 @@ impl Signals {
 }
 
 fn until_told(running: Running) -> ExitCode {
-    match wait(&running) {
-        Ok(Asked::Quit) => running.kill(),
-        Ok(Asked::Drain | Asked::Reload) => {
-            tracing::info!("draining");
-            running.stop();
-        }
+    match Watchman::new(&running) {
+        Ok(mut watchman) => match watchman.wait(&running) {
+            Asked::Quit => running.kill(),
+            Asked::Drain | Asked::Reload => {
+                tracing::info!("draining; a second signal ends at once");
+                running.stop_unless(|| watchman.is_in_a_hurry());
+            }
+        },
         Err(error) => {
             eprintln!("sortie: cannot wait for signals: {error}");
             running.kill();
@@ -205,20 +230,39 @@ fn until_told(running: Running) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Returns when the process is to end.
-fn wait(running: &Running) -> io::Result<Asked> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let mut signals = runtime.block_on(async { Signals::new(running.ended()) })?;
-    loop {
-        match runtime.block_on(signals.next()) {
-            Asked::Reload => {
-                tracing::info!("SIGHUP: looking at every file");
-                running.reload();
+/// Waits for what the operator asks.
+struct Watchman {
+    runtime: Runtime,
+    signals: Signals,
+}
+
+impl Watchman {
+    fn new(running: &Running) -> io::Result<Watchman> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let signals = runtime.block_on(async { Signals::new(running.ended()) })?;
+        Ok(Watchman { runtime, signals })
+    }
+
+    /// Returns when the process is to end.
+    fn wait(&mut self, running: &Running) -> Asked {
+        loop {
+            match self.runtime.block_on(self.signals.next()) {
+                Asked::Reload => {
+                    tracing::info!("SIGHUP: looking at every file");
+                    running.reload();
+                }
+                asked => return asked,
             }
-            asked => return Ok(asked),
         }
+    }
+
+    /// True where the operator asks again while a drain goes on; looks for a moment.
+    fn is_in_a_hurry(&mut self) -> bool {
+        let hurry = self.signals.hurry();
+        self.runtime
+            .block_on(async { tokio::time::timeout(MOMENT, hurry).await.is_ok() })
     }
 }
 

@@ -393,8 +393,6 @@ impl Reloader {
             report.changed.push("configuration".to_owned());
             self.state.accepted();
             tracing::info!(version, "the new configuration is in use");
-        } else if !self.is_refused() {
-            self.state.accepted();
         }
         true
     }

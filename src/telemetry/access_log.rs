@@ -195,6 +195,10 @@ impl Shared {
                 continue;
             }
             if order.stop {
+                if outlet.is_stuck() {
+                    // What is still queued is lost with what is stuck, and counted with it.
+                    self.take(&mut spare, outlet.batch());
+                }
                 outlet.give_up(&self.metrics);
             }
             let mut control = lock(&self.control);
