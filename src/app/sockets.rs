@@ -62,6 +62,13 @@ impl OpenListeners {
         }
     }
 
+    /// True where the port is one of ours already, under whatever address.
+    fn has_port(&self, port: u16) -> bool {
+        let open = self.open.values().map(|open| open.address);
+        let prepared = self.prepared.iter().map(|(_, bound)| bound.address);
+        port != 0 && open.chain(prepared).any(|address| address.0.port() == port)
+    }
+
     fn show(&self) {
         let listeners: Vec<_> = self
             .open
@@ -90,8 +97,7 @@ impl Sockets for OpenListeners {
             if known {
                 continue;
             }
-            let port = spec.address.port();
-            let ours = port != 0 && self.open.values().any(|open| open.address.0.port() == port);
+            let ours = self.has_port(spec.address.port());
             match listener::bind(spec, self.workers.len(), ours) {
                 Ok(bound) => self.prepared.push((key(spec), bound)),
                 Err(error) => errors.push(error.to_string()),

@@ -382,13 +382,17 @@ impl Reloader {
             return false;
         }
         let gone = gone(&old, &snapshot);
+        // Shown first: nothing is in use that the admin port does not know of.
+        self.state
+            .parts
+            .shared
+            .set(Arc::clone(&config), credentials);
         self.cell.publish(snapshot);
         self.sockets.commit();
         retire(&gone, &config.rotation);
         self.old.push(old);
-        self.config = Arc::clone(&config);
+        self.config = config;
         self.state.version = version;
-        self.state.parts.shared.set(config, credentials);
         if candidate.is_some() {
             report.changed.push("configuration".to_owned());
             self.state.accepted();

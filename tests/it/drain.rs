@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Lab, Process, Sortie, eventually, get};
+use crate::harness::{Ended, Lab, Process, Sortie, eventually, get};
 
 #[test]
 fn a_request_under_way_is_finished_and_its_connection_closed() {
@@ -125,4 +125,43 @@ fn i13_quitquitquit_ends_the_process_with_0() {
     assert_eq!(wire.answer().status, 200);
     let status = process.ends_within(Duration::from_secs(8));
     assert_eq!(status.code(), Some(0), "{}", process.said());
+}
+
+#[test]
+fn a_second_signal_ends_the_drain_at_once() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let config = lab.path().join("sortie.yaml");
+    std::fs::write(&config, lab.config(bank.port())).unwrap();
+    let mut process = Process::run(&config, "", &["--drain-timeout", "600"]);
+    let mut wire = crate::harness::Wire::connect(process.address);
+    wire.send("GET /hang HTTP/1.1\r\nHost: bank.example\r\n\r\n");
+    eventually("the bank has the request", || {
+        (bank.asked().len() == 1).then_some(())
+    });
+    process.signal("TERM");
+    eventually("it drains", || {
+        process.said().contains("draining").then_some(())
+    });
+    process.signal("INT");
+    let status = process.ends_within(Duration::from_secs(8));
+    assert_eq!(status.code(), Some(0), "{}", process.said());
+}
+
+#[test]
+fn what_the_deadline_cuts_off_never_looks_complete() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let sortie = Sortie::builder(&lab.config(bank.port()))
+        .with(|options| options.drain_timeout = Duration::from_millis(300))
+        .start();
+    let mut wire = sortie.wire();
+    // HTTP/1.0 has no chunks: the end of the connection is the end of the answer.
+    wire.send("GET /drip/100/100 HTTP/1.0\r\nHost: bank.example\r\n\r\n")
+        .head();
+    sortie.stop();
+    assert!(
+        wire.rest() == Ended::CutOff,
+        "a close would look like the end of the answer"
+    );
 }

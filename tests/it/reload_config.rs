@@ -156,6 +156,38 @@ fn listeners_come_and_go_with_the_file() {
 }
 
 #[test]
+fn a_listener_may_change_its_address_and_keep_its_port() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let config = lab.config(bank.port());
+    let port = free_address().port();
+    let listeners =
+        |address: &str| format!("listeners: [{{address: \"{address}:{port}\"}}]\n{config}");
+    let sortie = Sortie::start(&listeners("0.0.0.0"));
+    let at = |address: &str| TcpStream::connect((address, port)).is_ok();
+    assert!(at("127.0.0.1") && at("127.0.0.2"));
+    sortie.configure(&listeners("127.0.0.1"));
+    eventually("the other addresses are closed", || {
+        (!at("127.0.0.2")).then_some(())
+    });
+    get(([127, 0, 0, 1], port).into(), "bank.example", "/").expect(200);
+}
+
+#[test]
+fn both_families_may_have_one_port() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let port = free_address().port();
+    let both =
+        format!("listeners: [{{address: \"0.0.0.0:{port}\"}}, {{address: \"[::]:{port}\"}}]\n");
+    let sortie = Sortie::start(&(both + &lab.config(bank.port())));
+    get(([127, 0, 0, 1], port).into(), "bank.example", "/").expect(200);
+    let v6 = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+    get(v6, "bank.example", "/").expect(200);
+    drop(sortie);
+}
+
+#[test]
 fn reloads_under_load_lose_no_request() {
     let lab = Lab::new();
     let (first, second) = (server(&lab, "1"), server(&lab, "2"));

@@ -100,6 +100,19 @@ fn an_answer_that_nobody_reads_is_given_up() {
 }
 
 #[test]
+fn nor_does_a_short_idle_time_keep_it() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let limits = "limits: {idleTimeout: 500ms, streamIdleTimeout: 700ms}\n";
+    let sortie = Sortie::start(&(limits.to_string() + &lab.config(bank.port())));
+    let mut wire = sortie.wire();
+    wire.send("GET /stream/500000000 HTTP/1.1\r\nHost: bank.example\r\n\r\n");
+    eventually("the bank is rid of it", || {
+        (!bank.seen().is_empty() && bank.open() == 0).then_some(())
+    });
+}
+
+#[test]
 fn an_answer_that_stops_coming_is_cut_off() {
     let lab = Lab::new();
     let bank = lab.bank().start();
