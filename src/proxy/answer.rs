@@ -12,8 +12,8 @@ use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, 
 use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::body::AnswerBody;
+use super::control::Fault;
 use super::error::{ProxyError, Side, Verdict};
-use super::guarded::Fault;
 use super::headers::apply_ops;
 use super::record::{Record, chain};
 use crate::model::HeaderOps;

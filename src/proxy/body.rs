@@ -6,19 +6,19 @@
 //! Called by: `proxy::forward`.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
-use super::record::{Record, chain};
+use super::received::Received;
+use super::record::{Record, chain, grpc_status};
 use crate::telemetry::Flags;
 use crate::upstream::{BodyError, ResponseBody};
 
@@ -53,7 +53,7 @@ impl Deadline {
     fn poll(&mut self, received: Option<&Received>, cx: &mut Context<'_>) -> Poll<()> {
         let from = match received {
             None => Some(self.began),
-            Some(received) => received.ended_at.get().copied(),
+            Some(received) => received.ended_at(),
         };
         let Some(from) = from else {
             return Poll::Pending;
@@ -182,11 +182,6 @@ impl Relayed {
     }
 }
 
-/// gRPC's outcome, from an answer's head or trailers.
-pub(super) fn grpc_status(headers: &http::HeaderMap) -> Option<u32> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
-}
-
 impl Drop for Relayed {
     fn drop(&mut self) {
         // hyper takes no body for a HEAD: that is its end.
@@ -232,32 +227,6 @@ impl Body for AnswerBody {
     }
 }
 
-/// How far a request's body has come; shared with whoever waits for its end.
-#[derive(Default)]
-pub(super) struct Received {
-    /// Bytes of it that went by.
-    pub(super) bytes: AtomicU64,
-    /// Frames that went by, of the answer too: where one direction moves, the other may be silent.
-    moves: AtomicU64,
-    ended_at: OnceLock<Instant>,
-    ended: Notify,
-}
-
-impl Received {
-    /// Returns when the whole body has been read, or will never be.
-    pub(super) async fn ended(&self) {
-        let ended = self.ended.notified();
-        if self.ended_at.get().is_none() {
-            ended.await;
-        }
-    }
-
-    /// Changes whenever something of the request or of its answer went by.
-    pub(super) fn moves(&self) -> u64 {
-        self.moves.load(Ordering::Relaxed)
-    }
-}
-
 /// A request's body on its way to the upstream.
 pub(super) struct Inbound {
     body: Incoming,
@@ -268,8 +237,7 @@ pub(super) struct Inbound {
 
 impl Drop for Inbound {
     fn drop(&mut self) {
-        let _ = self.received.ended_at.set(Instant::now());
-        self.received.ended.notify_waiters();
+        self.received.end(Instant::now());
     }
 }
 
@@ -357,7 +325,7 @@ impl IdleTimer {
     fn moved(&mut self) {
         self.since = None;
         if let Some(both) = &self.both {
-            both.moves.fetch_add(1, Ordering::Relaxed);
+            both.moved();
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::ProxyContext;
-use super::guarded::Control;
+use super::control::Control;
 use crate::model::{ListenerKind, OriginalDst, PeerAddr};
 
 /// One client connection.

@@ -14,11 +14,12 @@ use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
 use super::answer;
-use super::body::{AnswerBody, Inbound, Received};
+use super::body::{AnswerBody, Inbound};
 use super::connection::Connection;
 use super::destination::learn;
 use super::error::ProxyError;
 use super::headers;
+use super::received::Received;
 use super::record::Record;
 use super::send::{Plan, Sent, send};
 use super::tunnel;

@@ -12,8 +12,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,7 +22,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::strict::{Strict, Verdict, Violation};
+use super::control::{Control, Fault};
+use super::strict::{Strict, Verdict};
 use crate::model::Limits;
 
 /// hyper's own refusal is no longer than this: a status line, a length of nothing, and close.
@@ -32,111 +32,6 @@ const BARE: usize = 90;
 /// What hyper reads once the client has broken the rules.
 const POISON: u8 = 0;
 const DOSE: &[u8] = &[POISON; 4096];
-
-/// What the request's story and its socket must tell each other. One per connection.
-#[derive(Default)]
-pub(super) struct Control {
-    /// Requests under way: the idle deadline does not run.
-    pub(super) in_flight: AtomicU32,
-    /// Bytes belong to a tunnel from now on.
-    opaque: AtomicBool,
-    /// False for HTTP/2, whose streams end one by one.
-    http1: bool,
-    /// An answer was cut off: the socket must be reset, so that no client takes it for whole.
-    reset: AtomicBool,
-    /// Bytes read from the client so far.
-    pub(super) received: AtomicU64,
-    /// The fault was told as part of a request.
-    told: AtomicBool,
-    /// What the client did wrong.
-    violation: Mutex<Option<Fault>>,
-}
-
-/// Why sortie ended the conversation with a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The framing was wrong.
-    Violation(Violation),
-    /// A request head took too long.
-    HeadTimeout(Duration),
-}
-
-impl Fault {
-    /// 400, 408, 414 or 431.
-    pub(super) fn status(&self) -> u16 {
-        match self {
-            Fault::Violation(violation) => violation.status(),
-            Fault::HeadTimeout(_) => 408,
-        }
-    }
-
-    /// One line in words.
-    pub(super) fn words(&self) -> String {
-        match self {
-            Fault::Violation(violation) => violation.to_string(),
-            Fault::HeadTimeout(limit) => {
-                format!("the request head was not complete after {limit:?}")
-            }
-        }
-    }
-
-    /// A short name for counters.
-    pub(super) fn label(&self) -> &'static str {
-        match self {
-            Fault::Violation(violation) => violation.label(),
-            Fault::HeadTimeout(_) => "head_timeout",
-        }
-    }
-}
-
-impl Control {
-    /// `http1`: a cut-off answer can only be told by cutting the connection off.
-    pub(super) fn new(http1: bool) -> Self {
-        Control {
-            http1,
-            ..Control::default()
-        }
-    }
-
-    /// From now on the bytes are not HTTP.
-    pub(super) fn set_opaque(&self) {
-        self.opaque.store(true, Ordering::Relaxed);
-    }
-
-    /// False for HTTP/2.
-    pub(super) fn is_http1(&self) -> bool {
-        self.http1
-    }
-
-    /// The answer under way will never be whole.
-    pub(super) fn set_reset(&self) {
-        self.reset.store(self.http1, Ordering::Relaxed);
-    }
-
-    /// A request's own record tells of the fault, if there is one.
-    pub(super) fn set_told(&self) {
-        self.told.store(true, Ordering::Relaxed);
-    }
-
-    /// True where a request told of the fault already.
-    pub(super) fn was_told(&self) -> bool {
-        self.told.load(Ordering::Relaxed)
-    }
-
-    /// What the client did wrong, if anything.
-    pub(super) fn fault(&self) -> Option<Fault> {
-        self.violation
-            .lock()
-            .map(|fault| fault.clone())
-            .unwrap_or_default()
-    }
-
-    fn set_fault(&self, fault: Fault) {
-        if let Ok(mut slot) = self.violation.lock() {
-            slot.get_or_insert(fault);
-        }
-    }
-}
 
 /// The socket as hyper sees it.
 pub(super) struct Guarded {
@@ -208,7 +103,7 @@ impl Guarded {
         let Some(strict) = &mut self.strict else {
             return;
         };
-        if self.control.opaque.load(Ordering::Relaxed) {
+        if self.control.is_opaque() {
             self.strict = None;
             return;
         }
@@ -238,7 +133,7 @@ impl Guarded {
     /// Nothing came: is a deadline over?
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
         let deadlines = &mut self.deadlines;
-        if self.control.opaque.load(Ordering::Relaxed) {
+        if self.control.is_opaque() {
             // What came early looked like a head; a tunnel has none.
             deadlines.head_began = None;
         }
@@ -435,7 +330,7 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.control.reset.load(Ordering::Relaxed) {
+        if self.control.is_reset() {
             // A clean end of file would make a cut-off answer look complete (RFC 9112 section 8).
             return Poll::Ready(Ok(()));
         }
@@ -447,10 +342,10 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         // Whoever drops it in the middle of an answer, as the end of a drain does, cuts that off.
         let control = &self.control;
-        let cut_off = control.http1
-            && !control.opaque.load(Ordering::Relaxed)
+        let cut_off = control.is_http1()
+            && !control.is_opaque()
             && (self.deadlines.blocked.is_some() || control.in_flight.load(Ordering::Relaxed) > 0);
-        if cut_off || control.reset.load(Ordering::Relaxed) {
+        if cut_off || control.is_reset() {
             // Closing with a linger of zero sends RST instead of FIN.
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }

@@ -15,10 +15,10 @@ use http::header::{CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, Uri, Version};
 
-use super::body::{Received, grpc_status};
 use super::connection::Connection;
+use super::control::Fault;
 use super::error::{ProxyError, Verdict};
-use super::guarded::Fault;
+use super::received::Received;
 use crate::model::EndpointAddr;
 use crate::telemetry::{
     AccessEntry, AccessLog, Captured, Flags, RequestProtocol, RequestRecord, UpstreamStats,
@@ -316,6 +316,11 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     words
+}
+
+/// gRPC's outcome, from an answer's head or trailers.
+pub(super) fn grpc_status(headers: &http::HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// RFC-less but universal: gRPC is told by its content type.

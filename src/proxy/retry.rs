@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 
-use super::body::grpc_status;
+use super::record::grpc_status;
 use crate::model::Retries;
 use crate::upstream::{ConnectFailure, RequestBody, SendFailure, Stage, UpstreamError};
 

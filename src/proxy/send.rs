@@ -12,9 +12,10 @@ use http::{Request, Response};
 use tokio::time::Instant;
 
 use super::answer;
-use super::body::{AnswerBody, Received};
+use super::body::AnswerBody;
 use super::connection::Connection;
 use super::error::ProxyError;
+use super::received::Received;
 use super::record::Record;
 use super::retry::{self, Again, Replay};
 use crate::model::{EndpointAddr, OriginalDst, Retries};

@@ -18,9 +18,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::connection::Connection;
 use super::context::ProxyContext;
+use super::control::Control;
 use super::downstream::{Downstream, Protocol};
 use super::forward::forward;
-use super::guarded::{Control, Guarded};
+use super::guarded::Guarded;
 use super::record;
 use super::strict::{Strict, StrictLimits};
 use crate::drain::DrainGuard;

@@ -1,0 +1,127 @@
+//! What the requests of a connection and its socket must tell each other.
+//!
+//! Owns: flags and counts of one connection, and what its client did wrong.
+//! Never: touches the socket.
+//! Called by: `proxy::guarded` (the socket's side), `forward`, `record`, `tunnel` (the request's).
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::strict::Violation;
+
+/// What the request's story and its socket must tell each other. One per connection.
+#[derive(Default)]
+pub(super) struct Control {
+    /// Requests under way: the idle deadline does not run.
+    pub(super) in_flight: AtomicU32,
+    /// Bytes belong to a tunnel from now on.
+    opaque: AtomicBool,
+    /// False for HTTP/2, whose streams end one by one.
+    http1: bool,
+    /// An answer was cut off: the socket must be reset, so that no client takes it for whole.
+    reset: AtomicBool,
+    /// Bytes read from the client so far.
+    pub(super) received: AtomicU64,
+    /// The fault was told as part of a request.
+    told: AtomicBool,
+    /// What the client did wrong.
+    violation: Mutex<Option<Fault>>,
+}
+
+/// Why sortie ended the conversation with a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The framing was wrong.
+    Violation(Violation),
+    /// A request head took too long.
+    HeadTimeout(Duration),
+}
+
+impl Fault {
+    /// 400, 408, 414 or 431.
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Fault::Violation(violation) => violation.status(),
+            Fault::HeadTimeout(_) => 408,
+        }
+    }
+
+    /// One line in words.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Fault::Violation(violation) => violation.to_string(),
+            Fault::HeadTimeout(limit) => {
+                format!("the request head was not complete after {limit:?}")
+            }
+        }
+    }
+
+    /// A short name for counters.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Fault::Violation(violation) => violation.label(),
+            Fault::HeadTimeout(_) => "head_timeout",
+        }
+    }
+}
+
+impl Control {
+    /// `http1`: a cut-off answer can only be told by cutting the connection off.
+    pub(super) fn new(http1: bool) -> Self {
+        Control {
+            http1,
+            ..Control::default()
+        }
+    }
+
+    /// From now on the bytes are not HTTP.
+    pub(super) fn set_opaque(&self) {
+        self.opaque.store(true, Ordering::Relaxed);
+    }
+
+    /// True where the bytes are not HTTP any more.
+    pub(super) fn is_opaque(&self) -> bool {
+        self.opaque.load(Ordering::Relaxed)
+    }
+
+    /// True where the socket must not close politely.
+    pub(super) fn is_reset(&self) -> bool {
+        self.reset.load(Ordering::Relaxed)
+    }
+
+    /// False for HTTP/2.
+    pub(super) fn is_http1(&self) -> bool {
+        self.http1
+    }
+
+    /// The answer under way will never be whole.
+    pub(super) fn set_reset(&self) {
+        self.reset.store(self.http1, Ordering::Relaxed);
+    }
+
+    /// A request's own record tells of the fault, if there is one.
+    pub(super) fn set_told(&self) {
+        self.told.store(true, Ordering::Relaxed);
+    }
+
+    /// True where a request told of the fault already.
+    pub(super) fn was_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// What the client did wrong, if anything.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.violation
+            .lock()
+            .map(|fault| fault.clone())
+            .unwrap_or_default()
+    }
+
+    /// The first fault stays.
+    pub(super) fn set_fault(&self, fault: Fault) {
+        if let Ok(mut slot) = self.violation.lock() {
+            slot.get_or_insert(fault);
+        }
+    }
+}
