@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
+use super::control::Control;
 use super::received::Received;
 use super::record::{Record, chain, grpc_status};
 use crate::telemetry::Flags;
@@ -154,6 +155,7 @@ impl Relayed {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.idle.moved();
+                self.record.connection().control.moved();
                 if let Some(data) = frame.data_ref() {
                     self.record.sent += data.remaining() as u64;
                 }
@@ -230,7 +232,7 @@ impl Body for AnswerBody {
 /// A request's body on its way to the upstream.
 pub(super) struct Inbound {
     body: Incoming,
-    http2: bool,
+    control: Arc<Control>,
     received: Arc<Received>,
     idle: IdleTimer,
 }
@@ -246,7 +248,7 @@ impl Inbound {
         let idle = IdleTimer::new(connection.stream_idle, Some(Arc::clone(&received)));
         Inbound {
             body,
-            http2: !connection.control.is_http1(),
+            control: Arc::clone(&connection.control),
             received,
             idle,
         }
@@ -272,13 +274,14 @@ impl Body for Inbound {
                 Poll::Ready(Some(Err(BodyError::Client(why.into()))))
             }
             // hyper takes a reset with NO_ERROR for the end of the body, which it is not.
-            Poll::Ready(None) if this.http2 && !this.body.is_end_stream() => {
+            Poll::Ready(None) if !this.control.is_http1() && !this.body.is_end_stream() => {
                 let why = "the client reset its stream before the end of its body";
                 Poll::Ready(Some(Err(BodyError::Client(why.into()))))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.moved();
+                this.control.moved();
                 if let Some(data) = frame.data_ref() {
                     this.received
                         .bytes

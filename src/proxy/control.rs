@@ -23,6 +23,8 @@ pub(super) struct Control {
     reset: AtomicBool,
     /// Bytes read from the client so far.
     pub(super) received: AtomicU64,
+    /// Frames of bodies that went by, either way: what moves is alive.
+    moves: AtomicU64,
     /// The fault was told as part of a request.
     told: AtomicBool,
     /// What the client did wrong.
@@ -78,6 +80,25 @@ impl Control {
     /// From now on the bytes are not HTTP.
     pub(super) fn set_opaque(&self) {
         self.opaque.store(true, Ordering::Relaxed);
+    }
+
+    /// A frame of some body went by.
+    pub(super) fn moved(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns when requests were under way and no body moved for `patience`, or up to twice that.
+    pub(super) async fn stalled(&self, patience: Duration) {
+        let mut before = None;
+        loop {
+            tokio::time::sleep(patience).await;
+            let moves = self.moves.load(Ordering::Relaxed);
+            let busy = self.in_flight.load(Ordering::Relaxed) > 0;
+            if busy && before == Some(moves) {
+                return;
+            }
+            before = busy.then_some(moves);
+        }
     }
 
     /// True where the bytes are not HTTP any more.

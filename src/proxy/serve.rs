@@ -32,6 +32,9 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// HTTP/2: a silent peer is asked for a sign of life this often, and given this long.
 const PING: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
+/// HTTP/2: a connection on which no body moves is let go after so many times the idle bound of one
+/// stream, which ends what waits for its upstream before.
+const STALLS: u32 = 3;
 /// After a refusal the client may still be sending; what it sends is read away for this long, as a
 /// socket closed with unread bytes is reset and the refusal lost (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
@@ -145,12 +148,21 @@ async fn serve_http2(
         .auto_date_header(false)
         .serve_connection(TokioIo::new(io), service);
     let mut serving = std::pin::pin!(serving);
+    // Where no stream has window left hyper polls no body, and no timer of a body runs.
+    let patience = connection.stream_idle.saturating_mul(STALLS);
     let ended = tokio::select! {
         biased;
         ended = serving.as_mut() => ended,
         () = guard.started() => {
             serving.as_mut().graceful_shutdown();
             serving.as_mut().await
+        }
+        () = connection.control.stalled(patience) => {
+            tracing::info!(
+                peer = %connection.peer,
+                "an HTTP/2 client took no byte of its answers for {patience:?}; it is let go",
+            );
+            return;
         }
     };
     if let Err(error) = ended {

@@ -151,3 +151,35 @@ fn an_http_2_client_that_stops_after_its_preface_is_closed() {
     wire.rest();
     assert!(began.elapsed() < SOON);
 }
+
+#[test]
+fn an_http_2_client_that_takes_no_byte_of_its_answer_is_let_go() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let sortie = bounded(&lab, bank.port());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(sortie.address())
+            .await
+            .unwrap();
+        let mut builder = h2::client::Builder::new();
+        // It answers every ping, and never gives its stream a window.
+        let (mut sender, driving) = builder
+            .initial_window_size(0)
+            .handshake::<_, bytes::Bytes>(stream)
+            .await
+            .unwrap();
+        let driving = tokio::spawn(driving);
+        let request = http::Request::get("http://bank.example/stream/500000000")
+            .body(())
+            .unwrap();
+        let (answer, _) = sender.send_request(request, true).unwrap();
+        let _held = answer.await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(15), driving).await;
+        ended.expect("it is let go").ok();
+    });
+    eventually("the bank is rid of it", || (bank.open() == 0).then_some(()));
+}
