@@ -161,15 +161,9 @@ async fn to_upstream(
             destination.host
         }
     };
-    to_origin_form(&mut parts, changes.path);
     let (protocol, client) = upgrade.unzip();
-    if headers::clean_request(&mut parts.headers, parts.version, protocol.clone()).is_err() {
-        return answer::error(
-            &ProxyError::Expectation,
-            record,
-            Some(upstream.stats()),
-            false,
-        );
+    if let Err(error) = make_ready(&mut parts, changes.path, protocol.clone()) {
+        return answer::error(&error, record, Some(upstream.stats()), false);
     }
     headers::apply_ops(&mut parts.headers, &route.request_headers);
     let body = take_body(connection, body, &mut record);
@@ -214,15 +208,9 @@ async fn unknown(
         return answer::error(&ProxyError::Loop, record, Some(upstream.stats()), false);
     }
     keep_host(&mut parts, &destination);
-    to_origin_form(&mut parts, None);
     let (protocol, client) = upgrade.unzip();
-    if headers::clean_request(&mut parts.headers, parts.version, protocol.clone()).is_err() {
-        return answer::error(
-            &ProxyError::Expectation,
-            record,
-            Some(upstream.stats()),
-            false,
-        );
+    if let Err(error) = make_ready(&mut parts, None, protocol.clone()) {
+        return answer::error(&error, record, Some(upstream.stats()), false);
     }
     headers::add_via(&mut parts.headers, parts.version, &context.pseudonym);
     let body = take_body(connection, body, &mut record);
@@ -237,6 +225,17 @@ async fn unknown(
     };
     let sent = send(connection, &plan, parts, body, record).await;
     finish(connection, sent, protocol.zip(client), None)
+}
+
+/// The request in the form in which it goes on, without what was meant for us alone.
+fn make_ready(
+    parts: &mut Parts,
+    path: Option<http::uri::PathAndQuery>,
+    protocol: Option<HeaderValue>,
+) -> Result<(), ProxyError> {
+    to_origin_form(parts, path);
+    headers::clean_request(&mut parts.headers, parts.version, protocol)
+        .map_err(|headers::UnknownExpectation| ProxyError::Expectation)
 }
 
 /// Host as the client meant it: the absolute form wins over the header (RFC 9112 section 3.2.2).
