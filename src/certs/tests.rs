@@ -21,6 +21,7 @@ use super::system::SystemStore;
 use super::{CertStore, Checked, CredentialState, ProblemReason};
 use crate::model::{CaSource, CredentialSpec};
 use crate::telemetry::Metrics;
+use crate::telemetry::testing::logged;
 
 /// The time at which the tests run: 2026-01-01, far from every real date.
 pub(crate) const NOW: u64 = 1_767_225_600;
@@ -914,31 +915,6 @@ fn paths_name_every_file_to_watch() {
         paths,
         [bench.at("ca.crt"), bench.at("tls.crt"), bench.at("tls.key")]
     );
-}
-
-/// What `run` makes the log say, one string per line.
-fn logged(run: impl FnOnce()) -> Vec<String> {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, run);
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    text.lines().map(str::to_owned).collect()
 }
 
 #[test]

@@ -199,31 +199,12 @@ impl Outlet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
-
-    /// What is logged while it stands, one line each.
-    #[derive(Clone, Default)]
-    struct Said(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Said {
-        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(text)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::testing::logged;
 
     #[test]
     fn a_disk_that_stays_full_is_mentioned_once_and_its_recovery_once() {
-        let said = Said::default();
-        let writer = said.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .finish();
         let metrics = Metrics::new(1);
-        tracing::subscriber::with_default(subscriber, || {
+        let lines = logged(|| {
             let mut outlet = Outlet::new(Sink::open("/dev/full").unwrap());
             outlet.batch().extend_from_slice(b"line\n");
             (0..3).for_each(|_| outlet.write(&metrics));
@@ -234,12 +215,9 @@ mod tests {
             outlet.batch().extend_from_slice(b"line\n");
             outlet.write(&metrics);
         });
-        let text = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(
-            text.contains("No space left") && text.contains("written again"),
-            "{text}"
-        );
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+        assert!(lines[0].contains("No space left"), "{}", lines[0]);
+        assert!(lines[1].contains("written again"), "{}", lines[1]);
         assert_eq!(metrics.access_log.write_errors.value(), 3);
     }
 }

@@ -16,6 +16,8 @@ mod logging;
 mod metrics;
 mod shard;
 mod status;
+#[cfg(test)]
+pub(crate) mod testing;
 mod timestamp;
 mod upstream_stats;
 
