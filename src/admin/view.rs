@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::state::{AdminState, EndpointHealth, UpstreamHealth};
 use crate::model::{
     Action, Config, HeaderMatch, HostRoutes, HttpChoice, ListenerKind, MatchSpec, PathRewrite,
-    Redirect, RuleSpec, StringMatch, TlsPolicy, UnknownHosts, UpstreamSpec,
+    Redirect, RedirectPath, RuleSpec, StringMatch, TlsPolicy, UnknownHosts, UpstreamSpec,
 };
 use crate::telemetry::rfc3339_millis;
 
@@ -169,7 +169,10 @@ fn condition(spec: &MatchSpec) -> String {
         parts.push(match wanted {
             HeaderMatch::Present => format!("{name}:*"),
             HeaderMatch::Absent => format!("no {name}"),
-            HeaderMatch::Value(value) => format!("{name}:{}", text_match(value)),
+            HeaderMatch::Value(value) | HeaderMatch::Joined(value) => {
+                format!("{name}:{}", text_match(value))
+            }
+            HeaderMatch::NotJoined(value) => format!("not {name}:{}", text_match(value)),
         });
     }
     match parts.is_empty() {
@@ -208,7 +211,11 @@ fn action(action: &Action) -> (&'static str, String) {
 fn redirect_text(redirect: &Redirect) -> String {
     let scheme = redirect.scheme.as_deref().unwrap_or("(scheme)");
     let authority = redirect.authority.as_deref().unwrap_or("(host)");
-    let path = redirect.path.as_deref().unwrap_or("(path)");
+    let path = match &redirect.path {
+        None => "(path)".to_owned(),
+        Some(RedirectPath::Whole(path)) => path.clone(),
+        Some(RedirectPath::Prefix(prefix)) => format!("{prefix}(rest)"),
+    };
     format!("{} {scheme}://{authority}{path}", redirect.status)
 }
 

@@ -186,7 +186,7 @@ impl Ground {
         original_dst: &Arc<dyn OriginalDestination>,
     ) -> io::Result<Arc<Vec<Worker>>> {
         let spec = UpstreamSpec {
-            resolution: Resolution::OriginalDst,
+            resolution: Resolution::OriginalDst { port: None },
             tls: TlsPolicy::Disable,
             ..UpstreamSpec::new(PASSTHROUGH)
         };

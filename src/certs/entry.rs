@@ -186,7 +186,11 @@ fn refuse(
         return Ok(());
     };
     let (old, leaf, now) = (&old.leaf, &leaf.leaf, seconds(now));
-    let Some((file, _)) = spec.identity.clone().filter(|_| old.is_valid_at(now)) else {
+    let Some((file, _)) = spec
+        .identity_files()
+        .map(|(file, key)| (file.clone(), key))
+        .filter(|_| old.is_valid_at(now))
+    else {
         return Ok(());
     };
     let subject = leaf.subject.clone();

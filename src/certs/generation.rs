@@ -35,17 +35,16 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(spec: &CredentialSpec) -> Names {
-        let pair = spec.identity.as_ref();
+        let pair = spec.identity_files();
         Names {
             identity: pair.map(|(c, k)| format!("file-cert:{}~{}", c.display(), k.display())),
             roots: match &spec.ca {
                 CaSource::System => SYSTEM.to_owned(),
                 CaSource::File(ca) => format!("file-root:{}", ca.display()),
+                CaSource::Secret(secret) => secret.resource.to_string(),
+                CaSource::Nothing => "none".to_owned(),
             },
-            crl: spec
-                .crl
-                .as_ref()
-                .map(|p| format!("file-crl:{}", p.display())),
+            crl: spec.crl_file().map(|p| format!("file-crl:{}", p.display())),
         }
     }
 
@@ -219,14 +218,17 @@ fn build<'a>(
             .map_or((&[][..], 0), |c| (&c.bytes[..], c.mode))
     };
     let pair = spec
-        .identity
-        .as_ref()
+        .identity_files()
         .map(|(certificate, key)| (certificate.as_path(), next(), key.as_path(), next()));
     let mut warnings = Vec::new();
     let certificates = match &spec.ca {
         CaSource::System => {
             warnings.extend(system.errors.iter().cloned());
             Arc::clone(&system.certificates)
+        }
+        CaSource::Secret(_) | CaSource::Nothing => {
+            let cause = LoadCause::NoSystemRoots { first: None };
+            return Err((Part::Roots, Path::new("secret"), cause));
         }
         CaSource::File(ca) => {
             let (bytes, _) = next();
@@ -240,7 +242,7 @@ fn build<'a>(
         let cause = LoadCause::NoSystemRoots { first };
         return Err((Part::Roots, Path::new("system"), cause));
     }
-    let crls = match &spec.crl {
+    let crls = match spec.crl_file() {
         None => Vec::new(),
         Some(file) => {
             let (bytes, _) = next();
@@ -279,12 +281,12 @@ fn in_pem<'a>(part: Part, file: &'a Path) -> impl FnOnce(PemError) -> Failed<'a>
 fn in_parts(spec: &CredentialSpec, source: CredentialError) -> Failed<'_> {
     let none = Path::new("");
     let (certificate, key) = spec
-        .identity
-        .as_ref()
+        .identity_files()
         .map_or((none, none), |(certificate, key)| (certificate, key));
     let ca = match &spec.ca {
         CaSource::System => Path::new("system"),
         CaSource::File(ca) => ca,
+        CaSource::Secret(_) | CaSource::Nothing => none,
     };
     let (part, file) = match &source {
         CredentialError::Certificate { .. } | CredentialError::NoCertificate => {
@@ -294,7 +296,7 @@ fn in_parts(spec: &CredentialSpec, source: CredentialError) -> Failed<'_> {
             (Part::Identity, key)
         }
         CredentialError::NoRoots { .. } | CredentialError::NoSelfIssuedRoot => (Part::Roots, ca),
-        CredentialError::Crl(_) => (Part::Crl, spec.crl.as_deref().unwrap_or(none)),
+        CredentialError::Crl(_) => (Part::Crl, spec.crl_file().map_or(none, PathBuf::as_path)),
     };
     let files = match &source {
         CredentialError::KeyMismatch { .. } => {
@@ -319,7 +321,7 @@ fn too_open(key: &Path, mode: u32) -> Option<String> {
 fn files_of(spec: &CredentialSpec) -> Vec<(Part, Wanted<'_>)> {
     let file = |part, role, path, limit| (part, Wanted { role, path, limit });
     let mut files = Vec::with_capacity(4);
-    if let Some((certificate, key)) = &spec.identity {
+    if let Some((certificate, key)) = spec.identity_files() {
         files.push(file(
             Part::Identity,
             "certificate",
@@ -331,7 +333,7 @@ fn files_of(spec: &CredentialSpec) -> Vec<(Part, Wanted<'_>)> {
     if let CaSource::File(ca) = &spec.ca {
         files.push(file(Part::Roots, "CA", ca.as_path(), BUNDLE_LIMIT));
     }
-    if let Some(crl) = &spec.crl {
+    if let Some(crl) = spec.crl_file() {
         files.push(file(Part::Crl, "CRL", crl.as_path(), BUNDLE_LIMIT));
     }
     files

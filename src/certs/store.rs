@@ -146,14 +146,15 @@ impl CertStore {
     pub fn paths(&self) -> Vec<PathBuf> {
         let mut paths = BTreeSet::new();
         for spec in self.entries.keys() {
-            if let Some((certificate, key)) = &spec.identity {
+            if let Some((certificate, key)) = spec.identity_files() {
                 paths.extend([certificate.clone(), key.clone()]);
             }
             match &spec.ca {
                 CaSource::System => paths.extend(SystemStore::paths()),
                 CaSource::File(ca) => paths.extend([ca.clone()]),
+                CaSource::Secret(_) | CaSource::Nothing => {}
             }
-            paths.extend(spec.crl.clone());
+            paths.extend(spec.crl_file().cloned());
         }
         paths.into_iter().collect()
     }

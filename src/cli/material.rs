@@ -85,19 +85,19 @@ fn missing(config: &Config, out: &mut Diagnostics) -> HashSet<CredentialSpec> {
 }
 
 fn files(spec: &CredentialSpec) -> impl Iterator<Item = (&'static str, &Path)> {
-    let (certificate, key) = match &spec.identity {
+    let (certificate, key) = match spec.identity_files() {
         Some((certificate, key)) => (Some(certificate.as_path()), Some(key.as_path())),
         None => (None, None),
     };
     let ca = match &spec.ca {
-        CaSource::System => None,
+        CaSource::System | CaSource::Secret(_) | CaSource::Nothing => None,
         CaSource::File(path) => Some(path.as_path()),
     };
     [
         ("certificate", certificate),
         ("key", key),
         ("ca", ca),
-        ("crl", spec.crl.as_deref()),
+        ("crl", spec.crl_file().map(std::path::PathBuf::as_path)),
     ]
     .into_iter()
     .filter_map(|(key, path)| Some((key, path?)))

@@ -104,6 +104,7 @@ pub fn lower(at: &At<'_>, out: &mut Diagnostics) -> MatchSpec {
             .key("headers")
             .map(|map| headers(&map, out))
             .unwrap_or_default(),
+        ..MatchSpec::default()
     }
 }
 

@@ -91,8 +91,10 @@ pub fn lower(documents: &[Document], out: &mut Diagnostics) -> Config {
         upstreams: upstreams.list,
         hosts: routes.list,
         unknown_hosts: settings.unknown_hosts,
+        unknown_captured: settings.unknown_hosts,
         rotation: settings.rotation,
         limits: settings.limits,
+        ..Config::default()
     }
 }
 

@@ -138,7 +138,7 @@ fn on(causes: &At<'_>) -> RetryOn {
         gateway_error: false,
         grpc_unavailable: false,
         grpc_cancelled: false,
-        statuses: Vec::new(),
+        ..RetryOn::default()
     };
     for cause in causes.one_or_many() {
         match cause.as_word() {

@@ -6,9 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{
-    Action, HeaderOps, HostPattern, HostRoutes, Place, Retries, Rewrite, RuleSpec, Weighted,
-};
+use crate::model::{Action, HostPattern, HostRoutes, Place, RuleSpec, Weighted};
 
 use super::cursor::At;
 use super::diagnostic::{Code, Diagnostics};
@@ -125,20 +123,7 @@ impl Routes {
 
 /// The rule of the short form.
 fn all_to(upstream: std::sync::Arc<str>, place: Place) -> RuleSpec {
-    RuleSpec {
-        name: None,
-        matches: Vec::new(),
-        action: Action::Forward(vec![Weighted {
-            upstream,
-            weight: 1,
-        }]),
-        rewrite: Rewrite::default(),
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-        timeout: None,
-        retries: Retries::default(),
-        place,
-    }
+    RuleSpec::new(Action::Forward(vec![Weighted::new(&upstream, 1)]), place)
 }
 
 /// Warns of what stands behind a rule or condition that always holds.

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::model::{
-    Action, Destination, HeaderOps, PathRewrite, Redirect, Respond, Rewrite, RuleSpec, Weighted,
+    Action, Destination, HeaderOps, HeaderText, PathRewrite, Redirect, RedirectPath, Respond,
+    Rewrite, RuleSpec, Weighted,
 };
 
 use super::cursor::At;
@@ -229,13 +230,12 @@ pub fn lower(at: &At<'_>, upstreams: &mut Upstreams, out: &mut Diagnostics) -> O
     Some(RuleSpec {
         name: at.text("name").map(Into::into),
         matches: matches.unwrap_or_default(),
-        action: action(at, upstreams, out)?,
         rewrite: rewrite.unwrap_or_default(),
         request_headers,
         response_headers,
         timeout: at.duration("timeout"),
         retries: retries.unwrap_or_default(),
-        place: at.place(),
+        ..RuleSpec::new(action(at, upstreams, out)?, at.place())
     })
 }
 
@@ -250,10 +250,7 @@ fn action(at: &At<'_>, upstreams: &mut Upstreams, out: &mut Diagnostics) -> Opti
     }
     if let Some(name) = at.key("upstream") {
         let upstream = upstreams.refer(&name, out)?;
-        return Some(Action::Forward(vec![Weighted {
-            upstream,
-            weight: 1,
-        }]));
+        return Some(Action::Forward(vec![Weighted::new(&upstream, 1)]));
     }
     let list = at.key("upstreams")?;
     split(&list, upstreams, out).map(Action::Forward)
@@ -297,7 +294,7 @@ fn split(list: &At<'_>, upstreams: &mut Upstreams, out: &mut Diagnostics) -> Opt
                 "add up its weights in one item",
             );
         }
-        split.push(Weighted { upstream, weight });
+        split.push(Weighted::new(&upstream, weight));
     }
     if sum == 0 && list.items().next().is_some() {
         let problem = "the weights add up to 0, so that no upstream is ever chosen".to_owned();
@@ -316,7 +313,10 @@ fn redirect(at: &At<'_>) -> Redirect {
             .unwrap_or(301),
         scheme: at.word("scheme").map(str::to_owned),
         authority: at.text("host").map(authority),
-        path: at.text("path").map(str::to_owned),
+        path: at
+            .text("path")
+            .map(|path| RedirectPath::Whole(path.to_owned())),
+        port: None,
     }
 }
 
@@ -411,7 +411,7 @@ fn header_ops(at: &At<'_>, out: &mut Diagnostics) -> HeaderOps {
     }
 }
 
-fn header_pairs(map: &At<'_>, out: &mut Diagnostics) -> Vec<(HeaderName, HeaderValue)> {
+fn header_pairs(map: &At<'_>, out: &mut Diagnostics) -> Vec<(HeaderName, HeaderText)> {
     let mut seen = HashMap::new();
     let mut list = Vec::new();
     for entry in map.entries() {
@@ -421,7 +421,7 @@ fn header_pairs(map: &At<'_>, out: &mut Diagnostics) -> Vec<(HeaderName, HeaderV
         matching::once(map, &mut seen, &name, &entry.key, out);
         let text = map.value(entry).as_text();
         if let Some(value) = text.and_then(|text| HeaderValue::from_str(text).ok()) {
-            list.push((name, value));
+            list.push((name, value.into()));
         }
     }
     list

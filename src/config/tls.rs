@@ -6,7 +6,10 @@
 //!
 //! Why silence is an error: sortie exists for TLS, so plaintext must be asked for in so many words.
 
-use crate::model::{CaSource, CredentialSpec, Host, NameCheck, TlsPolicy, TlsSpec, TlsVersion};
+use crate::model::{
+    AlpnOffer, CaSource, CredentialSpec, CrlSource, Host, IdentitySource, NameCheck, TlsPolicy,
+    TlsSpec, TlsVersion,
+};
 
 use super::cursor::At;
 use super::diagnostic::{Code, Diagnostics};
@@ -214,14 +217,18 @@ fn spec(at: &At<'_>, out: &mut Diagnostics) -> Option<TlsPolicy> {
     });
     Some(TlsPolicy::Tls(Box::new(TlsSpec {
         credential: CredentialSpec {
-            identity,
+            identity: identity.map(|(certificate, key)| IdentitySource::Files(certificate, key)),
             ca: at.path("ca").map_or(CaSource::System, CaSource::File),
-            crl: at.path("crl"),
+            crl: at.path("crl").map(CrlSource::File),
         },
         server_name: at
             .text("serverName")
             .and_then(|text| Host::parse(text).ok()),
         subject_alt_names: subject_alt_names.unwrap_or_default(),
+        also_host: false,
+        expected_name: None,
+        alpn: AlpnOffer::Http,
+        allow_tls_in_tls: false,
         name_check,
         verify_chain,
         min_version: match at.word("minVersion") {

@@ -305,10 +305,8 @@ fn endpoints(at: &At<'_>, out: &mut Diagnostics) -> Vec<EndpointSpec> {
 
 fn read_endpoint(text: &str) -> Option<EndpointSpec> {
     let destination = Destination::parse(text, 0).ok()?;
-    Some(EndpointSpec {
-        host: Host::parse(&destination.host).ok()?,
-        port: destination.port,
-    })
+    let host = Host::parse(&destination.host).ok()?;
+    Some(EndpointSpec::new(host, destination.port))
 }
 
 fn resolution(at: &At<'_>, endpoints: &[EndpointSpec], out: &mut Diagnostics) -> Resolution {
@@ -319,7 +317,7 @@ fn resolution(at: &At<'_>, endpoints: &[EndpointSpec], out: &mut Diagnostics) ->
             let advice = "leave them out: each connection goes where it was going";
             at.report_key(out, "endpoints", Code::Conflict, problem, advice);
         }
-        return Resolution::OriginalDst;
+        return Resolution::OriginalDst { port: None };
     }
     if !at.has("endpoints") {
         let problem = "this key is missing".to_owned();

@@ -8,11 +8,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::host::{Host, HostPattern};
+use super::facts::ProxyFacts;
+use super::rule::HostRoutes;
+use super::stream::StreamRoute;
+use super::tls::{CredentialSpec, TlsPolicy};
+use super::upstream::UpstreamSpec;
 
 /// Bytes that one compiled regular expression may take: what loads must also compile when built.
 pub const REGEX_SIZE_LIMIT: usize = 1 << 20;
@@ -26,12 +29,31 @@ pub struct Config {
     pub upstreams: Vec<UpstreamSpec>,
     /// The routing table, in the order it was written.
     pub hosts: Vec<HostRoutes>,
-    /// What becomes of a host that no entry names.
+    /// Connections that carry no plain HTTP, in the order they are tried (ISTIO.md V17, V18).
+    pub streams: Vec<StreamRoute>,
+    /// What becomes of a host that no entry names, on a listener that clients address.
     pub unknown_hosts: UnknownHosts,
+    /// The same on a listener of captured connections, and of what is not HTTP (ISTIO.md O1, X15).
+    pub unknown_captured: UnknownHosts,
+    /// Who this proxy is, for metrics (ISTIO.md Z1, B2).
+    pub facts: Arc<ProxyFacts>,
+    /// What was turned away. What it governs is in the table all the same, and fails (X1).
+    pub refused: Vec<Refused>,
     /// How certificate rotation behaves.
     pub rotation: Rotation,
     /// Bounds on what a client may hold.
     pub limits: Limits,
+}
+
+/// A document that was turned away while the others are served (ISTIO.md X1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Kind, namespace and name: `DestinationRule ns/name`.
+    pub object: Arc<str>,
+    /// Where it begins, or where its mistake is.
+    pub place: Place,
+    /// What is wrong with it.
+    pub reason: Arc<str>,
 }
 
 /// Where in the documents a thing was written, for every message about it.
@@ -89,416 +111,6 @@ pub enum UnknownHosts {
     Refuse,
     /// Forward in plaintext to where the client meant to go. Opt-in.
     PassThrough,
-}
-
-/// Rules for a set of hosts.
-#[derive(Clone, Debug)]
-pub struct HostRoutes {
-    /// At least one.
-    pub hosts: Vec<HostPattern>,
-    /// The destination port it is for; `None`: any.
-    pub port: Option<u16>,
-    /// Tried in order, the first match decides (ISTIO.md V7).
-    pub rules: Vec<RuleSpec>,
-    /// Where it was written.
-    pub place: Place,
-}
-
-/// One rule: when, what, and with which changes.
-#[derive(Clone, Debug)]
-pub struct RuleSpec {
-    /// A name for logs (`%ROUTE_NAME%`), if any.
-    pub name: Option<Arc<str>>,
-    /// Any one of them must hold; empty: always.
-    pub matches: Vec<MatchSpec>,
-    /// What to do.
-    pub action: Action,
-    /// Changes before the request is sent. Only for [`Action::Forward`].
-    pub rewrite: Rewrite,
-    /// Changes to the request's headers.
-    pub request_headers: HeaderOps,
-    /// Changes to the answer's headers.
-    pub response_headers: HeaderOps,
-    /// From the whole request read to the whole answer begun (ISTIO.md V13); `None`: no bound.
-    pub timeout: Option<Duration>,
-    /// What is tried again, and how often.
-    pub retries: Retries,
-    /// Where it was written.
-    pub place: Place,
-}
-
-/// Conditions that must all hold.
-#[derive(Clone, Debug, Default)]
-pub struct MatchSpec {
-    /// The path, without the query.
-    pub path: Option<StringMatch>,
-    /// Any one of these methods; empty: every method.
-    pub methods: Vec<http::Method>,
-    /// Every one of these headers.
-    pub headers: Vec<(http::HeaderName, HeaderMatch)>,
-}
-
-/// How a text is compared. `Prefix` is a plain string prefix (ISTIO.md V9).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum StringMatch {
-    /// The same bytes.
-    Exact(String),
-    /// Begins with these bytes.
-    Prefix(String),
-    /// The whole text matches this regular expression.
-    Regex(String),
-}
-
-/// What a header must be like.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HeaderMatch {
-    /// There at all.
-    Present,
-    /// Not there.
-    Absent,
-    /// One of its values matches.
-    Value(StringMatch),
-}
-
-/// What a rule does.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// To one of these upstreams, by weight. At least one; the weights' sum is over 0.
-    Forward(Vec<Weighted>),
-    /// Answer with a redirect.
-    Redirect(Redirect),
-    /// Answer as written.
-    Respond(Respond),
-}
-
-/// An upstream and its share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Weighted {
-    /// Name of an upstream in [`Config::upstreams`].
-    pub upstream: Arc<str>,
-    /// Relative; 0 is never chosen.
-    pub weight: u32,
-}
-
-/// A redirect (ISTIO.md V15). What is `None` stays as the request has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirect {
-    /// 301, 302, 303, 307 or 308.
-    pub status: u16,
-    /// `http` or `https`.
-    pub scheme: Option<String>,
-    /// Host, or host and port.
-    pub authority: Option<String>,
-    /// The new path, instead of the whole one.
-    pub path: Option<String>,
-}
-
-/// An answer that needs no upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Respond {
-    /// 200 to 599.
-    pub status: u16,
-    /// The body, at most 1 MiB.
-    pub body: bytes::Bytes,
-}
-
-/// Changes of host and path on the way out (ISTIO.md V11).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rewrite {
-    /// The new authority: host, or host and port. It is what SNI and the name check then use (T6).
-    pub host: Option<String>,
-    /// The new path.
-    pub path: Option<PathRewrite>,
-}
-
-/// How a path is changed; the query stays.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathRewrite {
-    /// The prefix that matched becomes this; the whole path where the match was not by prefix.
-    Replace(String),
-    /// Every match of the expression becomes the substitution.
-    Regex {
-        /// What is looked for.
-        pattern: String,
-        /// What is put there; `\1` is the first group.
-        substitution: String,
-    },
-}
-
-/// Header changes: `remove` first, then `set`, then `add` (ISTIO.md V12).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderOps {
-    /// Names to drop.
-    pub remove: Vec<http::HeaderName>,
-    /// Replaces every value of that name.
-    pub set: Vec<(http::HeaderName, http::HeaderValue)>,
-    /// Added behind what is there.
-    pub add: Vec<(http::HeaderName, http::HeaderValue)>,
-}
-
-/// What is tried again (ISTIO.md V14, X5).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Retries {
-    /// Tries beyond the first.
-    pub attempts: u32,
-    /// On what.
-    pub on: RetryOn,
-    /// Bound on each try; `None`: only the rule's timeout.
-    pub per_try_timeout: Option<Duration>,
-    /// Least pause before a retry; doubles each time, with jitter, to ten times itself.
-    pub backoff: Duration,
-    /// Retries in flight may be this share of the requests in flight, in percent ...
-    pub budget_percent: u32,
-    /// ... but this many are always allowed.
-    pub budget_min: u32,
-}
-
-impl Default for Retries {
-    fn default() -> Self {
-        Retries {
-            attempts: 2,
-            on: RetryOn::default(),
-            per_try_timeout: None,
-            backoff: Duration::from_millis(25),
-            budget_percent: 20,
-            budget_min: 3,
-        }
-    }
-}
-
-/// The causes that a rule retries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetryOn {
-    /// TCP refused, reset or late before anything was sent.
-    pub connect_failure: bool,
-    /// HTTP/2 REFUSED_STREAM.
-    pub refused_stream: bool,
-    /// The connection ended before the answer's head came.
-    pub reset: bool,
-    /// 502, 503 and 504 from the upstream.
-    pub gateway_error: bool,
-    /// gRPC status `unavailable` in the answer's head.
-    pub grpc_unavailable: bool,
-    /// gRPC status `cancelled` in the answer's head.
-    pub grpc_cancelled: bool,
-    /// These statuses from the upstream.
-    pub statuses: Vec<u16>,
-}
-
-impl Default for RetryOn {
-    fn default() -> Self {
-        RetryOn {
-            connect_failure: true,
-            refused_stream: true,
-            reset: false,
-            gateway_error: false,
-            grpc_unavailable: true,
-            grpc_cancelled: true,
-            statuses: Vec::new(),
-        }
-    }
-}
-
-/// One named destination and how it is spoken to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UpstreamSpec {
-    /// Unique; shown in logs and metrics.
-    pub name: Arc<str>,
-    /// At least one, unless the resolution is [`Resolution::OriginalDst`].
-    pub endpoints: Vec<EndpointSpec>,
-    /// How endpoints become addresses.
-    pub resolution: Resolution,
-    /// How one is picked.
-    pub balance: Balance,
-    /// TCP and TLS handshake together (ISTIO.md T15).
-    pub connect_timeout: Duration,
-    /// Which HTTP version is spoken.
-    pub http: HttpChoice,
-    /// Bounds on connections.
-    pub pool: PoolLimits,
-    /// When an endpoint is shunned.
-    pub outlier: Outlier,
-    /// Whether and how TLS is spoken.
-    pub tls: TlsPolicy,
-    /// Where it was written.
-    pub place: Place,
-}
-
-impl UpstreamSpec {
-    /// An upstream with every default, in plaintext, without endpoints.
-    pub fn new(name: &str) -> Self {
-        UpstreamSpec {
-            name: name.into(),
-            endpoints: Vec::new(),
-            resolution: Resolution::Dns,
-            balance: Balance::RoundRobin,
-            connect_timeout: Duration::from_secs(10),
-            http: HttpChoice::Auto,
-            pool: PoolLimits::default(),
-            outlier: Outlier::default(),
-            tls: TlsPolicy::Disable,
-            place: Place::default(),
-        }
-    }
-}
-
-/// Host and port of an endpoint, before resolution.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EndpointSpec {
-    /// A name or an IP address.
-    pub host: Host,
-    /// TCP port.
-    pub port: u16,
-}
-
-/// How endpoints become addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Resolution {
-    /// Every endpoint is an IP address.
-    Static,
-    /// Names are looked up (TTL honoured); IP addresses stand for themselves.
-    Dns,
-    /// The connection's original destination (ISTIO.md E2).
-    OriginalDst,
-}
-
-/// How one endpoint is picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Balance {
-    /// In turn.
-    RoundRobin,
-    /// The less busy of two taken at random.
-    LeastRequest,
-    /// By chance.
-    Random,
-}
-
-/// Which HTTP version an upstream is spoken to in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HttpChoice {
-    /// ALPN decides between HTTP/2 and HTTP/1.1; HTTP/1.1 in plaintext.
-    Auto,
-    /// HTTP/1.1 alone.
-    Http1,
-    /// HTTP/2 alone, with prior knowledge in plaintext.
-    Http2,
-}
-
-/// Bounds on an upstream's connections, for the whole process.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PoolLimits {
-    /// Open connections, busy and idle; over it: 503 UO.
-    pub max_connections: usize,
-    /// Requests under way; over it: 503 UO.
-    pub max_requests: usize,
-    /// Idle connections kept per worker.
-    pub max_idle: usize,
-    /// An idle connection is closed after this.
-    pub idle_timeout: Duration,
-    /// A connection is retired after this many requests; 0: never.
-    pub max_requests_per_connection: u64,
-}
-
-impl Default for PoolLimits {
-    fn default() -> Self {
-        PoolLimits {
-            max_connections: 4096,
-            max_requests: 65_536,
-            max_idle: 256,
-            // Below the 60 s and 75 s after which common servers close, so that we close first.
-            idle_timeout: Duration::from_secs(55),
-            max_requests_per_connection: 0,
-        }
-    }
-}
-
-/// When an endpoint is shunned, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Outlier {
-    /// Failures in a row (connect, handshake, reset, 502 to 504); 0: never shunned.
-    pub consecutive_failures: u32,
-    /// First ejection; each further one in a row lasts that much longer, to ten times.
-    pub eject_for: Duration,
-    /// At most this share of the endpoints at once, in percent; at least one always stays.
-    pub max_ejected_percent: u32,
-}
-
-impl Default for Outlier {
-    fn default() -> Self {
-        Outlier {
-            consecutive_failures: 5,
-            eject_for: Duration::from_secs(30),
-            max_ejected_percent: 50,
-        }
-    }
-}
-
-/// Whether an upstream is spoken to in TLS (ISTIO.md T1).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum TlsPolicy {
-    /// Plaintext, asked for in so many words.
-    Disable,
-    /// TLS; with a client certificate where the credential has one.
-    Tls(Box<TlsSpec>),
-}
-
-/// How TLS is spoken to an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TlsSpec {
-    /// Files of certificate, key, CA and CRL.
-    pub credential: CredentialSpec,
-    /// SNI and the expected name; `None`: the request's host after rewriting (ISTIO.md T6).
-    pub server_name: Option<Host>,
-    /// Any one must be in the certificate, instead of the server name (T7 b, T8).
-    pub subject_alt_names: Vec<String>,
-    /// What a wrong name means.
-    pub name_check: NameCheck,
-    /// False only where the configuration says so in so many words: no chain, no name (T7 a).
-    pub verify_chain: bool,
-    /// The least version.
-    pub min_version: TlsVersion,
-}
-
-/// What a certificate with another name means (ISTIO.md T7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum NameCheck {
-    /// The handshake fails. The default.
-    #[default]
-    Enforce,
-    /// Logged and counted.
-    Warn,
-    /// Not looked at.
-    Off,
-}
-
-/// A TLS version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TlsVersion {
-    /// RFC 5246.
-    #[default]
-    Tls12,
-    /// RFC 8446.
-    Tls13,
-}
-
-/// The files that make up one credential. Equal specs are one resource and one watch (R1).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CredentialSpec {
-    /// Certificate chain and key, both or neither.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// Who vouches for the server.
-    pub ca: CaSource,
-    /// Revoked certificates.
-    pub crl: Option<PathBuf>,
-}
-
-/// Where the trust anchors come from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CaSource {
-    /// The operating system's store (`file-root:system`, ISTIO.md T9).
-    System,
-    /// A PEM bundle.
-    File(PathBuf),
 }
 
 /// Certificate rotation (ISTIO.md R9 to R17).

@@ -7,15 +7,32 @@
 mod addr;
 mod config;
 mod destination;
+mod facts;
 mod host;
+mod rule;
+mod stream;
+mod tls;
+mod upstream;
 
 pub use addr::{EndpointAddr, ListenAddr, OriginalDst, PeerAddr};
 pub use config::{
-    Action, Balance, CaSource, Config, CredentialSpec, EndpointSpec, HeaderMatch, HeaderOps,
-    HostRoutes, HttpChoice, Limits, ListenerKind, ListenerSpec, MatchSpec, NameCheck, OnExpired,
-    Outlier, PathRewrite, Place, PoolLimits, REGEX_SIZE_LIMIT, Redirect, Resolution, Respond,
-    Retries, RetryOn, Rewrite, Rotation, RuleSpec, StringMatch, TlsPolicy, TlsSpec, TlsVersion,
-    UnknownHosts, UpstreamSpec, Weighted,
+    Config, Limits, ListenerKind, ListenerSpec, OnExpired, Place, REGEX_SIZE_LIMIT, Refused,
+    Rotation, UnknownHosts,
 };
 pub use destination::{AuthorityError, Destination};
+pub use facts::{MeshIdentity, ProxyFacts, Role};
 pub use host::{Host, HostError, HostPattern};
+pub use rule::{
+    Abort, Action, Fault, HeaderMatch, HeaderOps, HeaderText, HostRoutes, MatchSpec, Mirror,
+    PathRewrite, QueryMatch, Redirect, RedirectPath, RedirectPort, Respond, Retries, RetryOn,
+    Rewrite, RuleSpec, Share, StringMatch, Weighted,
+};
+pub use stream::{StreamMatch, StreamRoute};
+pub use tls::{
+    AlpnOffer, CaSource, CredentialSpec, CrlSource, IdentitySource, NameCheck, SecretBytes,
+    SecretData, SecretRef, TlsPolicy, TlsSpec, TlsVersion,
+};
+pub use upstream::{
+    Balance, Broken, BrokenKind, EndpointSpec, HttpChoice, Outlier, PoolLimits, Reason, Reasons,
+    Resolution, ServiceLabels, UpstreamSpec,
+};

@@ -14,7 +14,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
-use crate::model::HeaderOps;
+use crate::model::{HeaderOps, HeaderText};
 
 /// Fields that are for every recipient, so that naming one of them in `Connection` is against
 /// RFC 9110 section 7.6.1 and is not followed. Sorted.
@@ -165,10 +165,14 @@ pub fn apply_ops(headers: &mut HeaderMap, ops: &HeaderOps) {
         headers.remove(name);
     }
     for (name, value) in &ops.set {
-        headers.insert(name, value.clone());
+        if let HeaderText::Literal(value) = value {
+            headers.insert(name, value.clone());
+        }
     }
     for (name, value) in &ops.add {
-        headers.append(name, value.clone());
+        if let HeaderText::Literal(value) = value {
+            headers.append(name, value.clone());
+        }
     }
 }
 

@@ -7,10 +7,11 @@
 //! Why precedence is an `Ord` and not an if-chain: [`Specificity`] says it once; the table's
 //! look-up is a quick way to the greatest, and a test holds the two against each other.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::text::{RegexError, Regexes, TextMatch};
 use crate::model::{HeaderMatch, HostPattern, MatchSpec};
@@ -70,6 +71,8 @@ enum HeaderTest {
     Present,
     Absent,
     Value(TextMatch),
+    Joined(TextMatch),
+    NotJoined(TextMatch),
 }
 
 impl Matcher {
@@ -122,6 +125,10 @@ impl HeaderTest {
             HeaderMatch::Present => HeaderTest::Present,
             HeaderMatch::Absent => HeaderTest::Absent,
             HeaderMatch::Value(text) => HeaderTest::Value(TextMatch::compile(text, regexes)?),
+            HeaderMatch::Joined(text) => HeaderTest::Joined(TextMatch::compile(text, regexes)?),
+            HeaderMatch::NotJoined(text) => {
+                HeaderTest::NotJoined(TextMatch::compile(text, regexes)?)
+            }
         })
     }
 
@@ -134,8 +141,24 @@ impl HeaderTest {
                 .get_all(name)
                 .iter()
                 .any(|value| text.matches(value.as_bytes())),
+            HeaderTest::Joined(text) => headers
+                .get(name)
+                .is_some_and(|_| text.matches(&joined(name, headers))),
+            HeaderTest::NotJoined(text) => !text.matches(&joined(name, headers)),
         }
     }
+}
+
+/// All values of a header as one (RFC 9110 section 5.3); empty where there is none.
+fn joined<'a>(name: &HeaderName, headers: &'a HeaderMap) -> Cow<'a, [u8]> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let first = values.next().unwrap_or_default();
+    values.fold(Cow::Borrowed(first), |all, value| {
+        let mut all = all.into_owned();
+        all.push(b',');
+        all.extend_from_slice(value);
+        Cow::Owned(all)
+    })
 }
 
 impl fmt::Display for Matcher {
@@ -155,7 +178,10 @@ impl fmt::Display for Matcher {
             match test {
                 HeaderTest::Present => write!(f, "{gap}{name}")?,
                 HeaderTest::Absent => write!(f, "{gap}!{name}")?,
-                HeaderTest::Value(text) => write!(f, "{gap}{name}={text}")?,
+                HeaderTest::Value(text) | HeaderTest::Joined(text) => {
+                    write!(f, "{gap}{name}={text}")?;
+                }
+                HeaderTest::NotJoined(text) => write!(f, "{gap}{name}!={text}")?,
             }
             gap = " ";
         }

@@ -11,7 +11,7 @@ use http::uri::Authority;
 use http::{HeaderValue, StatusCode, Uri};
 
 use super::rewrite::{NewAuthority, RewriteError, RewriteSpecError, check_path, read_authority};
-use crate::model::Redirect;
+use crate::model::{Redirect, RedirectPath};
 
 /// A redirect, ready to answer with (ISTIO.md V15).
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl CompiledRedirect {
             },
         };
         let authority = spec.authority.as_deref().map(NewAuthority::parse);
-        if let Some(path) = &spec.path {
+        if let Some(RedirectPath::Whole(path) | RedirectPath::Prefix(path)) = &spec.path {
             // A query may be written here; it then takes the place of the request's.
             check_path(&path.replacen('?', "", 1))?;
             if !path.starts_with('/') {
@@ -86,7 +86,12 @@ impl CompiledRedirect {
             status,
             scheme,
             authority: authority.transpose()?.map(|new| new.authority),
-            path: spec.path.as_deref().map(Into::into),
+            path: match &spec.path {
+                Some(RedirectPath::Whole(path) | RedirectPath::Prefix(path)) => {
+                    Some(path.as_str().into())
+                }
+                None => None,
+            },
         })
     }
 }

@@ -21,7 +21,9 @@ use super::retry::RetryBudget;
 use super::rewrite::{CompiledRewrite, RewriteSpecError};
 use super::split::Split;
 use super::text::{RegexError, Regexes};
-use crate::model::{Action, HeaderOps, Place, Respond, Retries, Rewrite, RuleSpec, Weighted};
+use crate::model::{
+    Action, HeaderOps, HeaderText, Place, Respond, Retries, Rewrite, RuleSpec, Weighted,
+};
 use crate::upstream::Upstream;
 
 /// What becomes of a request that met a rule.
@@ -156,7 +158,10 @@ impl<'a> Compiler<'a> {
 
     fn split(&self, shares: &[Weighted]) -> Result<Split, RuleProblem> {
         let mut found = Vec::with_capacity(shares.len());
-        for Weighted { upstream, weight } in shares {
+        for Weighted {
+            upstream, weight, ..
+        } in shares
+        {
             match self.upstreams.get(upstream) {
                 Some(upstream) => found.push((Arc::clone(upstream), *weight)),
                 None => return Err(RuleProblem::UnknownUpstream(Arc::clone(upstream))),
@@ -179,6 +184,9 @@ impl<'a> Compiler<'a> {
         let mut headers = headers.clone();
         let named = headers.set.iter().chain(&headers.add);
         for (_, value) in named.filter(|(name, _)| name == HOST) {
+            let HeaderText::Literal(value) = value else {
+                return Err(RuleProblem::HostValue);
+            };
             let host = value.to_str().map_err(|_| RuleProblem::HostValue)?;
             if rewrite.host.replace(host.to_owned()).is_some() {
                 return Err(RuleProblem::AuthorityTwice);

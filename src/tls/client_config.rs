@@ -142,6 +142,8 @@ pub(super) fn ca_name(ca: &CaSource) -> String {
     match ca {
         CaSource::System => "the operating system's CA store".to_owned(),
         CaSource::File(path) => path.display().to_string(),
+        CaSource::Secret(secret) => secret.resource.to_string(),
+        CaSource::Nothing => "no CA at all".to_owned(),
     }
 }
 

@@ -374,22 +374,21 @@ fn refused(tls: &ClientTls, alert: AlertDescription, shown: bool, wanted: &[Vec<
     let name = alert::name(alert);
     let identity = tls.credential.identity.as_ref();
     let mut words = match (identity, &tls.spec.credential.identity) {
-        (Some(identity), Some((file, _))) if shown => {
+        (Some(identity), Some(file)) if shown => {
             let meaning = alert::about_certificate(alert).unwrap_or_else(|| alert::meaning(alert));
             let mut words = format!(
                 "the server refused our client certificate (\"{}\", {}): alert {name}: {meaning}",
-                identity.leaf.subject,
-                file.display()
+                identity.leaf.subject, file
             );
             if alert == AlertDescription::UnknownCA {
                 words.push_str(&format!(" (\"{}\")", identity.leaf.issuer));
             }
             words
         }
-        (Some(_), Some((file, _))) => format!(
+        (Some(_), Some(file)) => format!(
             "the server demands a client certificate (alert {name}), and it accepts no signature \
              that the key of {} can make",
-            file.display()
+            file
         ),
         _ => format!(
             "the server demands a client certificate (alert {name}), and this upstream has none; \

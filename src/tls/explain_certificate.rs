@@ -4,8 +4,6 @@
 //! Never: verifies anything.
 //! Called by: `tls::explain`, `tls::connect` (names that are only warned of).
 
-use std::path::Path;
-
 use x509_parser::time::ASN1Time;
 
 use super::client_config::{ClientTls, ca_name};
@@ -116,7 +114,10 @@ fn unknown_issuer(tls: &ClientTls, refusal: &Refusal) -> String {
 fn put(what: &str, ca: &CaSource) -> String {
     match ca {
         CaSource::File(_) => format!("{what} into that file"),
-        CaSource::System => format!("{what} into a file and name it as the CA of this upstream"),
+        CaSource::Secret(_) => format!("{what} into that Secret"),
+        CaSource::System | CaSource::Nothing => {
+            format!("{what} into a file and name it as the CA of this upstream")
+        }
     }
 }
 
@@ -124,12 +125,10 @@ fn holds(tls: &ClientTls) -> String {
     let roots = &tls.credential.root_facts;
     match &tls.spec.credential.ca {
         CaSource::System => format!(" ({} certificates)", roots.len()),
-        CaSource::File(_) => {
+        CaSource::Nothing => String::new(),
+        CaSource::File(_) | CaSource::Secret(_) => {
             let subjects = roots.iter().map(|facts| format!("\"{}\"", facts.subject));
-            format!(
-                "; the file holds {}",
-                list(subjects, "nothing that can be read")
-            )
+            format!("; it holds {}", list(subjects, "nothing that can be read"))
         }
     }
 }
@@ -270,17 +269,12 @@ pub(super) fn own_expired(tls: &ClientTls, until: i64, now: i64) -> String {
         .identity
         .as_ref()
         .map(|i| i.leaf.subject.as_str());
-    let file = tls
-        .spec
-        .credential
-        .identity
-        .as_ref()
-        .map(|(file, _)| file.as_path());
+    let file = tls.spec.credential.identity.as_ref();
     format!(
         "our client certificate (\"{}\", {}) expired at {}, and it is {} now; the server would \
          refuse it, so nothing was sent; renew that file (a new one is taken up at once)",
         subject.unwrap_or_default(),
-        file.unwrap_or(Path::new("-")).display(),
+        file.map_or_else(|| "-".to_owned(), ToString::to_string),
         rfc3339(until),
         rfc3339(now)
     )
@@ -288,7 +282,7 @@ pub(super) fn own_expired(tls: &ClientTls, until: i64, now: i64) -> String {
 
 fn crl_name(tls: &ClientTls) -> String {
     let crl = tls.spec.credential.crl.as_ref();
-    crl.map_or_else(|| "-".to_owned(), |path| path.display().to_string())
+    crl.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
 fn list(items: impl ExactSizeIterator<Item = String>, none: &str) -> String {
@@ -356,7 +350,7 @@ mod tests {
         let tls = trusting(&mine);
         let other = Ca::new("Other CA");
         let begin = "no chain to a CA in /etc/ca.pem; it was issued by \"CN=Other CA\"; the server \
-                     sent no intermediate certificate; the file holds \"CN=My CA\"; put the \
+                     sent no intermediate certificate; it holds \"CN=My CA\"; put the \
                      issuer's certificate into that file";
         refuses(
             &tls,
@@ -379,7 +373,7 @@ mod tests {
         let tls = trusting(&Ca::new("My CA"));
         let leaf = self_signed(HOST, |_| ());
         let begin = "it is self-signed (\"CN=bank.example\") and not among the certificates in \
-                     /etc/ca.pem; the file holds \"CN=My CA\"; if you trust it, put that";
+                     /etc/ca.pem; it holds \"CN=My CA\"; if you trust it, put that";
         refuses(
             &tls,
             &leaf,

@@ -61,7 +61,10 @@ impl Endpoints {
             state: watch::Sender::new(State::Waiting),
         });
         let mut names = Names::new(spec, Arc::clone(stats), known);
-        if spec.resolution == Resolution::OriginalDst {
+        if matches!(
+            spec.resolution,
+            Resolution::OriginalDst { .. } | Resolution::RequestHost { .. }
+        ) {
             names.sources.clear();
         }
         names.publish(&shared);

@@ -187,7 +187,10 @@ impl Upstream {
 
     async fn aim(&self, slot: &Slot, ask: &Ask<'_>) -> Result<Aim, UpstreamError> {
         let core = &self.core;
-        if core.spec.resolution == Resolution::OriginalDst {
+        if matches!(
+            core.spec.resolution,
+            Resolution::OriginalDst { .. } | Resolution::RequestHost { .. }
+        ) {
             return self.aim_at_destination(ask).await;
         }
         let mut seat = slot.pick(ask.avoid);
