@@ -18,9 +18,7 @@ use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig};
-use sortie::model::{
-    CaSource, CredentialSpec, HttpChoice, NameCheck, OnExpired, TlsSpec, TlsVersion,
-};
+use sortie::model::{CaSource, CredentialSpec, HttpChoice, IdentitySource, OnExpired, TlsSpec};
 use sortie::tls::{ClientTls, Credential, CredentialParts, Generation, Roots, provider};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
@@ -101,18 +99,14 @@ fn sortie(pki: &Pki) -> ClientTls {
         crls: Vec::new(),
         generation: Generation([0; 32]),
     };
-    let spec = TlsSpec {
-        credential: CredentialSpec {
-            identity: Some((PathBuf::from("client.crt"), PathBuf::from("client.key"))),
-            ca: CaSource::File("ca.crt".into()),
-            crl: None,
-        },
-        server_name: None,
-        subject_alt_names: Vec::new(),
-        name_check: NameCheck::Enforce,
-        verify_chain: true,
-        min_version: TlsVersion::Tls12,
-    };
+    let spec = TlsSpec::new(CredentialSpec {
+        identity: Some(IdentitySource::Files(
+            PathBuf::from("client.crt"),
+            PathBuf::from("client.key"),
+        )),
+        ca: CaSource::File("ca.crt".into()),
+        crl: None,
+    });
     let credential = Arc::new(Credential::new(parts).unwrap());
     ClientTls::new(&spec, HttpChoice::Http1, credential, OnExpired::Fail).unwrap()
 }

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::request::Parts;
 use sortie::model::{
-    Action, Destination, HeaderOps, HostPattern, HostRoutes, MatchSpec, Place, Retries, Rewrite,
-    RuleSpec, StringMatch, UpstreamSpec, Weighted,
+    Action, Destination, HostPattern, HostRoutes, MatchSpec, Place, RuleSpec, StringMatch,
+    UpstreamSpec, Weighted,
 };
 use sortie::proxy::strict::{Strict, StrictLimits};
 use sortie::route::RouteTable;
@@ -39,22 +39,13 @@ fn group(pattern: &str, place: &Place) -> HostRoutes {
         path: Some(StringMatch::Prefix("/".into())),
         ..MatchSpec::default()
     };
+    let to_bank = Action::Forward(vec![Weighted::new("bank", 1)]);
     HostRoutes {
         hosts: vec![HostPattern::parse(pattern).unwrap()],
         port: None,
         rules: vec![RuleSpec {
-            name: None,
             matches: vec![under_api],
-            action: Action::Forward(vec![Weighted {
-                upstream: "bank".into(),
-                weight: 1,
-            }]),
-            rewrite: Rewrite::default(),
-            request_headers: HeaderOps::default(),
-            response_headers: HeaderOps::default(),
-            timeout: None,
-            retries: Retries::default(),
-            place: place.clone(),
+            ..RuleSpec::new(to_bank, place.clone())
         }],
         place: place.clone(),
     }

@@ -375,40 +375,33 @@ fn rotation(config: &Config) -> RotationView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        EndpointSpec, HeaderOps, Host, HostPattern, Place, Resolution, Retries, Rewrite, Weighted,
-    };
+    use crate::model::{EndpointSpec, Host, HostPattern, Place, Resolution, Rewrite, Weighted};
     use std::time::Duration;
 
     fn rule(action: Action) -> RuleSpec {
+        let place = Place {
+            file: "a.yaml".into(),
+            line: 7,
+        };
         RuleSpec {
             name: Some("accounts".into()),
             matches: vec![MatchSpec {
                 path: Some(StringMatch::Prefix("/v1".into())),
                 methods: vec![http::Method::GET, http::Method::POST],
                 headers: vec![(http::HeaderName::from_static("x-old"), HeaderMatch::Absent)],
+                ..MatchSpec::default()
             }],
-            action,
             rewrite: Rewrite {
                 host: Some("inner.example".into()),
                 path: Some(PathRewrite::Replace("/v2".into())),
             },
-            request_headers: HeaderOps::default(),
-            response_headers: HeaderOps::default(),
             timeout: Some(Duration::from_secs(15)),
-            retries: Retries::default(),
-            place: Place {
-                file: "a.yaml".into(),
-                line: 7,
-            },
+            ..RuleSpec::new(action, place)
         }
     }
 
     fn config() -> Config {
-        let to = |name: &str, weight| Weighted {
-            upstream: name.into(),
-            weight,
-        };
+        let to = |name: &str, weight| Weighted::new(name, weight);
         let entry = |host: &str, action| HostRoutes {
             hosts: vec![HostPattern::parse(host).unwrap()],
             port: None,
@@ -417,10 +410,7 @@ mod tests {
         };
         let mut bank = UpstreamSpec::new("bank");
         bank.resolution = Resolution::Static;
-        bank.endpoints = vec![EndpointSpec {
-            host: Host::parse("::1").unwrap(),
-            port: 8443,
-        }];
+        bank.endpoints = vec![EndpointSpec::new(Host::parse("::1").unwrap(), 8443)];
         let split = Action::Forward(vec![to("bank", 90), to("spare", 10)]);
         Config {
             upstreams: vec![bank, UpstreamSpec::new("spare"), UpstreamSpec::new("other")],

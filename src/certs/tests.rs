@@ -19,7 +19,7 @@ use rcgen::{
 
 use super::system::SystemStore;
 use super::{CertStore, Checked, CredentialState, ProblemReason};
-use crate::model::{CaSource, CredentialSpec};
+use crate::model::{CaSource, CredentialSpec, CrlSource, IdentitySource};
 use crate::telemetry::Metrics;
 use crate::telemetry::testing::logged;
 
@@ -178,7 +178,10 @@ impl Bench {
         fs::write(folder.path().join("ca.crt"), &ca.pem).unwrap();
         let metrics = Metrics::new(1);
         let spec = CredentialSpec {
-            identity: Some((folder.path().join("tls.crt"), folder.path().join("tls.key"))),
+            identity: Some(IdentitySource::Files(
+                folder.path().join("tls.crt"),
+                folder.path().join("tls.key"),
+            )),
             ca: CaSource::File(folder.path().join("ca.crt")),
             crl: None,
         };
@@ -461,7 +464,10 @@ fn t17_a_file_missing_at_start_is_a_problem_that_ends_when_it_appears() {
 fn t17_one_missing_file_does_not_hold_back_other_credentials() {
     let mut bench = Bench::loaded();
     let lost = CredentialSpec {
-        identity: Some((bench.at("no.crt"), bench.at("no.key"))),
+        identity: Some(IdentitySource::Files(
+            bench.at("no.crt"),
+            bench.at("no.key"),
+        )),
         ..bench.spec.clone()
     };
     bench.store.set(vec![bench.spec.clone(), lost.clone()]);
@@ -650,7 +656,7 @@ fn r10_a_broken_part_holds_the_whole_generation_back() {
 fn a_revocation_list_is_read_as_pem_and_as_der() {
     let mut bench = Bench::loaded();
     let spec = CredentialSpec {
-        crl: Some(bench.at("ca.crl")),
+        crl: Some(CrlSource::File(bench.at("ca.crl"))),
         ..bench.spec.clone()
     };
     let list = bench.ca.crl(7);
@@ -669,7 +675,7 @@ fn a_revocation_list_is_read_as_pem_and_as_der() {
 fn r17_the_end_of_a_revocation_list_is_shown_and_said_like_that_of_a_certificate() {
     let mut bench = Bench::loaded();
     let spec = CredentialSpec {
-        crl: Some(bench.at("ca.crl")),
+        crl: Some(CrlSource::File(bench.at("ca.crl"))),
         ..bench.spec.clone()
     };
     fs::write(bench.at("ca.crl"), bench.ca.crl(7).pem().unwrap()).unwrap();
@@ -704,7 +710,7 @@ fn r17_the_end_of_a_revocation_list_is_shown_and_said_like_that_of_a_certificate
 fn a_broken_or_missing_revocation_list_fails_closed() {
     let mut bench = Bench::loaded();
     let spec = CredentialSpec {
-        crl: Some(bench.at("ca.crl")),
+        crl: Some(CrlSource::File(bench.at("ca.crl"))),
         ..bench.spec.clone()
     };
     bench.spec = spec.clone();
@@ -760,7 +766,7 @@ fn r19_a_key_that_others_can_only_read_is_not_warned_of() {
 fn r1_what_several_credentials_share_is_counted_and_shown_once() {
     let mut bench = Bench::loaded();
     let system = CredentialSpec {
-        crl: Some(bench.at("ca.crl")),
+        crl: Some(CrlSource::File(bench.at("ca.crl"))),
         ..bench.spec.clone()
     };
     fs::write(bench.at("ca.crl"), bench.ca.crl(7).pem().unwrap()).unwrap();

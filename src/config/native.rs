@@ -204,14 +204,8 @@ mod tests {
             UpstreamSpec {
                 name: "bank".into(),
                 endpoints: vec![
-                    EndpointSpec {
-                        host: host("bank.example"),
-                        port: 443
-                    },
-                    EndpointSpec {
-                        host: host("10.0.0.1"),
-                        port: 8443
-                    },
+                    EndpointSpec::new(host("bank.example"), 443),
+                    EndpointSpec::new(host("10.0.0.1"), 8443),
                 ],
                 resolution: Resolution::Dns,
                 balance: Balance::LeastRequest,
@@ -231,28 +225,33 @@ mod tests {
                 },
                 tls: TlsPolicy::Tls(Box::new(TlsSpec {
                     credential: CredentialSpec {
-                        identity: Some(("conf/client.crt".into(), "conf/client.key".into())),
+                        identity: Some(IdentitySource::Files(
+                            "conf/client.crt".into(),
+                            "conf/client.key".into()
+                        )),
                         ca: CaSource::File("conf/ca.crt".into()),
-                        crl: Some("conf/revoked.pem".into()),
+                        crl: Some(CrlSource::File("conf/revoked.pem".into())),
                     },
                     server_name: Some(host("bank.example")),
                     subject_alt_names: vec!["bank.example".into(), "spiffe://td/ns/a/sa/b".into()],
+                    also_host: false,
+                    expected_name: None,
+                    alpn: AlpnOffer::Http,
+                    allow_tls_in_tls: false,
                     name_check: NameCheck::Warn,
                     verify_chain: true,
                     min_version: TlsVersion::Tls13,
                 })),
                 place: place(6),
+                ..UpstreamSpec::new("bank")
             }
         );
         let any = &config.upstreams[1];
-        assert_eq!(any.resolution, Resolution::OriginalDst);
+        assert_eq!(any.resolution, Resolution::OriginalDst { port: None });
         assert!(matches!(&any.tls, TlsPolicy::Tls(tls) if !tls.verify_chain
             && tls.credential.identity.is_none() && tls.credential.ca == CaSource::System));
         let plain = UpstreamSpec {
-            endpoints: vec![EndpointSpec {
-                host: host("10.0.0.2"),
-                port: 80,
-            }],
+            endpoints: vec![EndpointSpec::new(host("10.0.0.2"), 80)],
             resolution: Resolution::Static,
             place: place(28),
             ..UpstreamSpec::new("plain")
@@ -302,10 +301,7 @@ mod tests {
         let Action::Forward(split) = &rule.action else {
             panic!()
         };
-        let share = |name: &str, weight| Weighted {
-            upstream: name.into(),
-            weight,
-        };
+        let share = |name: &str, weight| Weighted::new(name, weight);
         assert_eq!(*split, [share("bank", 90), share("plain", 10)]);
         assert_eq!(
             rule.rewrite,
@@ -316,7 +312,7 @@ mod tests {
         );
         let pair = |name: &'static str, value: &'static str| {
             let name = http::HeaderName::from_static(name);
-            (name, http::HeaderValue::from_static(value))
+            (name, http::HeaderValue::from_static(value).into())
         };
         assert_eq!(
             rule.request_headers,
@@ -349,6 +345,7 @@ mod tests {
                     grpc_unavailable: true,
                     grpc_cancelled: true,
                     statuses: vec![429],
+                    ..RetryOn::default()
                 },
                 per_try_timeout: Some(Duration::from_secs(5)),
                 backoff: Duration::from_millis(10),
@@ -365,7 +362,8 @@ mod tests {
                 status: 308,
                 scheme: Some("https".into()),
                 authority: Some("new.example".into()),
-                path: Some("/new".into()),
+                path: Some(RedirectPath::Whole("/new".into())),
+                port: None,
             }
         );
         assert_eq!(

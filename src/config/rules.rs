@@ -491,7 +491,8 @@ mod tests {
                 status: 301,
                 scheme: Some("https".into()),
                 authority: None,
-                path: None
+                path: None,
+                port: None,
             }
         );
     }

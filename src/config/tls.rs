@@ -415,7 +415,7 @@ mod tests {
         let credentials = config.credentials();
         assert_eq!(
             format!("{:?}", credentials[0]),
-            "CredentialSpec { identity: Some((\"conf/a.crt\", \"/k/a.key\")), ca: \
+            "CredentialSpec { identity: Some(Files(\"conf/a.crt\", \"/k/a.key\")), ca: \
              File(\"conf/../ca.crt\"), crl: None }"
         );
     }

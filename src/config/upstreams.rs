@@ -410,7 +410,10 @@ mod tests {
                 "endpoints: ['10.0.0.1:1'], resolution: dns",
                 Resolution::Dns,
             ),
-            ("resolution: original-destination", Resolution::OriginalDst),
+            (
+                "resolution: original-destination",
+                Resolution::OriginalDst { port: None },
+            ),
         ] {
             assert_eq!(upstream(rest).unwrap().resolution, resolution, "{rest}");
         }

@@ -49,6 +49,24 @@ pub struct TlsSpec {
     pub min_version: TlsVersion,
 }
 
+impl TlsSpec {
+    /// TLS with every default, with this credential.
+    pub fn new(credential: CredentialSpec) -> Self {
+        TlsSpec {
+            credential,
+            server_name: None,
+            subject_alt_names: Vec::new(),
+            also_host: false,
+            expected_name: None,
+            alpn: AlpnOffer::Http,
+            allow_tls_in_tls: false,
+            name_check: NameCheck::Enforce,
+            verify_chain: true,
+            min_version: TlsVersion::Tls12,
+        }
+    }
+}
+
 /// What a certificate with another name means (ISTIO.md T7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum NameCheck {

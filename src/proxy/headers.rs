@@ -459,7 +459,7 @@ mod tests {
         let pair = |name: &'static str, value: &'static str| {
             (
                 HeaderName::from_static(name),
-                HeaderValue::from_static(value),
+                HeaderValue::from_static(value).into(),
             )
         };
         let ops = HeaderOps {

@@ -140,10 +140,8 @@ mod tests {
 
     fn config(port: u16, line: u32) -> Config {
         let mut spec = UpstreamSpec::new("bank");
-        spec.endpoints.push(EndpointSpec {
-            host: Host::parse("127.0.0.1").unwrap(),
-            port,
-        });
+        spec.endpoints
+            .push(EndpointSpec::new(Host::parse("127.0.0.1").unwrap(), port));
         spec.place = Place {
             file: "a.yaml".into(),
             line,

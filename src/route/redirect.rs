@@ -152,7 +152,8 @@ mod tests {
             status: 301,
             scheme: scheme.map(Into::into),
             authority: authority.map(Into::into),
-            path: path.map(Into::into),
+            path: path.map(|path| RedirectPath::Whole(path.into())),
+            port: None,
         }
     }
 

@@ -239,27 +239,14 @@ mod tests {
 
     use super::super::tests::{parts, upstreams};
     use super::*;
-    use crate::model::{MatchSpec, Redirect, StringMatch};
+    use crate::model::{HeaderText, MatchSpec, Redirect, RedirectPath, StringMatch};
 
     fn spec(action: Action) -> RuleSpec {
-        RuleSpec {
-            name: None,
-            matches: Vec::new(),
-            action,
-            rewrite: Rewrite::default(),
-            request_headers: HeaderOps::default(),
-            response_headers: HeaderOps::default(),
-            timeout: None,
-            retries: Retries::default(),
-            place: Place::default(),
-        }
+        RuleSpec::new(action, Place::default())
     }
 
     fn to(upstream: &str, weight: u32) -> Weighted {
-        Weighted {
-            upstream: upstream.into(),
-            weight,
-        }
+        Weighted::new(upstream, weight)
     }
 
     fn forward() -> RuleSpec {
@@ -270,8 +257,8 @@ mod tests {
         Compiler::new(&upstreams(&["bank"])).rule(spec)
     }
 
-    fn host(value: &'static str) -> (HeaderName, HeaderValue) {
-        (HOST, HeaderValue::from_static(value))
+    fn host(value: &'static str) -> (HeaderName, HeaderText) {
+        (HOST, HeaderValue::from_static(value).into())
     }
 
     fn path(path: &str) -> MatchSpec {
@@ -311,7 +298,7 @@ mod tests {
                 &mut rule.request_headers.set
             };
             list.push(host("new.example"));
-            list.push((WARNING, HeaderValue::from_static("kept")));
+            list.push((WARNING, HeaderValue::from_static("kept").into()));
             let rule = compile(&rule).unwrap();
             let route = rule.route();
             let authority = route.rewrite.authority().unwrap();
@@ -377,7 +364,8 @@ mod tests {
             status: 200,
             scheme: None,
             authority: None,
-            path: Some("/".into()),
+            path: Some(RedirectPath::Whole("/".into())),
+            port: None,
         };
         assert!(matches!(
             problem(Action::Redirect(redirect)),

@@ -325,9 +325,7 @@ mod tests {
 
     use super::super::tests::{parts, upstreams};
     use super::*;
-    use crate::model::{
-        Action, HeaderOps, MatchSpec, Respond, Retries, Rewrite, RuleSpec, StringMatch,
-    };
+    use crate::model::{Action, MatchSpec, Respond, RuleSpec, StringMatch};
 
     fn place(line: u32) -> Place {
         Place {
@@ -341,19 +339,14 @@ mod tests {
             path: Some(StringMatch::Prefix(path.into())),
             ..MatchSpec::default()
         });
+        let action = Action::Respond(Respond {
+            status: 200,
+            body: bytes::Bytes::new(),
+        });
         RuleSpec {
             name: Some(name.into()),
             matches: matches.into_iter().collect(),
-            action: Action::Respond(Respond {
-                status: 200,
-                body: bytes::Bytes::new(),
-            }),
-            rewrite: Rewrite::default(),
-            request_headers: HeaderOps::default(),
-            response_headers: HeaderOps::default(),
-            timeout: None,
-            retries: Retries::default(),
-            place: Place::default(),
+            ..RuleSpec::new(action, Place::default())
         }
     }
 

@@ -319,6 +319,7 @@ mod tests {
 
     use super::super::testing::*;
     use super::*;
+    use crate::model::CrlSource;
 
     /// Both versions: words begin so, end so, the class, and the alert that the server saw.
     async fn refuses(
@@ -490,7 +491,7 @@ mod tests {
         let middle = root.below("Middle");
         let leaf = middle.leaf(HOST).followed_by(&middle);
         let mut spec = spec();
-        spec.credential.crl = Some("/etc/crl.pem".into());
+        spec.credential.crl = Some(CrlSource::File("/etc/crl.pem".into()));
         let tls = |lists: &[_]| client_tls(&spec, &credential(None, &[&root.der], lists));
         let revoked = tls(&[root.crl(&[]), middle.crl(&[42])]);
         let begin = "\"CN=bank.example\" (serial 2a) is revoked: the list /etc/crl.pem names it";

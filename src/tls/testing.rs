@@ -21,9 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::model::{
-    CaSource, CredentialSpec, HttpChoice, NameCheck, OnExpired, TlsSpec, TlsVersion,
-};
+use crate::model::{CaSource, CredentialSpec, HttpChoice, IdentitySource, OnExpired, TlsSpec};
 
 pub(super) const HOST: &str = "bank.example";
 
@@ -188,21 +186,14 @@ pub(super) fn self_signed(name: &str, change: impl FnOnce(&mut CertificateParams
 
 /// The policy that most tests start from.
 pub(super) fn spec() -> TlsSpec {
-    TlsSpec {
-        credential: CredentialSpec {
-            identity: Some((
-                PathBuf::from("/etc/client.pem"),
-                PathBuf::from("/etc/client.key"),
-            )),
-            ca: CaSource::File(PathBuf::from("/etc/ca.pem")),
-            crl: None,
-        },
-        server_name: None,
-        subject_alt_names: Vec::new(),
-        name_check: NameCheck::Enforce,
-        verify_chain: true,
-        min_version: TlsVersion::Tls12,
-    }
+    TlsSpec::new(CredentialSpec {
+        identity: Some(IdentitySource::Files(
+            PathBuf::from("/etc/client.pem"),
+            PathBuf::from("/etc/client.key"),
+        )),
+        ca: CaSource::File(PathBuf::from("/etc/ca.pem")),
+        crl: None,
+    })
 }
 
 pub(super) fn credential(

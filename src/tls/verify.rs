@@ -379,6 +379,7 @@ mod tests {
 
     use super::super::testing::*;
     use super::*;
+    use crate::model::CrlSource;
     use crate::tls::ClientTls;
 
     async fn accepts(tls: &ClientTls, leaf: &Leaf) -> bool {
@@ -516,7 +517,7 @@ mod tests {
         let middle = root.below("Middle");
         let leaf = || middle.leaf(HOST).followed_by(&middle);
         let mut spec = spec();
-        spec.credential.crl = Some("/etc/crl.pem".into());
+        spec.credential.crl = Some(CrlSource::File("/etc/crl.pem".into()));
         for (lists, label) in [
             (vec![root.crl(&[]), middle.crl(&[])], None),
             (vec![root.crl(&[9]), middle.crl(&[9])], None),
@@ -544,7 +545,7 @@ mod tests {
     async fn w5_with_a_list_a_listed_leaf_needs_its_ca() {
         let root = Ca::new("Root");
         let mut spec = spec();
-        spec.credential.crl = Some("/etc/crl.pem".into());
+        spec.credential.crl = Some(CrlSource::File("/etc/crl.pem".into()));
         let leaf = root.leaf(HOST);
         let listed = credential(
             None,

@@ -334,10 +334,7 @@ pub(super) mod tests {
 
     fn start(fake: &Arc<Fake>) -> (Endpoints, UpstreamSpec, Arc<UpstreamStats>) {
         let mut spec = UpstreamSpec::new("bank");
-        spec.endpoints = vec![EndpointSpec {
-            host: Host::parse("bank.example").unwrap(),
-            port: 443,
-        }];
+        spec.endpoints = vec![EndpointSpec::new(Host::parse("bank.example").unwrap(), 443)];
         let stats = Metrics::new(1).upstream("bank");
         let lookup: Arc<dyn Lookup> = Arc::clone(fake) as _;
         let resolver = Resolver::with(Handle::current(), lookup);

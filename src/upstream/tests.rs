@@ -29,8 +29,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::model::{
-    CaSource, CredentialSpec, EndpointSpec, Host, HttpChoice, ListenAddr, NameCheck, OnExpired,
-    Resolution, TlsPolicy, TlsSpec, TlsVersion, UpstreamSpec,
+    CaSource, CredentialSpec, EndpointSpec, Host, HttpChoice, ListenAddr, OnExpired, Resolution,
+    TlsPolicy, TlsSpec, UpstreamSpec,
 };
 use crate::telemetry::{Event, Level, Metrics};
 use crate::tls::{Alpn, ClientTls, Credential, CredentialParts, Generation, Roots, provider};
@@ -49,10 +49,10 @@ fn context(own: OwnAddrs) -> UpstreamContext {
 fn spec(to: SocketAddr) -> UpstreamSpec {
     let mut spec = UpstreamSpec::new("bank");
     spec.resolution = Resolution::Static;
-    spec.endpoints = vec![EndpointSpec {
-        host: Host::parse(&to.ip().to_string()).unwrap(),
-        port: to.port(),
-    }];
+    spec.endpoints = vec![EndpointSpec::new(
+        Host::parse(&to.ip().to_string()).unwrap(),
+        to.port(),
+    )];
     spec
 }
 
@@ -201,18 +201,11 @@ impl Pki {
 
     /// An upstream that trusts this CA, shows no certificate, and takes the name from the request.
     fn upstream(&self, mut spec: UpstreamSpec) -> Arc<Upstream> {
-        let tls = TlsSpec {
-            credential: CredentialSpec {
-                identity: None,
-                ca: CaSource::File("/etc/ca.pem".into()),
-                crl: None,
-            },
-            server_name: None,
-            subject_alt_names: Vec::new(),
-            name_check: NameCheck::Enforce,
-            verify_chain: true,
-            min_version: TlsVersion::Tls12,
-        };
+        let tls = TlsSpec::new(CredentialSpec {
+            identity: None,
+            ca: CaSource::File("/etc/ca.pem".into()),
+            crl: None,
+        });
         let parts = CredentialParts {
             name: "file-root:/etc/ca.pem".to_owned(),
             identity: None,
@@ -877,10 +870,10 @@ async fn a_loop_to_ourselves_is_refused() {
 async fn localhost_is_reached_at_whichever_family_answers() {
     let (address, _) = answering(OK, false).await;
     let mut spec = UpstreamSpec::new("bank");
-    spec.endpoints = vec![EndpointSpec {
-        host: Host::parse("localhost").unwrap(),
-        port: address.port(),
-    }];
+    spec.endpoints = vec![EndpointSpec::new(
+        Host::parse("localhost").unwrap(),
+        address.port(),
+    )];
     let upstream = plain(spec);
     for _ in 0..6 {
         let answer = get(&upstream, "a")
@@ -895,7 +888,7 @@ async fn localhost_is_reached_at_whichever_family_answers() {
 async fn e2_an_original_destination_is_where_it_goes_and_a_host_stands_in_for_it() {
     let (address, _) = answering(OK, false).await;
     let mut spec = UpstreamSpec::new("PassthroughCluster");
-    spec.resolution = Resolution::OriginalDst;
+    spec.resolution = Resolution::OriginalDst { port: None };
     let upstream = plain(spec);
     let mut captured = ask("elsewhere.example");
     captured.original_dst = Some(crate::model::OriginalDst(address));
@@ -918,10 +911,10 @@ async fn an_endpoint_that_keeps_failing_is_shunned_and_the_other_serves() {
     let (good, _) = answering(OK, false).await;
     let (bad, asked) = answering("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", false).await;
     let mut spec = spec(good);
-    spec.endpoints.push(EndpointSpec {
-        host: Host::parse(&bad.ip().to_string()).unwrap(),
-        port: bad.port(),
-    });
+    spec.endpoints.push(EndpointSpec::new(
+        Host::parse(&bad.ip().to_string()).unwrap(),
+        bad.port(),
+    ));
     let upstream = plain(spec);
     let mut statuses = Vec::new();
     for _ in 0..30 {
