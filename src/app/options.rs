@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::UnknownHosts;
+use crate::config::LoadOptions;
 
 /// Everything that the command line says.
 #[derive(Clone, Debug)]
@@ -31,8 +31,8 @@ pub struct RunOptions {
     pub terse_errors: bool,
     /// How long a drain may take.
     pub drain_timeout: Duration,
-    /// Overrides what the files say of unknown hosts.
-    pub unknown_hosts: Option<UnknownHosts>,
+    /// Who the proxy is, and how documents are read.
+    pub load: LoadOptions,
 }
 
 impl Default for RunOptions {
@@ -47,7 +47,7 @@ impl Default for RunOptions {
             access_log_format: "text".to_owned(),
             terse_errors: false,
             drain_timeout: Duration::from_secs(30),
-            unknown_hosts: None,
+            load: LoadOptions::default(),
         }
     }
 }

@@ -95,6 +95,7 @@ pub fn start_with(
     let _entered = ground.cold.handle().enter();
     let first = publish::first_load(Parts {
         sources: options.config.clone(),
+        load: options.load.clone(),
         overrides: overrides(&options),
         context: ground.context.clone(),
         metrics: Arc::clone(&ground.metrics),
@@ -274,7 +275,6 @@ fn overrides(options: &RunOptions) -> Overrides {
     let captured = options.capture.iter().map(spec(ListenerKind::Capture));
     Overrides {
         listeners: direct.chain(captured).collect(),
-        unknown_hosts: options.unknown_hosts,
     }
 }
 

@@ -8,8 +8,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::facts::FactsArgs;
 use super::material;
-use crate::config::{self, Code, Diagnostics};
+use crate::config::{self, Code, Diagnostics, LoadOptions};
 use crate::model::Config;
 
 /// Check configuration and certificate files, and say everything that is wrong with them
@@ -25,11 +26,21 @@ pub struct Args {
     /// Warnings count as errors
     #[arg(long)]
     pub strict: bool,
+    /// Who the proxy is
+    #[command(flatten)]
+    pub facts: FactsArgs,
 }
 
 /// Checks; exit code 0, 1 (something is wrong), or 64 (a path that does not exist).
 pub fn run(args: Args) -> ExitCode {
-    let (config, diagnostics) = examine(&args);
+    let options = match args.facts.options() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("sortie: {error}");
+            return ExitCode::from(super::command::USAGE);
+        }
+    };
+    let (config, diagnostics) = examine(&args, &options);
     let text = match args.json {
         true => match serde_json::to_string_pretty(&diagnostics) {
             Ok(json) => json + "\n",
@@ -46,8 +57,8 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-fn examine(args: &Args) -> (Config, Diagnostics) {
-    let inspected = config::inspect(&args.paths);
+fn examine(args: &Args, options: &LoadOptions) -> (Config, Diagnostics) {
+    let inspected = config::inspect(&args.paths, options);
     let mut diagnostics = inspected.diagnostics;
     let whole = !diagnostics.has_errors();
     diagnostics.append(material::check(&inspected.config, whole));
@@ -97,6 +108,7 @@ mod tests {
             paths: vec![path.to_owned()],
             json: false,
             strict: false,
+            facts: FactsArgs::default(),
         }
     }
 
@@ -112,7 +124,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.yaml");
         std::fs::write(&path, SOUND).unwrap();
-        let (config, diagnostics) = examine(&args(&path));
+        let (config, diagnostics) = examine(&args(&path), &LoadOptions::default());
         assert_eq!(
             report(&config, &diagnostics),
             "ok: 1 host, 1 upstream, 0 credentials; 0 warnings\n"
@@ -125,7 +137,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.yaml");
         std::fs::write(&path, "routes: [{host: a, upstream: a}]\nfoo: 1\n").unwrap();
-        let (config, diagnostics) = examine(&args(&path));
+        let (config, diagnostics) = examine(&args(&path), &LoadOptions::default());
         assert!(report(&config, &diagnostics).ends_with("\n2 errors, 0 warnings\n"));
         assert_eq!(code(run(args(&path))), code(ExitCode::FAILURE));
         let gone = dir.path().join("gone.yaml");

@@ -124,6 +124,7 @@ fn at(place: &Place, field: String, code: Code, problem: String, advice: &str) -
         line: place.line,
         column: 0,
         field,
+        object: None,
         code,
         severity: code.severity(),
         problem,
@@ -296,7 +297,7 @@ mod tests {
             );
             let path = self.dir.path().join("c.yaml");
             fs::write(&path, text).unwrap();
-            let inspected = config::inspect(&[path]);
+            let inspected = config::inspect(&[path], &config::LoadOptions::default());
             assert!(!inspected.diagnostics.has_errors());
             let own = format!("{}/", self.dir.path().display());
             let said = check(&inspected.config, true);

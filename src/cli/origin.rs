@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::client;
+use super::facts::FactsArgs;
 use crate::config::{self, Loaded};
 
 /// Where `run` listens unless told otherwise.
@@ -27,6 +28,9 @@ pub struct Origin {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Who the proxy is, where files are read
+    #[command(flatten)]
+    pub facts: FactsArgs,
 }
 
 /// What an [`Origin`] gave.
@@ -45,7 +49,11 @@ impl Origin {
     /// refused, 1 for a proxy that does not answer.
     pub fn read(&self, page: &str) -> Result<Source, ExitCode> {
         if !self.config.is_empty() {
-            return match config::load(&self.config) {
+            let options = self.facts.options().map_err(|error| {
+                say(&error);
+                ExitCode::from(64)
+            })?;
+            return match config::load(&self.config, &options) {
                 Ok(loaded) => Ok(Source::Files(Box::new(loaded))),
                 Err(diagnostics) => {
                     say(&diagnostics);

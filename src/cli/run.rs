@@ -11,15 +11,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::command::USAGE;
+use super::facts::FactsArgs;
 use crate::app::{self, Ended, RunOptions, Running};
 use crate::listener::KernelOriginalDst;
-use crate::model::UnknownHosts;
 use crate::telemetry::{LogControl, LogFormat};
 
 /// Run the proxy
@@ -96,30 +95,12 @@ pub struct Args {
     /// Error answers carry Envoy's fixed text alone, not the reason in words
     #[arg(long, env = "SORTIE_TERSE_ERRORS")]
     terse_errors: bool,
-    /// What becomes of hosts that no route names, whatever the files say
-    #[arg(long, value_name = "WHAT", env = "SORTIE_UNKNOWN_HOSTS")]
-    unknown_hosts: Option<Unknown>,
     /// How long requests under way may take to finish after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", env = "SORTIE_DRAIN_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     drain_timeout: u64,
-}
-
-/// The values of `--unknown-hosts`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Unknown {
-    /// Answer 502.
-    Refuse,
-    /// Forward in plaintext to where the client meant to go.
-    PassThrough,
-}
-
-impl From<Unknown> for UnknownHosts {
-    fn from(value: Unknown) -> Self {
-        match value {
-            Unknown::Refuse => UnknownHosts::Refuse,
-            Unknown::PassThrough => UnknownHosts::PassThrough,
-        }
-    }
+    /// Who the proxy is
+    #[command(flatten)]
+    facts: FactsArgs,
 }
 
 /// Runs until SIGTERM, SIGINT or the admin port say otherwise.
@@ -131,7 +112,14 @@ pub fn run(args: Args) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match app::start_with(options(args), Arc::new(KernelOriginalDst), Some(log)) {
+    let options = match options(args) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("sortie: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match app::start_with(options, Arc::new(KernelOriginalDst), Some(log)) {
         Ok(running) => until_told(running),
         Err(error) => {
             eprintln!("sortie: {error}");
@@ -140,8 +128,9 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-fn options(args: Args) -> RunOptions {
-    RunOptions {
+fn options(args: Args) -> Result<RunOptions, String> {
+    Ok(RunOptions {
+        load: args.facts.options()?,
         config: args.config,
         listen: args.listen,
         capture: args.capture,
@@ -151,8 +140,7 @@ fn options(args: Args) -> RunOptions {
         access_log_format: args.access_log_format,
         terse_errors: args.terse_errors,
         drain_timeout: Duration::from_secs(args.drain_timeout),
-        unknown_hosts: args.unknown_hosts.map(UnknownHosts::from),
-    }
+    })
 }
 
 /// How long a drain is looked away from at a time.

@@ -241,6 +241,7 @@ impl<'a> At<'a> {
             line: at.line,
             column: at.column,
             field,
+            object: None,
             code,
             severity: code.severity(),
             problem,

@@ -36,7 +36,7 @@ impl fmt::Display for Severity {
 }
 
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $severity:ident;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $family:ident $number:literal, $severity:ident;)*) => {
         /// What kind of mistake it is: stable, so that people can search for it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Code {
@@ -50,6 +50,11 @@ macro_rules! codes {
             /// The number, as in `SRT0101`.
             pub fn number(self) -> u16 {
                 match self { $(Code::$name => $number,)* }
+            }
+
+            /// `SRT` for our own, `IST` where the meaning is that of Istio's analyzer (B13).
+            pub fn family(self) -> &'static str {
+                match self { $(Code::$name => stringify!($family),)* }
             }
 
             /// One sentence on what the code means.
@@ -67,82 +72,149 @@ macro_rules! codes {
 
 codes! {
     /// A file or folder cannot be read.
-    Unreadable = 1, Error;
+    Unreadable = SRT 1, Error;
     /// A file is larger than 16 MiB.
-    TooLarge = 2, Error;
+    TooLarge = SRT 2, Error;
     /// A file is not UTF-8.
-    NotUtf8 = 3, Error;
+    NotUtf8 = SRT 3, Error;
     /// A file is not YAML.
-    Syntax = 4, Error;
+    Syntax = SRT 4, Error;
     /// A key stands twice in one mapping (ISTIO.md X1).
-    DuplicateKey = 5, Error;
+    DuplicateKey = SRT 5, Error;
     /// A file is nested too deeply, or has too many values.
-    TooComplex = 6, Error;
+    TooComplex = SRT 6, Error;
     /// A part of YAML that sortie does not read: tags, keys that are not text, merge keys.
-    YamlFeature = 7, Error;
+    YamlFeature = SRT 7, Error;
     /// There is no document in any of the files.
-    Nothing = 8, Error;
-    /// A document with `apiVersion` or `kind`, which this version does not understand.
-    ForeignDocument = 9, Error;
+    Nothing = SRT 8, Error;
     /// A folder without a single configuration file.
-    EmptyFolder = 10, Warning;
+    EmptyFolder = SRT 10, Warning;
     /// A key that sortie does not know.
-    UnknownKey = 101, Error;
+    UnknownKey = SRT 101, Error;
     /// A key that must be there is not.
-    MissingKey = 102, Error;
+    MissingKey = SRT 102, Error;
     /// The value is of another kind: a list where text is expected, no value at all, ...
-    WrongKind = 103, Error;
+    WrongKind = SRT 103, Error;
     /// The value is none of the words that are allowed.
-    NotAChoice = 104, Error;
+    NotAChoice = SRT 104, Error;
     /// A number, size, duration or length outside its bounds.
-    OutOfBounds = 105, Error;
+    OutOfBounds = SRT 105, Error;
     /// Text that cannot be read as what it should be: a host, an address, a duration, ...
-    Malformed = 106, Error;
+    Malformed = SRT 106, Error;
     /// A regular expression that does not compile.
-    BadRegex = 107, Error;
+    BadRegex = SRT 107, Error;
     /// A header that a rule may not name.
-    ForbiddenHeader = 108, Error;
+    ForbiddenHeader = SRT 108, Error;
     /// The same name, address or entry twice.
-    Twice = 201, Error;
+    Twice = SRT 201, Error;
     /// An upstream is named that does not exist (Istio's analyzer: IST0101).
-    UnknownUpstream = 202, Error;
+    UnknownUpstream = SRT 202, Error;
     /// Two keys that exclude each other, or a key that another one makes senseless.
-    Conflict = 203, Error;
+    Conflict = SRT 203, Error;
     /// An upstream does not say whether TLS is spoken to it.
-    TlsMissing = 204, Error;
+    TlsMissing = SRT 204, Error;
     /// The keys of a `tls` block do not fit its mode (ISTIO.md T2, T3).
-    TlsMode = 205, Error;
+    TlsMode = SRT 205, Error;
     /// The same host and port are routed twice (Istio's analyzer: IST0109).
-    HostTwice = 206, Error;
+    HostTwice = SRT 206, Error;
     /// A setting that exists once is set twice, differently.
-    SetTwice = 207, Error;
+    SetTwice = SRT 207, Error;
     /// The weights of a split add up to 0.
-    NoWeight = 208, Error;
+    NoWeight = SRT 208, Error;
     /// A rule that says nothing to do, or a block that says nothing.
-    SaysNothing = 209, Error;
+    SaysNothing = SRT 209, Error;
     /// A rule that cannot be compiled.
-    BadRule = 210, Error;
+    BadRule = SRT 210, Error;
     /// A rule or condition that is never reached (Istio's analyzer: IST0130).
-    Unreachable = 301, Warning;
+    Unreachable = SRT 301, Warning;
     /// An upstream that no rule uses.
-    Unused = 302, Warning;
+    Unused = SRT 302, Warning;
     /// Checks of the server's certificate are switched off.
-    Unverified = 303, Warning;
+    Unverified = SRT 303, Warning;
     /// Plaintext to a port that is meant for TLS.
-    PlainToTlsPort = 304, Warning;
+    PlainToTlsPort = SRT 304, Warning;
     /// No route at all.
-    NoRoutes = 305, Warning;
+    NoRoutes = SRT 305, Warning;
     /// A certificate, key, CA or CRL file is not there (ISTIO.md X11).
-    FileMissing = 401, Warning;
+    FileMissing = SRT 401, Warning;
     /// Certificate files that cannot be used: the upstream answers 503 until they can.
-    BadCredential = 402, Error;
+    BadCredential = SRT 402, Error;
     /// Certificate files that are odd, but not refused (ISTIO.md R11).
-    OddCredential = 403, Warning;
+    OddCredential = SRT 403, Warning;
+    /// A DestinationRule's `sni` is set, and so Istio checks no name (ISTIO.md T7 d).
+    NameUnchecked = SRT 501, Warning;
+    /// A name with a dot that looks like a Service and a namespace is not expanded (H3).
+    DottedShortName = SRT 502, Warning;
+    /// A port-level entry drops the `tls` of the level above (D5, X3).
+    PortLevelDropsTls = SRT 503, Error;
+    /// `credentialName` on a sidecar: Istio would ignore it and send plaintext; sortie honours it (T4).
+    CredentialOnSidecar = SRT 504, Warning;
+    /// The application's own TLS would be wrapped in TLS once more (D8).
+    TlsInTls = SRT 505, Warning;
+    /// Plaintext to a port that is named or declared for TLS.
+    PlainToHttpsPort = SRT 506, Warning;
+    /// A field that sortie understands and does not follow; nothing is weaker for it (U2).
+    FieldWithoutEffect = SRT 507, Warning;
+    /// A field or kind that sortie does not follow, and whose loss would widen access, drop
+    /// encryption or misroute (U3).
+    Unsupported = SRT 508, Error;
+    /// Which of several owners has a host (H6).
+    SeveralOwners = SRT 509, Warning;
+    /// Documents of kinds that mean nothing to sortie (U4).
+    IgnoredKind = SRT 510, Warning;
+    /// A ServiceEntry without resolution, used without captured connections (E2).
+    ResolvedByHost = SRT 511, Warning;
+    /// A mesh identity is needed and none was given (T16).
+    NoMeshIdentity = SRT 512, Warning;
+    /// What an object refers to is not there: host, subset, gateway or secret.
+    ReferenceNotFound = IST 101, Error;
+    /// An object breaks its schema: unknown field, wrong type, value out of bounds.
+    SchemaError = IST 106, Error;
+    /// An annotation stands where it has no effect.
+    MisplacedAnnotation = IST 107, Warning;
+    /// An annotation that is not known.
+    UnknownAnnotation = IST 108, Warning;
+    /// Two VirtualServices claim one host on the same gateway.
+    HostClaimedTwice = IST 109, Error;
+    /// Several Sidecars select one workload.
+    SidecarsOverlap = IST 110, Warning;
+    /// Several Sidecars without a selector in one namespace.
+    SeveralDefaultSidecars = IST 111, Error;
+    /// A destination must say which of its service's ports it means.
+    DestinationNeedsPort = IST 112, Error;
+    /// A Service's port name says nothing of the protocol.
+    PortNameWithoutProtocol = IST 118, Warning;
+    /// An annotation has a value that it cannot have.
+    BadAnnotation = IST 125, Warning;
+    /// A selector matches no workload.
+    SelectsNoWorkload = IST 127, Warning;
+    /// TLS without a CA at the level of the host: the operating system's store is used.
+    NoCa = IST 128, Warning;
+    /// TLS without a CA at the level of a port: the operating system's store is used.
+    NoCaOnPort = IST 129, Warning;
+    /// A rule that is never reached.
+    UnreachableRule = IST 130, Warning;
+    /// A match that has no effect.
+    MatchWithoutEffect = IST 131, Warning;
+    /// A VirtualService's host is not among its Gateway's.
+    HostNotInGateway = IST 132, Warning;
+    /// An object is allowed, and odd.
+    SchemaWarning = IST 133, Warning;
+    /// A TCP ServiceEntry without addresses captures the whole port.
+    TcpWithoutAddresses = IST 134, Warning;
+    /// Two Gateways that contradict each other.
+    GatewaysConflict = IST 145, Error;
+    /// A subset selects no endpoint.
+    SubsetSelectsNothing = IST 173, Warning;
+    /// A DestinationRule for a host that nobody knows.
+    RuleForUnknownHost = IST 174, Warning;
+    /// ServiceEntries declare one port with protocols that contradict each other.
+    ProtocolsConflict = IST 177, Warning;
 }
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SRT{:04}", self.number())
+        write!(f, "{}{:04}", self.family(), self.number())
     }
 }
 
@@ -166,6 +238,10 @@ pub struct Diagnostic {
     pub column: u32,
     /// Such as `routes[0].rules[1].match.path`; empty where it is about the whole document.
     pub field: String,
+    /// The one object that it is about, `DestinationRule ns/name`: an error refuses that object and
+    /// no other (ISTIO.md X1). `None`: an error refuses all that was loaded.
+    #[serde(serialize_with = "as_optional_text")]
+    pub object: Option<Arc<str>>,
     /// What kind of mistake it is.
     pub code: Code,
     /// How bad it is.
@@ -174,6 +250,16 @@ pub struct Diagnostic {
     pub problem: String,
     /// What to write instead; may be empty.
     pub advice: String,
+}
+
+fn as_optional_text<S: serde::Serializer>(
+    text: &Option<Arc<str>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match text {
+        Some(text) => serializer.serialize_some(text.as_ref()),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -190,7 +276,10 @@ impl fmt::Display for Diagnostic {
             }
         }
         write!(f, ": {}[{}] ", self.severity, self.code)?;
-        if !self.field.is_empty() {
+        if let Some(object) = &self.object {
+            write!(f, "{object}: ")?;
+        }
+        if !self.field.is_empty() && !self.problem.contains(&self.field) {
             write!(f, "{}: ", self.field)?;
         }
         f.write_str(&self.problem)?;
@@ -206,6 +295,8 @@ impl fmt::Display for Diagnostic {
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
     errors: usize,
+    /// Of the errors, those that are about more than one object.
+    fatal: usize,
     warnings: usize,
 }
 
@@ -219,7 +310,10 @@ impl Diagnostics {
     pub fn push(&mut self, diagnostic: Diagnostic) {
         let severity = diagnostic.severity;
         match severity {
-            Severity::Error => self.errors += 1,
+            Severity::Error => {
+                self.errors += 1;
+                self.fatal += usize::from(diagnostic.object.is_none());
+            }
             Severity::Warning => self.warnings += 1,
         }
         if self.list.len() < MAX_DIAGNOSTICS {
@@ -235,6 +329,7 @@ impl Diagnostics {
 
     /// All of another.
     pub fn append(&mut self, other: Diagnostics) {
+        let fatal = self.fatal + other.fatal;
         let dropped = other.dropped();
         let kept_errors = other.errors().count();
         let (errors, warnings) = (other.errors, other.warnings);
@@ -246,9 +341,16 @@ impl Diagnostics {
             self.errors += errors - kept_errors;
             self.warnings += warnings - kept_warnings;
         }
+        self.fatal = fatal;
     }
 
-    /// True where the documents must be refused.
+    /// True where an error is about more than a single object of Istio's or Kubernetes': nothing of
+    /// what was loaded may be served (ISTIO.md X1).
+    pub fn is_fatal(&self) -> bool {
+        self.fatal > 0
+    }
+
+    /// True where something is wrong.
     pub fn has_errors(&self) -> bool {
         self.errors > 0
     }
@@ -368,6 +470,7 @@ mod tests {
             line,
             column: 9,
             field: "routes[0].host".to_owned(),
+            object: None,
             code,
             severity: code.severity(),
             problem: "it is wrong".to_owned(),

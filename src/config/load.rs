@@ -17,8 +17,11 @@ use crate::model::Config;
 
 use super::cursor::Source;
 use super::diagnostic::{Code, Diagnostic, Diagnostics};
-use super::native::{self, Document};
+use super::document::Document;
+use super::istio::{self, Manifests};
+use super::native;
 use super::node::{Node, Value};
+use super::options::LoadOptions;
 use super::yaml::{self, MAX_BYTES};
 
 /// How often a folder that is being swapped is read again.
@@ -27,9 +30,9 @@ const SWAP_RETRIES: usize = 3;
 /// What a set of sources says.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Valid as a whole.
+    /// Valid as a whole; objects that were refused are listed in it, and fail (ISTIO.md X1).
     pub config: Config,
-    /// Nothing in it is an error.
+    /// Warnings, and the errors of single objects: nothing that keeps the rest from being served.
     pub warnings: Diagnostics,
     /// The files and folders that were read, to watch.
     pub files: Vec<PathBuf>,
@@ -50,23 +53,24 @@ pub struct Inspected {
 /// counts, sorted by name; hidden files and subfolders do not. Lists of all documents are joined.
 ///
 /// # Errors
-/// Every mistake of every file, warnings included.
-pub fn load(sources: &[PathBuf]) -> Result<Loaded, Diagnostics> {
-    inspect(sources).into_loaded()
+/// Every mistake of every file, warnings included, where one of them is about more than a single
+/// object of Istio's or Kubernetes'.
+pub fn load(sources: &[PathBuf], options: &LoadOptions) -> Result<Loaded, Diagnostics> {
+    inspect(sources, options).into_loaded()
 }
 
 /// The same as [`load`], keeping what was understood beside the mistakes.
-pub fn inspect(sources: &[PathBuf]) -> Inspected {
+pub fn inspect(sources: &[PathBuf], options: &LoadOptions) -> Inspected {
     let mut reader = Reader::default();
     for source in sources {
         reader.source(source);
     }
-    finish(reader, sources)
+    finish(reader, sources, options)
 }
 
 impl Inspected {
     fn into_loaded(self) -> Result<Loaded, Diagnostics> {
-        match self.diagnostics.has_errors() {
+        match self.diagnostics.is_fatal() {
             true => Err(self.diagnostics),
             false => Ok(Loaded {
                 config: self.config,
@@ -77,12 +81,23 @@ impl Inspected {
     }
 }
 
-fn finish(reader: Reader, sources: &[PathBuf]) -> Inspected {
+fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspected {
     let mut out = reader.out;
-    if reader.documents.is_empty() && !out.has_errors() && reader.foreign == 0 {
+    if reader.documents.is_empty() && !out.has_errors() && reader.foreign.is_empty() {
         out.push(nothing(sources));
     }
-    let config = native::lower(&reader.documents, &mut out);
+    let mut config = native::lower(&reader.documents, &mut out);
+    config.facts = Arc::clone(&options.facts);
+    if !reader.foreign.is_empty() {
+        let mut manifests = Manifests::default();
+        for (order, document) in reader.foreign.iter().enumerate() {
+            istio::read(document, order, options, &mut manifests, &mut out);
+        }
+        istio::lower(&manifests, options, &mut config, &mut out);
+    }
+    if let Some(unknown) = options.unknown_hosts {
+        (config.unknown_hosts, config.unknown_captured) = (unknown, unknown);
+    }
     out.sort(&reader.names);
     Inspected {
         config,
@@ -113,8 +128,8 @@ fn nothing(sources: &[PathBuf]) -> Diagnostic {
 #[derive(Default)]
 struct Reader {
     documents: Vec<Document>,
-    /// Documents that are not ours, reported.
-    foreign: usize,
+    /// Documents of Istio's and Kubernetes': those with a `kind` or an `apiVersion`.
+    foreign: Vec<Document>,
     files: Vec<PathBuf>,
     names: Vec<Arc<str>>,
     /// So that a file which is named twice is read once.
@@ -199,6 +214,7 @@ impl Reader {
                 line: mistake.at.line,
                 column: mistake.at.column,
                 field: mistake.field,
+                object: None,
                 code: mistake.code,
                 severity: mistake.code.severity(),
                 problem: mistake.problem,
@@ -210,25 +226,13 @@ impl Reader {
             folder: path.parent().map(Path::to_owned).unwrap_or_default(),
         };
         for root in parsed.documents {
-            match foreign(&root) {
-                None => self.documents.push(Document {
-                    source: source.clone(),
-                    root,
-                }),
-                Some(what) => {
-                    self.foreign += 1;
-                    self.out.push(Diagnostic {
-                        line: root.at.line,
-                        column: root.at.column,
-                        ..whole(
-                            Arc::clone(&source.file),
-                            Code::ForeignDocument,
-                            format!("{what} is not understood by this version of sortie"),
-                            "move it elsewhere; sortie's own documents have neither apiVersion nor \
-                             kind",
-                        )
-                    });
-                }
+            let document = Document {
+                source: source.clone(),
+                root,
+            };
+            match is_foreign(&document.root) {
+                true => self.foreign.push(document),
+                false => self.documents.push(document),
             }
         }
     }
@@ -284,6 +288,7 @@ fn whole(file: Arc<str>, code: Code, problem: String, advice: &str) -> Diagnosti
         line: 0,
         column: 0,
         field: String::new(),
+        object: None,
         code,
         severity: code.severity(),
         problem,
@@ -291,26 +296,13 @@ fn whole(file: Arc<str>, code: Code, problem: String, advice: &str) -> Diagnosti
     }
 }
 
-/// What kind of foreign document it is; `None` for one of ours.
-fn foreign(root: &Node) -> Option<String> {
+/// True for a document of Istio's or Kubernetes': ours have neither `kind` nor `apiVersion`.
+fn is_foreign(root: &Node) -> bool {
     let Value::Map(entries) = &root.value else {
-        return None;
+        return false;
     };
-    let text = |name: &str| {
-        let entry = entries.iter().find(|entry| entry.key.as_ref() == name)?;
-        match &entry.value.value {
-            Value::Scalar(scalar) => Some(super::format::quote(&scalar.text)),
-            Value::List(_) | Value::Map(_) => Some("?".to_owned()),
-        }
-    };
-    match (text("kind"), text("apiVersion")) {
-        (None, None) => None,
-        (Some(kind), Some(version)) => Some(format!(
-            "the Istio or Kubernetes document of kind {kind} ({version})"
-        )),
-        (Some(kind), None) => Some(format!("the document of kind {kind}")),
-        (None, Some(version)) => Some(format!("the document with apiVersion {version}")),
-    }
+    let ours = |key: &str| key != "kind" && key != "apiVersion";
+    !entries.iter().all(|entry| ours(&entry.key))
 }
 
 /// The content of a file, within the bound.
@@ -404,7 +396,7 @@ pub(super) fn load_texts(files: &[(&str, &str)]) -> Result<Loaded, Diagnostics> 
         reader.names.push((*name).into());
         reader.text(Path::new(name), (*name).into(), text);
     }
-    finish(reader, &[PathBuf::from("a.yaml")]).into_loaded()
+    finish(reader, &[PathBuf::from("a.yaml")], &LoadOptions::default()).into_loaded()
 }
 
 /// What is said of one file `a.yaml`, a line each.

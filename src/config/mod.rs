@@ -6,12 +6,15 @@
 
 mod cursor;
 mod diagnostic;
+mod document;
 mod format;
+mod istio;
 mod listeners;
 mod load;
 mod matching;
 mod native;
 mod node;
+mod options;
 mod retries;
 mod routes;
 mod rules;
@@ -26,4 +29,5 @@ mod yaml;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, MAX_DIAGNOSTICS, Severity};
 pub use load::{Inspected, Loaded, files, inspect, load};
+pub use options::LoadOptions;
 pub use schema::schema;

@@ -6,10 +6,10 @@
 
 use crate::model::Config;
 
-use super::cursor::{At, Source};
+use super::cursor::At;
 use super::diagnostic::{Code, Diagnostics};
+use super::document::Document;
 use super::listeners::{LISTENER, Listeners};
-use super::node::Node;
 use super::routes::{ROUTE, Routes};
 use super::settings::{LIMITS, ROTATION, Settings, UNKNOWN_HOSTS};
 use super::shape::{Field, Shape, Table};
@@ -52,14 +52,6 @@ pub static DOCUMENT: Table = Table::new(
 );
 
 static DOCUMENT_SHAPE: Shape = Shape::Object(&DOCUMENT);
-
-/// One document and its file.
-pub struct Document {
-    /// The file.
-    pub source: Source,
-    /// The tree.
-    pub root: Node,
-}
 
 /// All documents as one configuration. It is of use only where `out` has no error afterwards.
 pub fn lower(documents: &[Document], out: &mut Diagnostics) -> Config {

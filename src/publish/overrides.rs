@@ -4,24 +4,19 @@
 //! Never: opens one.
 //! Called by: `publish::reload`, app.
 
-use crate::model::{Config, ListenerSpec, UnknownHosts};
+use crate::model::{Config, ListenerSpec};
 
 /// What the command line adds to the files.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// Listeners of `--listen` and `--capture`.
     pub listeners: Vec<ListenerSpec>,
-    /// What becomes of unknown hosts, whatever the files say.
-    pub unknown_hosts: Option<UnknownHosts>,
 }
 
 impl Overrides {
     /// Lays the flags over `config`.
     pub fn apply(&self, config: &mut Config) {
         config.listeners.extend(self.listeners.iter().cloned());
-        if let Some(unknown) = self.unknown_hosts {
-            config.unknown_hosts = unknown;
-        }
     }
 }
 

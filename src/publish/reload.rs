@@ -15,7 +15,7 @@ use super::build::build;
 use super::fingerprint::fingerprint;
 use super::overrides::{Overrides, Sockets};
 use crate::certs::{CertStore, Checked, CredentialRow, Credentials};
-use crate::config::{self, Diagnostics};
+use crate::config::{self, Diagnostics, LoadOptions};
 use crate::model::{Config, Rotation};
 use crate::route::RouteError;
 use crate::snapshot::{Snapshot, SnapshotCell};
@@ -80,6 +80,8 @@ fn lines(errors: &[RouteError]) -> String {
 pub struct Parts {
     /// Files and folders.
     pub sources: Vec<PathBuf>,
+    /// How they are read.
+    pub load: LoadOptions,
     /// What flags add.
     pub overrides: Overrides,
     /// For new upstreams.
@@ -106,7 +108,7 @@ pub struct FirstLoad {
 /// Everything that is wrong with the documents.
 pub fn first_load(parts: Parts) -> Result<FirstLoad, LoadError> {
     let print = fingerprint(&parts.sources);
-    let mut loaded = config::load(&parts.sources).map_err(LoadError::Config)?;
+    let mut loaded = config::load(&parts.sources, &parts.load).map_err(LoadError::Config)?;
     for warning in loaded.warnings.iter() {
         tracing::warn!("{warning}");
     }
@@ -342,7 +344,7 @@ impl Reloader {
     }
 
     fn load(&mut self, report: &mut Report) -> Option<Arc<Config>> {
-        match config::load(&self.state.parts.sources) {
+        match config::load(&self.state.parts.sources, &self.state.parts.load) {
             Ok(mut loaded) => {
                 for warning in loaded.warnings.iter() {
                     tracing::warn!("{warning}");

@@ -1,0 +1,30 @@
+//! What all objects mean together, for this one proxy: registry, policies, routes.
+//!
+//! Owns: the order of the steps.
+//! Never: reads a document again, or a file.
+//! Called by: load.
+
+mod clusters;
+mod registry;
+mod routes;
+
+use super::Manifests;
+use crate::config::diagnostic::Diagnostics;
+use crate::config::options::LoadOptions;
+use crate::model::Config;
+
+use clusters::Clusters;
+use registry::Registry;
+
+/// Adds to `config` what the manifests say to the proxy that `options` describes.
+pub fn lower(
+    manifests: &Manifests,
+    options: &LoadOptions,
+    config: &mut Config,
+    out: &mut Diagnostics,
+) {
+    let registry = Registry::build(manifests, options, out);
+    let mut clusters = Clusters::new(manifests, &registry, options);
+    routes::lower(manifests, &registry, &mut clusters, options, config, out);
+    config.upstreams.extend(clusters.into_upstreams());
+}

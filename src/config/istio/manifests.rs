@@ -1,0 +1,77 @@
+//! All objects that were understood, by kind, and those that were refused.
+//!
+//! Owns: [`Manifests`], [`RefusedObject`].
+//! Never: looks at two objects at once (that is `lower`).
+//! Called by: read (fills it), lower.
+
+use super::destination_rule::DestinationRule;
+use super::mesh::MeshConfig;
+use super::meta::{Meta, Written};
+use super::peer_authentication::{LegacyPolicy, PeerAuthentication};
+use super::secret::{ConfigMap, Secret};
+use super::service::{Endpoints, Namespace, Service, ServiceAccount};
+use super::service_entry::ServiceEntry;
+use super::sidecar::Sidecar;
+use super::virtual_service::VirtualService;
+use super::workload::{Pod, WorkloadEntry};
+use crate::model::{HostPattern, Refused};
+
+/// Everything that a set of documents says, each list in the order of loading.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    pub service_entries: Vec<ServiceEntry>,
+    pub virtual_services: Vec<VirtualService>,
+    pub destination_rules: Vec<DestinationRule>,
+    pub gateways: Vec<GatewayName>,
+    pub sidecars: Vec<Sidecar>,
+    pub workload_entries: Vec<WorkloadEntry>,
+    pub peer_authentications: Vec<PeerAuthentication>,
+    pub legacy_policies: Vec<LegacyPolicy>,
+    pub services: Vec<Service>,
+    /// Endpoints and EndpointSlices.
+    pub endpoints: Vec<Endpoints>,
+    pub namespaces: Vec<Namespace>,
+    pub service_accounts: Vec<ServiceAccount>,
+    /// Pods, and the pod templates of Deployments, StatefulSets and DaemonSets.
+    pub pods: Vec<Pod>,
+    pub secrets: Vec<Secret>,
+    pub config_maps: Vec<ConfigMap>,
+    /// Of IstioOperator documents and of the ConfigMap `istio` (K7), the last one counts.
+    pub mesh: Option<MeshConfig>,
+    /// Turned away (U1, U3, U5).
+    pub refused: Vec<RefusedObject>,
+    /// Kinds that mean nothing to sortie, with how many there are (U4).
+    pub ignored: Vec<(String, usize)>,
+    /// True where there was any Istio or Kubernetes document at all.
+    pub any: bool,
+}
+
+/// A Gateway document, as far as the outbound side must know it: to tell a reference to it from a
+/// dangling one (IST0101), and the hosts that it serves (IST0132).
+#[derive(Clone, Debug)]
+pub struct GatewayName {
+    pub meta: Meta,
+    /// `servers[].hosts`, as written.
+    pub hosts: Vec<Written<String>>,
+}
+
+/// An object that was refused, and what it would have governed (ISTIO.md X1).
+#[derive(Clone, Debug)]
+pub struct RefusedObject {
+    pub meta: Meta,
+    /// Its first mistake, in words.
+    pub refused: Refused,
+    pub governs: Governs,
+}
+
+/// What a refused object would have governed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Governs {
+    /// Nothing that the outbound side serves: a Gateway, an AuthorizationPolicy, a Secret (whose
+    /// users fail for want of it).
+    Nothing,
+    /// These hosts, on every port: ServiceEntry, VirtualService, Service, DestinationRule.
+    Hosts(Vec<HostPattern>),
+    /// What becomes of unknown hosts, and which hosts are known: Sidecar, mesh configuration.
+    Unknown,
+}

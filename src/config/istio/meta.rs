@@ -1,0 +1,99 @@
+//! What every object has: kind, name, namespace, labels, age and place.
+//!
+//! Owns: [`Meta`], [`Written`], the order of age (ISTIO.md Z1) and `exportTo` (H5).
+//! Never: reads a `spec`.
+//! Called by: every kind.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::model::Place;
+
+/// Labels of a pod, a workload or an object.
+pub type Labels = BTreeMap<String, String>;
+
+/// A value and where it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written<T> {
+    /// The value.
+    pub value: T,
+    /// Where.
+    pub place: Place,
+}
+
+/// What every object has.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    /// `ServiceEntry`, ...
+    pub kind: &'static str,
+    /// Its name; empty where it has none.
+    pub name: Arc<str>,
+    /// Its namespace, the default one where it names none (Z1).
+    pub namespace: Arc<str>,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// `creationTimestamp`, in seconds since 1970.
+    pub created: Option<i64>,
+    /// Its position in the order of loading: paths sorted, then documents as written.
+    pub order: usize,
+    /// Its first line.
+    pub place: Place,
+}
+
+impl Meta {
+    /// The older first; the one without a timestamp by the order of loading, then name, then
+    /// namespace (ISTIO.md Z1).
+    pub fn by_age(&self, other: &Meta) -> Ordering {
+        let stamps = match (self.created, other.created) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            _ => Ordering::Equal,
+        };
+        stamps
+            .then(self.order.cmp(&other.order))
+            .then_with(|| self.name.cmp(&other.name))
+            .then_with(|| self.namespace.cmp(&other.namespace))
+    }
+
+    /// What messages call it: `DestinationRule ns/name`.
+    pub fn object(&self) -> Arc<str> {
+        self.to_string().into()
+    }
+}
+
+impl fmt::Display for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// Who sees an object (ISTIO.md H5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ExportTo {
+    /// Every namespace: `*`, or nothing said.
+    #[default]
+    All,
+    /// Nobody: `~`.
+    Nobody,
+    /// These; `.` was replaced by the object's own.
+    Namespaces(Vec<Arc<str>>),
+}
+
+impl ExportTo {
+    /// True where a proxy in `namespace` sees it.
+    pub fn is_visible_in(&self, namespace: &str) -> bool {
+        match self {
+            ExportTo::All => true,
+            ExportTo::Nobody => false,
+            ExportTo::Namespaces(list) => list.iter().any(|one| one.as_ref() == namespace),
+        }
+    }
+}
+
+/// True where `labels` has all of `wanted`. Nothing wanted is true.
+pub fn selects(wanted: &Labels, labels: &Labels) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+}

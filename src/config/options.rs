@@ -1,0 +1,24 @@
+//! What a load is told besides its files.
+//!
+//! Owns: [`LoadOptions`].
+//! Never: reads a flag (that is `cli`).
+//! Called by: load, istio, publish, cli.
+
+use std::sync::Arc;
+
+use crate::model::{NameCheck, ProxyFacts, UnknownHosts};
+
+/// What flags say about the meaning of documents.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Who this proxy is (ISTIO.md Z1).
+    pub facts: Arc<ProxyFacts>,
+    /// What Istio would let pass, or ignore, is a warning (ISTIO.md 1.3, X3).
+    pub lenient: bool,
+    /// What a wrong name means everywhere; `None`: native documents enforce, Istio's warn (T7).
+    pub name_check: Option<NameCheck>,
+    /// What becomes of unknown hosts, whatever the documents say (X15).
+    pub unknown_hosts: Option<UnknownHosts>,
+    /// TLS records from the application may be wrapped in TLS once more (D8).
+    pub allow_tls_in_tls: bool,
+}
