@@ -305,7 +305,11 @@ mod tests {
         let pki = Pki::new().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 443));
         pki.write("sortie.yaml", &config(&pki, address)).unwrap();
-        let loaded = crate::config::load(&[pki.path("sortie.yaml")], &crate::config::LoadOptions::default()).unwrap();
+        let loaded = crate::config::load(
+            &[pki.path("sortie.yaml")],
+            &crate::config::LoadOptions::default(),
+        )
+        .unwrap();
         assert_eq!(loaded.warnings.to_string(), "");
     }
 }

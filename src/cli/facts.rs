@@ -122,7 +122,8 @@ impl FactsArgs {
 
     fn facts(&self) -> Result<ProxyFacts, String> {
         let default = ProxyFacts::default();
-        let label = |flag, text: &Option<String>| text.as_deref().map(|t| namespace(flag, t)).transpose();
+        let label =
+            |flag, text: &Option<String>| text.as_deref().map(|t| namespace(flag, t)).transpose();
         let mut labels = match &self.labels_file {
             Some(file) => read_labels(file)?,
             None => BTreeMap::new(),
@@ -156,7 +157,11 @@ impl FactsArgs {
         if let Some(folder) = &self.identity {
             return Some(in_folder(folder).unwrap_or_else(|| named(folder, ISTIO)));
         }
-        let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let variable = |name| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
         let certificate = variable("ISTIO_META_TLS_CLIENT_CERT_CHAIN");
         let key = variable("ISTIO_META_TLS_CLIENT_KEY");
         if let (Some(certificate), Some(key)) = (certificate, key) {
@@ -168,15 +173,14 @@ impl FactsArgs {
                 ca,
             });
         }
-        PLACES.iter().find_map(|folder| in_folder(Path::new(folder)))
+        PLACES
+            .iter()
+            .find_map(|folder| in_folder(Path::new(folder)))
     }
 }
 
 /// Where an identity is looked for, in this order (T16).
-const PLACES: [&str; 2] = [
-    "/etc/certs",
-    "/var/run/secrets/workload-spiffe-credentials",
-];
+const PLACES: [&str; 2] = ["/etc/certs", "/var/run/secrets/workload-spiffe-credentials"];
 /// Chain, key, root: Istio's names, and GKE's.
 const ISTIO: [&str; 3] = ["cert-chain.pem", "key.pem", "root-cert.pem"];
 const GKE: [&str; 3] = ["certificates.pem", "private_key.pem", "ca_certificates.pem"];
@@ -211,11 +215,17 @@ fn read_labels(file: &Path) -> Result<BTreeMap<String, String>, String> {
     let fail = |why: String| format!("--labels-file {}: {why}", file.display());
     let meta = std::fs::metadata(file).map_err(|error| fail(error.to_string()))?;
     if !meta.is_file() || meta.len() > MAX_LABEL_FILE {
-        return Err(fail(format!("expected a file of at most {MAX_LABEL_FILE} bytes")));
+        return Err(fail(format!(
+            "expected a file of at most {MAX_LABEL_FILE} bytes"
+        )));
     }
     let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
     let mut labels = BTreeMap::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         let pair = line.split_once('=').and_then(|(key, quoted)| {
             // The downward API quotes as Go does; of its escapes JSON knows those that labels need.
             let value: String = serde_json::from_str(quoted.trim()).ok()?;
@@ -277,7 +287,10 @@ mod tests {
             ..FactsArgs::default()
         };
         let error = args.options().unwrap_err();
-        assert!(error.starts_with("--namespace: \"My_Namespace\""), "{error}");
+        assert!(
+            error.starts_with("--namespace: \"My_Namespace\""),
+            "{error}"
+        );
     }
 
     #[test]
@@ -290,7 +303,10 @@ mod tests {
             };
             args.options().unwrap().facts.identity.clone().unwrap()
         };
-        assert!(said(folder.path()).certificate.ends_with("cert-chain.pem"), "it may yet come");
+        assert!(
+            said(folder.path()).certificate.ends_with("cert-chain.pem"),
+            "it may yet come"
+        );
         for name in GKE {
             std::fs::write(folder.path().join(name), "").unwrap();
         }

@@ -413,6 +413,14 @@ pub(super) fn said(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::config::native::FULL;
+
+    fn load(sources: &[PathBuf]) -> Result<Loaded, Diagnostics> {
+        super::load(sources, &LoadOptions::default())
+    }
+
+    fn inspect(sources: &[PathBuf]) -> Inspected {
+        super::inspect(sources, &LoadOptions::default())
+    }
     use std::time::{Duration, Instant};
 
     const UPSTREAM: &str = "upstreams: [{name: a, endpoints: a:1, tls: {mode: disable}}]\n";

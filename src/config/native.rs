@@ -174,8 +174,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::cursor::Source;
     use crate::config::load::load_texts;
-    use crate::config::node::{Entry, Scalar, Value};
+    use crate::config::node::{Entry, Node, Scalar, Value};
     use crate::config::yaml;
     use crate::model::*;
 

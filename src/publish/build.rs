@@ -191,7 +191,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.yaml");
         std::fs::write(&file, yaml).unwrap();
-        config.upstreams = crate::config::load(&[file], &crate::config::LoadOptions::default()).unwrap().config.upstreams;
+        config.upstreams = crate::config::load(&[file], &crate::config::LoadOptions::default())
+            .unwrap()
+            .config
+            .upstreams;
         let snapshot = built(&config, None);
         assert!(matches!(
             snapshot.upstreams["bank"].tls(),

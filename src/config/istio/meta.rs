@@ -95,5 +95,7 @@ impl ExportTo {
 
 /// True where `labels` has all of `wanted`. Nothing wanted is true.
 pub fn selects(wanted: &Labels, labels: &Labels) -> bool {
-    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+    wanted
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
 }
