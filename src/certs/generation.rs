@@ -14,7 +14,7 @@ use super::problem::ProblemReason;
 use super::read::{Content, ReadError, Wanted, read_together};
 use super::rows::SYSTEM;
 use super::system::SystemRoots;
-use crate::model::{CaSource, CredentialSpec};
+use crate::model::{CaSource, CredentialSpec, CrlSource, IdentitySource};
 use crate::tls::{Credential, CredentialError, CredentialParts, Generation, Roots};
 
 /// Bound on certificate and key files, in bytes.
@@ -110,6 +110,8 @@ pub(super) enum LoadCause {
         .first.as_ref().map(|error| format!(" ({error})")).unwrap_or_default()
     )]
     NoSystemRoots { first: Option<String> },
+    #[error("Secrets cannot be read yet; name files instead")]
+    SecretUnread,
     #[error(
         "the new certificate in {} (subject {subject}) expired at {at} and the one in use is still valid",
         .file.display()
@@ -158,6 +160,7 @@ impl LoadError {
                 CredentialError::Crl(_) => ProblemReason::Crl,
             },
             LoadCause::NoSystemRoots { .. } => ProblemReason::NoRoots,
+            LoadCause::SecretUnread => ProblemReason::Missing,
             LoadCause::Expired { .. } => ProblemReason::Expired,
             LoadCause::NotYetValid { .. } => ProblemReason::NotYetValid,
         }
@@ -217,6 +220,12 @@ fn build<'a>(
             .next()
             .map_or((&[][..], 0), |c| (&c.bytes[..], c.mode))
     };
+    let secret = matches!(spec.identity, Some(IdentitySource::Secret(_)));
+    if secret || matches!(spec.crl, Some(CrlSource::Secret(_))) {
+        // Never a handshake without the certificate that was asked for.
+        let part = if secret { Part::Identity } else { Part::Crl };
+        return Err((part, Path::new("secret"), LoadCause::SecretUnread));
+    }
     let pair = spec
         .identity_files()
         .map(|(certificate, key)| (certificate.as_path(), next(), key.as_path(), next()));
