@@ -512,6 +512,7 @@ mod tests {
             let metrics = Metrics::new(1);
             let first = first_load(Parts {
                 sources: vec![folder.path().join("sortie.yaml")],
+                load: LoadOptions::default(),
                 overrides: Overrides::default(),
                 context: UpstreamContext {
                     workers: 1,
