@@ -15,8 +15,9 @@ use super::rule::Weighted;
 /// Where the connections of one port go that fulfil a condition.
 #[derive(Clone, Debug)]
 pub struct StreamRoute {
-    /// The port that the client meant to connect to.
-    pub port: u16,
+    /// The port that the client meant to connect to; `None`: every port, behind those that name
+    /// one and fit (what a refused document governs, ISTIO.md X1).
+    pub port: Option<u16>,
     /// Which connections.
     pub on: StreamMatch,
     /// Networks that the client must be in (`sourceSubnet`); empty: any.
@@ -44,6 +45,13 @@ pub enum StreamMatch {
     /// upstream is connected, so that servers which speak first are heard.
     Tcp {
         /// The service's addresses or `destinationSubnets`; empty: every address of the port (V20).
+        destinations: Vec<IpNet>,
+    },
+    /// Bytes to one of these networks that turned out to be neither HTTP nor TLS that a
+    /// [`StreamMatch::Tls`] takes: a port without a declared protocol (E7). By the longest prefix,
+    /// behind every other condition; without it they would pass by their upstream's TLS.
+    Sniffed {
+        /// As in [`StreamMatch::Tcp`].
         destinations: Vec<IpNet>,
     },
 }

@@ -4,6 +4,8 @@
 //! Never: looks at two objects at once (that is `lower`).
 //! Called by: read (fills it), lower.
 
+use ipnet::IpNet;
+
 use super::destination_rule::DestinationRule;
 use super::mesh::MeshConfig;
 use super::meta::{Meta, Written};
@@ -62,6 +64,12 @@ pub struct RefusedObject {
     /// Its first mistake, in words.
     pub refused: Refused,
     pub governs: Governs,
+    /// Virtual addresses that it would have claimed, as far as they can be read: `addresses` of a
+    /// ServiceEntry, cluster IPs of a Service. Connections to them fail.
+    pub addresses: Vec<IpNet>,
+    /// Ports that it would have claimed for every address: those of a ServiceEntry without
+    /// `addresses` that are not declared HTTP (V20). What is not HTTP there fails.
+    pub ports: Vec<u16>,
 }
 
 /// What a refused object would have governed.
