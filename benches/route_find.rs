@@ -47,6 +47,7 @@ fn group(pattern: &str, place: &Place) -> HostRoutes {
             matches: vec![under_api],
             ..RuleSpec::new(to_bank, place.clone())
         }],
+        object: None,
         place: place.clone(),
     }
 }

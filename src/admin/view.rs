@@ -406,6 +406,7 @@ mod tests {
             hosts: vec![HostPattern::parse(host).unwrap()],
             port: None,
             rules: vec![rule(action)],
+            object: None,
             place: Place::default(),
         };
         let mut bank = UpstreamSpec::new("bank");

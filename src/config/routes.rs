@@ -88,6 +88,7 @@ impl Routes {
             hosts,
             port,
             rules,
+            object: None,
             place: at.place(),
         });
     }

@@ -19,6 +19,9 @@ pub struct HostRoutes {
     pub port: Option<u16>,
     /// Tried in order, the first match decides (ISTIO.md V7).
     pub rules: Vec<RuleSpec>,
+    /// Kind, namespace and name of the document that says it: `VirtualService ns/name`; `None`: one of
+    /// sortie's own.
+    pub object: Option<Arc<str>>,
     /// Where it was written.
     pub place: Place,
 }
@@ -46,6 +49,9 @@ pub struct RuleSpec {
     pub timeout: Option<Duration>,
     /// What is tried again, and how often.
     pub retries: Retries,
+    /// Kind, namespace and name of the document that says it: `VirtualService ns/name`; `None`: one of
+    /// sortie's own.
+    pub object: Option<Arc<str>>,
     /// Where it was written.
     pub place: Place,
 }
@@ -64,6 +70,7 @@ impl RuleSpec {
             mirrors: Vec::new(),
             timeout: None,
             retries: Retries::default(),
+            object: None,
             place,
         }
     }

@@ -26,6 +26,9 @@ pub struct StreamRoute {
     pub to: Vec<Weighted>,
     /// A name for logs (`%ROUTE_NAME%`), if any.
     pub name: Option<Arc<str>>,
+    /// Kind, namespace and name of the document that says it: `VirtualService ns/name`; `None`: one of
+    /// sortie's own.
+    pub object: Option<Arc<str>>,
     /// Where it was written.
     pub place: Place,
 }

@@ -357,6 +357,7 @@ mod tests {
             hosts: vec![HostPattern::parse(host).unwrap()],
             port,
             rules: vec![rule(&name, None)],
+            object: None,
             place: place(line),
         }
     }
