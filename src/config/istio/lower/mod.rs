@@ -6,7 +6,9 @@
 
 mod clusters;
 mod registry;
+mod report;
 mod routes;
+mod scope;
 
 use super::Manifests;
 use crate::config::diagnostic::Diagnostics;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::scope::Scope;
 use crate::config::diagnostic::Diagnostics;
 use crate::config::istio::Manifests;
 use crate::config::istio::meta::{ExportTo, Labels};
@@ -18,10 +19,12 @@ use crate::config::options::LoadOptions;
 use crate::model::{Host, HostPattern, Place};
 
 /// Every service that this proxy sees.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     /// One for each host, in the order of the winners' age.
     pub services: Vec<Known>,
+    /// What this proxy sees, for VirtualServices too.
+    pub scope: Scope,
 }
 
 /// One service.
@@ -36,7 +39,8 @@ pub struct Known {
     pub namespace: Arc<str>,
     /// True for a Service of Kubernetes.
     pub kubernetes: bool,
-    /// Names under which requests may ask for it, its host not included (H4).
+    /// Names under which requests may ask for it, its host not included, single addresses included
+    /// (H4).
     pub aliases: Vec<Host>,
     /// Cluster IPs, or `addresses` of a ServiceEntry; never `0.0.0.0`.
     pub addresses: Vec<IpNet>,
@@ -57,21 +61,30 @@ pub struct Endpoint {
     pub labels: Labels,
     pub weight: u32,
     pub service_account: Option<Arc<str>>,
-    /// Workload port for each service port, in the order of [`Known::ports`] (E4).
-    pub ports: Vec<u16>,
-    /// `security.istio.io/tlsMode: istio`, or the WorkloadEntry's reasons (P4).
-    pub has_sidecar: bool,
+    /// Workload port for each service port, in the order of [`Known::ports`] (E4); `None` where it
+    /// does not serve that port.
+    pub ports: Vec<Option<u16>>,
+    pub sidecar: HasSidecar,
     pub place: Place,
+}
+
+/// Whether a workload has a sidecar, and so takes mutual TLS (P4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HasSidecar {
+    /// `security.istio.io/tlsMode: istio`, or a WorkloadEntry with a service account.
+    Yes,
+    No,
+    /// No document says anything of the workload itself.
+    Unknown,
 }
 
 impl Registry {
     /// Merges what `manifests` say, as the proxy of `options` sees it.
-    pub fn build(
-        _manifests: &Manifests,
-        _options: &LoadOptions,
-        _out: &mut Diagnostics,
-    ) -> Registry {
-        Registry::default()
+    pub fn build(manifests: &Manifests, options: &LoadOptions, out: &mut Diagnostics) -> Registry {
+        Registry {
+            services: Vec::new(),
+            scope: Scope::build(manifests, options, out),
+        }
     }
 
     /// The service that `host` names: exactly, or by the most specific wildcard (H2). `host` is
