@@ -60,6 +60,16 @@ pub enum BrokenKind {
     Unhealthy,
 }
 
+impl BrokenKind {
+    /// What is the matter with the upstream of this name.
+    pub fn words(self, upstream: &str) -> String {
+        match self {
+            BrokenKind::NoCluster => format!("there is no upstream \"{upstream}\""),
+            BrokenKind::Unhealthy => format!("upstream \"{upstream}\" serves nothing"),
+        }
+    }
+}
+
 /// What Istio's metrics call an upstream (ISTIO.md B2, B4). `None`: unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ServiceLabels {

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::model::BrokenKind;
 use crate::route::RewriteError;
 use crate::telemetry::Flags;
 use crate::upstream::{ConnectFailure, UpstreamError};
@@ -140,6 +141,10 @@ impl ProxyError {
 fn of_upstream(error: &UpstreamError) -> Verdict {
     use {ConnectFailure as C, UpstreamError as E};
     match error {
+        E::Broken { kind: BrokenKind::NoCluster, .. } =>
+                                    row!(Upstream 503 NC "cluster_not_found", "", "destination_not_found"),
+        E::Broken { kind: BrokenKind::Unhealthy, .. } =>
+                                    row!(Upstream 503 UH "no_healthy_upstream", NO_HEALTHY, "destination_unavailable"),
         E::NoEndpoint { .. }     => row!(Upstream 503 UH "no_healthy_upstream", NO_HEALTHY, "destination_unavailable"),
         E::Dns(_)                => row!(Upstream 503 UH "no_healthy_upstream", NO_HEALTHY, "dns_error"),
         E::TlsUnavailable { .. } => row!(Upstream 503 UH "no_healthy_upstream", NO_HEALTHY, "tls_certificate_error"),
@@ -160,5 +165,36 @@ fn of_upstream(error: &UpstreamError) -> Verdict {
         E::Garbage { .. }        => row!(Upstream 502 UPE before "protocol_error", "protocol error", "http_protocol_error"),
         E::Unsendable { .. }     => row!(Downstream 400 DPE "http1.codec_error", "Bad Request", "http_request_error"),
         E::BodyFromClient(_)     => row!(Downstream 400 DPE "http1.codec_error", "Bad Request", "http_request_error"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broken(kind: BrokenKind) -> Verdict {
+        let error = UpstreamError::Broken {
+            upstream: "outbound|80|v9|bank.example".into(),
+            kind,
+            reason: "no such subset".into(),
+        };
+        ProxyError::from(error).verdict()
+    }
+
+    #[test]
+    fn v10_an_upstream_that_is_not_there_is_503_nc_with_an_empty_text_of_envoys() {
+        let verdict = broken(BrokenKind::NoCluster);
+        assert_eq!((verdict.status, verdict.flags), (503, Flags::NC));
+        assert_eq!((verdict.details, verdict.lead), ("cluster_not_found", ""));
+    }
+
+    #[test]
+    fn x1_an_upstream_of_a_refused_document_is_503_uh_without_healthy_upstream() {
+        let verdict = broken(BrokenKind::Unhealthy);
+        assert_eq!((verdict.status, verdict.flags), (503, Flags::UH));
+        assert_eq!(
+            (verdict.details, verdict.lead),
+            ("no_healthy_upstream", "no healthy upstream")
+        );
     }
 }

@@ -14,8 +14,11 @@ use super::record::grpc_status;
 use crate::model::Retries;
 use crate::upstream::{ConnectFailure, RequestBody, SendFailure, Stage, UpstreamError};
 
-/// gRPC status codes that the default retries name.
+/// gRPC status codes that rules can name.
 const GRPC_CANCELLED: u32 = 1;
+const GRPC_DEADLINE_EXCEEDED: u32 = 4;
+const GRPC_RESOURCE_EXHAUSTED: u32 = 8;
+const GRPC_INTERNAL: u32 = 13;
 const GRPC_UNAVAILABLE: u32 = 14;
 /// The pause never grows beyond this many times the first one.
 const MAX_GROWTH: u32 = 10;
@@ -81,12 +84,16 @@ pub(super) fn after_failure(
         return Again::No;
     }
     let on = &retries.on;
+    // Envoy takes a try without an answer for the 503 that the client would get.
+    let any = on.server_error || on.gateway_error;
+    let connect = on.connect_failure || any;
     let wanted = match &failure.error {
-        UpstreamError::Connect { failure, .. } => on.connect_failure && of_the_network(failure),
-        UpstreamError::Handshake { source, .. } => on.connect_failure && !source.reason.is_check(),
-        UpstreamError::RefusedStream { .. } => on.refused_stream,
-        UpstreamError::Closed(_) | UpstreamError::StreamReset { .. } => on.reset,
-        UpstreamError::NoEndpoint { .. }
+        UpstreamError::Connect { failure, .. } => connect && of_the_network(failure),
+        UpstreamError::Handshake { source, .. } => connect && !source.reason.is_check(),
+        UpstreamError::RefusedStream { .. } => on.refused_stream || any,
+        UpstreamError::Closed(_) | UpstreamError::StreamReset { .. } => on.reset || any,
+        UpstreamError::Broken { .. }
+        | UpstreamError::NoEndpoint { .. }
         | UpstreamError::Dns(_)
         | UpstreamError::TlsUnavailable { .. }
         | UpstreamError::Overflow { .. }
@@ -120,11 +127,17 @@ fn of_the_network(failure: &ConnectFailure) -> bool {
 pub(super) fn after_answer(status: StatusCode, headers: &HeaderMap, retries: &Retries) -> bool {
     let on = &retries.on;
     let code = status.as_u16();
-    let grpc = || grpc_status(headers);
     (on.gateway_error && matches!(code, 502..=504))
+        || (on.server_error && matches!(code, 500..=599))
         || on.statuses.contains(&code)
-        || (on.grpc_unavailable && grpc() == Some(GRPC_UNAVAILABLE))
-        || (on.grpc_cancelled && grpc() == Some(GRPC_CANCELLED))
+        || match grpc_status(headers) {
+            Some(GRPC_CANCELLED) => on.grpc_cancelled,
+            Some(GRPC_DEADLINE_EXCEEDED) => on.grpc_deadline_exceeded,
+            Some(GRPC_RESOURCE_EXHAUSTED) => on.grpc_resource_exhausted,
+            Some(GRPC_INTERNAL) => on.grpc_internal,
+            Some(GRPC_UNAVAILABLE) => on.grpc_unavailable,
+            _ => false,
+        }
 }
 
 /// Whether a try that took longer than its own bound is worth another. The server may have done
@@ -132,7 +145,7 @@ pub(super) fn after_answer(status: StatusCode, headers: &HeaderMap, retries: &Re
 /// the client would get, say yes; Envoy decides likewise.
 pub(super) fn after_timeout(retries: &Retries) -> bool {
     let on = &retries.on;
-    on.reset || on.gateway_error || on.statuses.contains(&504)
+    on.reset || on.gateway_error || on.server_error || on.statuses.contains(&504)
 }
 
 /// The pause before retry number `retry`, from 1: between nothing and the full step, so that
@@ -149,6 +162,7 @@ pub(super) fn pause(retries: &Retries, retry: u32, chance: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EndpointAddr, RetryOn};
 
     #[test]
     fn v14_the_pause_grows_to_ten_times_its_base_and_no_further() {
@@ -184,6 +198,98 @@ mod tests {
         assert!(!after_timeout(&retries));
         retries.on.gateway_error = true;
         assert!(after_timeout(&retries));
+    }
+
+    #[test]
+    fn v14_5xx_means_every_5xx_and_every_try_without_an_answer() {
+        let on = |change: fn(&mut RetryOn)| {
+            let mut retries = Retries::default();
+            retries.on = RetryOn {
+                connect_failure: false,
+                refused_stream: false,
+                ..RetryOn::default()
+            };
+            change(&mut retries.on);
+            retries
+        };
+        let failures = || {
+            let endpoint = EndpointAddr(([127, 0, 0, 1], 1).into());
+            [
+                UpstreamError::Connect {
+                    endpoint,
+                    failure: ConnectFailure::Refused,
+                },
+                UpstreamError::StreamReset {
+                    endpoint,
+                    code: "INTERNAL_ERROR",
+                },
+                UpstreamError::RefusedStream {
+                    endpoint,
+                    how: "GOAWAY",
+                },
+            ]
+        };
+        let again = |retries: &Retries, error| {
+            let failure = SendFailure {
+                error,
+                request: None,
+                endpoint: None,
+                reused: false,
+            };
+            after_failure(&failure, retries, true, true)
+        };
+        for (retries, expected) in [
+            (on(|on| on.server_error = true), Again::Counted),
+            (on(|on| on.gateway_error = true), Again::Counted),
+            (on(|_| ()), Again::No),
+        ] {
+            for error in failures() {
+                assert_eq!(again(&retries, error), expected);
+            }
+            let nothing = UpstreamError::Broken {
+                upstream: "bank".into(),
+                kind: crate::model::BrokenKind::NoCluster,
+                reason: "no such host".into(),
+            };
+            assert_eq!(again(&retries, nothing), Again::No);
+        }
+        let (any, none) = (on(|on| on.server_error = true), on(|_| ()));
+        let headers = HeaderMap::new();
+        assert!(after_answer(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &headers,
+            &any
+        ));
+        assert!(!after_answer(StatusCode::NOT_FOUND, &headers, &any));
+        assert!(!after_answer(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &headers,
+            &none
+        ));
+        assert!(after_timeout(&any) && !after_timeout(&none));
+    }
+
+    #[test]
+    fn v14_each_grpc_status_is_tried_again_only_where_the_rule_names_it() {
+        let words: [(u32, fn(&mut RetryOn) -> &mut bool); 5] = [
+            (1, |on| &mut on.grpc_cancelled),
+            (4, |on| &mut on.grpc_deadline_exceeded),
+            (8, |on| &mut on.grpc_resource_exhausted),
+            (13, |on| &mut on.grpc_internal),
+            (14, |on| &mut on.grpc_unavailable),
+        ];
+        for (status, named) in words {
+            for (other, _) in words {
+                let mut retries = Retries::default();
+                retries.on.grpc_cancelled = false;
+                retries.on.grpc_unavailable = false;
+                *named(&mut retries.on) = true;
+                let mut headers = HeaderMap::new();
+                headers.insert("grpc-status", other.into());
+                let again = after_answer(StatusCode::OK, &headers, &retries);
+                assert_eq!(again, other == status, "{status} {other}");
+            }
+        }
     }
 
     #[test]

@@ -96,8 +96,8 @@ pub(super) async fn send(
     };
     waiting.over = true;
     drop(waiting);
-    let exhausted = tries.retries > 0;
-    if tries.spent {
+    let spent = tries.spent;
+    if spent {
         record.flags |= Flags::URX;
     }
     match tried {
@@ -110,7 +110,7 @@ pub(super) async fn send(
             &error,
             record,
             Some(plan.upstream.stats()),
-            exhausted,
+            spent,
         )),
     }
 }
@@ -126,7 +126,7 @@ struct Tries<'a> {
     retries: u32,
     /// A warm connection turned out dead: the next try opens a new one.
     fresh: bool,
-    /// The answer that is passed on is one that the rule would have tried again (ISTIO.md B8).
+    /// There were retries, and none is left for what would be tried again (ISTIO.md X5, B8).
     spent: bool,
 }
 
@@ -147,7 +147,6 @@ impl<'a> Tries<'a> {
             };
             drop(permit.take());
             let Some(next) = self.again(&failed, replay.as_ref()) else {
-                self.spent = self.retries > 0 && matches!(failed, Failed::Answer(_));
                 return failed.give_up();
             };
             permit = next.permit;
@@ -189,7 +188,11 @@ impl<'a> Tries<'a> {
                 pause: Duration::ZERO,
             });
         }
-        if again == Again::No || self.retries >= plan.retries.attempts {
+        if again == Again::No {
+            return None;
+        }
+        if self.retries >= plan.retries.attempts {
+            self.spent = self.retries > 0;
             return None;
         }
         let in_flight = || {

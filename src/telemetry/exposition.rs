@@ -208,6 +208,11 @@ impl Page<'_> {
                 "sortie_upstream_ejections",
                 "Times that an endpoint was shunned",
             ),
+            (
+                Event::NameUnchecked,
+                "sortie_upstream_name_unchecked",
+                "Connections used with a server whose name is wrong, as Istio does not check it",
+            ),
         ] {
             let rows = real(upstreams).map(|(upstream, sums)| (of(upstream), sums.event(event)));
             self.counter(name, help, rows)?;

@@ -37,6 +37,10 @@ flags! {
     UO = 5;
     /// No route: 404.
     NR = 6;
+    /// The request was delayed on purpose (ISTIO.md V16).
+    DI = 13;
+    /// The request was aborted on purpose (ISTIO.md V16).
+    FI = 14;
     /// The client went away: code 0.
     DC = 7;
     /// All retries were used up; the code is the last try's.
@@ -109,6 +113,7 @@ mod tests {
     #[test]
     fn b8_flags_are_joined_by_commas_in_envoys_order() {
         assert_eq!((Flags::URX | Flags::UF).to_string(), "UF,URX");
+        assert_eq!((Flags::DC | Flags::FI | Flags::DI).to_string(), "DI,FI,DC");
         assert_eq!(Flags::DPE.to_string(), "DPE");
     }
 

@@ -79,6 +79,9 @@ pub enum Event {
     Overflow,
     /// An endpoint was shunned.
     Ejection,
+    /// A connection was used although the server's name is not the expected one: Istio would not
+    /// have looked (ISTIO.md T7).
+    NameUnchecked,
 }
 
 /// Something of which there are so many now.
@@ -94,7 +97,7 @@ pub enum Level {
     Ejected,
 }
 
-const EVENTS: usize = Event::Ejection as usize + 1;
+const EVENTS: usize = Event::NameUnchecked as usize + 1;
 const LEVELS: usize = Level::Ejected as usize + 1;
 
 /// A handshake that succeeded. Every text is one of a few that the source code writes.

@@ -11,12 +11,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::EndpointAddr;
+use crate::model::{BrokenKind, EndpointAddr};
 use crate::tls::HandshakeError;
 
 /// Why a request to an upstream has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum UpstreamError {
+    /// There is nothing behind the name (503 NC or UH; never retried, ISTIO.md V10, X1).
+    #[error("{}: {reason}", kind.words(upstream))]
+    Broken {
+        /// The upstream's name.
+        upstream: Arc<str>,
+        /// How it fails.
+        kind: BrokenKind,
+        /// In words, with file and line where there is one.
+        reason: Arc<str>,
+    },
     /// There is nothing to connect to.
     #[error("upstream \"{upstream}\" has no endpoint: {reason}")]
     NoEndpoint {
@@ -120,7 +130,8 @@ impl UpstreamError {
             | UpstreamError::StreamReset { endpoint, .. }
             | UpstreamError::Unsendable { endpoint, .. } => Some(*endpoint),
             UpstreamError::Closed(closed) => Some(closed.endpoint),
-            UpstreamError::NoEndpoint { .. }
+            UpstreamError::Broken { .. }
+            | UpstreamError::NoEndpoint { .. }
             | UpstreamError::Dns(_)
             | UpstreamError::TlsUnavailable { .. }
             | UpstreamError::Overflow { .. }

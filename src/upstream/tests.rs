@@ -29,8 +29,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::model::{
-    CaSource, CredentialSpec, EndpointSpec, Host, HttpChoice, ListenAddr, OnExpired, Resolution,
-    TlsPolicy, TlsSpec, UpstreamSpec,
+    Broken, BrokenKind, CaSource, CredentialSpec, EndpointSpec, Host, HttpChoice, ListenAddr,
+    OnExpired, Resolution, TlsPolicy, TlsSpec, UpstreamSpec,
 };
 use crate::telemetry::{Event, Level, Metrics};
 use crate::tls::{Alpn, ClientTls, Credential, CredentialParts, Generation, Roots, provider};
@@ -977,4 +977,27 @@ async fn a_shared_attempt_outlives_the_request_that_began_it() {
     );
     assert_eq!(accepted.load(Ordering::Relaxed), 1);
     assert_eq!(upstream.stats().level(Level::ActiveRequests), 0);
+}
+
+#[tokio::test]
+async fn x1_a_broken_upstream_connects_nowhere_and_gives_its_reason() {
+    for (kind, words) in [
+        (
+            BrokenKind::NoCluster,
+            "there is no upstream \"bank\": b.yaml:3: no subset v9",
+        ),
+        (
+            BrokenKind::Unhealthy,
+            "upstream \"bank\" serves nothing: b.yaml:3: no subset v9",
+        ),
+    ] {
+        let (address, accepted) = by_hand(|_, _| async {}).await;
+        let mut spec = spec(address);
+        let reason = "b.yaml:3: no subset v9".into();
+        spec.broken = Some(Broken { kind, reason });
+        let failure = failed(get(&plain(spec), "bank.example").await);
+        assert_eq!(failure.error.to_string(), words);
+        assert!(failure.request.is_some() && failure.endpoint.is_none());
+        assert_eq!(accepted.load(Ordering::Relaxed), 0);
+    }
 }

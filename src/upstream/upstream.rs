@@ -164,6 +164,13 @@ impl Upstream {
     fn admit(&self, worker: usize) -> Result<(&Arc<Slot>, Under), UpstreamError> {
         let core = &self.core;
         let name = || Arc::clone(&core.spec.name);
+        if let Some(broken) = &core.spec.broken {
+            return Err(UpstreamError::Broken {
+                upstream: name(),
+                kind: broken.kind,
+                reason: Arc::clone(&broken.reason),
+            });
+        }
         if let UpstreamTls::Unavailable(reason) = &core.tls {
             return Err(UpstreamError::TlsUnavailable {
                 upstream: name(),
@@ -387,7 +394,8 @@ impl Upstream {
             UpstreamError::Closed(closed) => !closed.reused,
             UpstreamError::Garbage { .. } | UpstreamError::StreamReset { .. } => true,
             // Failures to connect were counted by whoever connected.
-            UpstreamError::NoEndpoint { .. }
+            UpstreamError::Broken { .. }
+            | UpstreamError::NoEndpoint { .. }
             | UpstreamError::Dns(_)
             | UpstreamError::Connect { .. }
             | UpstreamError::Handshake { .. }
