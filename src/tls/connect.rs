@@ -18,7 +18,7 @@ use super::facts::CertFacts;
 use super::notes::{Noted, Notes};
 use super::sessions::now;
 use super::stream::{Stream, Tap};
-use crate::model::{HttpChoice, NameCheck, OnExpired, TlsVersion};
+use crate::model::{AlpnOffer, HttpChoice, NameCheck, OnExpired, TlsVersion};
 
 /// An open TLS connection and what its handshake showed.
 pub struct Connected<S> {
@@ -73,7 +73,7 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        self.shake(host, stream, None).await
+        self.shake(host, stream, None, self.http).await
     }
 
     /// The same, but offers the server HTTP/1.1 alone: for a request that HTTP/2 cannot carry, such
@@ -89,7 +89,28 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        self.shake(host, stream, Some(vec![b"http/1.1".to_vec()]))
+        let offer = Some(vec![b"http/1.1".to_vec()]);
+        self.shake(host, stream, offer, self.http).await
+    }
+
+    /// The same for bytes that nobody here reads: no HTTP is offered, as what follows is none
+    /// (ISTIO.md T11).
+    ///
+    /// # Errors
+    /// Those of [`ClientTls::connect`].
+    pub async fn connect_opaque<S>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> Result<Connected<S>, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let offer = match self.spec.alpn {
+            AlpnOffer::Istio => vec![b"istio".to_vec()],
+            AlpnOffer::Http | AlpnOffer::Http2Only => Vec::new(),
+        };
+        self.shake(host, stream, Some(offer), HttpChoice::Auto)
             .await
     }
 
@@ -98,6 +119,7 @@ impl ClientTls {
         host: &str,
         stream: S,
         offer: Option<Vec<Vec<u8>>>,
+        http: HttpChoice,
     ) -> Result<Connected<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -111,7 +133,7 @@ impl ClientTls {
             .into_fallible();
         let (result, mut notes) = Noted::new(connecting).await;
         match result {
-            Ok(tls) => self.finish(Stream::new(tls), &name, notes),
+            Ok(tls) => self.finish(Stream::new(tls), &name, notes, http),
             Err((error, tap)) => {
                 let cause = explain::sort(error, &mut notes, tap.into_head());
                 Err(explain::error(self, &name.to_str(), &notes, cause))
@@ -141,6 +163,7 @@ impl ClientTls {
         stream: Stream<S>,
         name: &ServerName<'static>,
         notes: Notes,
+        http: HttpChoice,
     ) -> Result<Connected<S>, HandshakeError> {
         let session = stream.session();
         let alpn = match session.alpn_protocol() {
@@ -149,7 +172,7 @@ impl ClientTls {
             Some(_) => Alpn::Http1,
             None => Alpn::None,
         };
-        if self.http == HttpChoice::Http2 && alpn != Alpn::Http2 {
+        if http == HttpChoice::Http2 && alpn != Alpn::Http2 {
             let cause = Cause::NotHttp2(alpn);
             return Err(explain::error(self, &name.to_str(), &notes, cause));
         }

@@ -5,6 +5,7 @@
 //! Called by: `Upstream`.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -61,21 +62,65 @@ pub(super) struct Target {
     pub(super) http1: bool,
 }
 
+/// What will be spoken on a connection, for ALPN.
+#[derive(Clone, Copy)]
+enum Speaks {
+    /// HTTP of a version that the policy allows.
+    Http,
+    Http1,
+    /// Something that is not ours to know.
+    Opaque,
+}
+
 /// A connection that has just been opened.
 pub(super) enum Opened {
     Http1(Http1),
     Http2(Http2),
 }
 
+/// A connection before anything is spoken on it.
+pub(super) struct Reached {
+    pub(super) transport: Transport,
+    /// Who answered.
+    pub(super) endpoint: EndpointAddr,
+    pub(super) local: Option<SocketAddr>,
+    /// `None` in plaintext.
+    pub(super) facts: Option<Arc<HandshakeFacts>>,
+}
+
 /// TLS or, where the configuration says so, none.
-enum Transport {
+pub(super) enum Transport {
     Plain(TcpStream),
     Tls(Box<Stream<TcpStream>>),
 }
 
 /// Opens a connection on this worker and sets a task to drive it.
 pub(super) async fn open(slot: &Arc<Slot>, target: &Target) -> Result<Opened, UpstreamError> {
-    let opened = try_open(slot, target).await;
+    blame(slot, target, try_open(slot, target).await)
+}
+
+/// The same for bytes that nobody here looks at: no HTTP is offered or spoken.
+pub(super) async fn open_transport(
+    slot: &Arc<Slot>,
+    target: &Target,
+) -> Result<(Reached, Permit), UpstreamError> {
+    let opened = match permit(slot) {
+        Ok(permit) => {
+            let deadline = Instant::now() + slot.core.spec.connect_timeout;
+            let reached = reach(&slot.core, target, deadline, Speaks::Opaque).await;
+            reached.map(|reached| (reached, permit))
+        }
+        Err(error) => Err(error),
+    };
+    blame(slot, target, opened)
+}
+
+/// Holds a failure against the endpoint, where it is its fault.
+fn blame<T>(
+    slot: &Slot,
+    target: &Target,
+    opened: Result<T, UpstreamError>,
+) -> Result<T, UpstreamError> {
     if let (Err(error), Some(endpoint)) = (&opened, &target.endpoint) {
         // Our own limits and shortages say nothing of the endpoint.
         let guilty = match error {
@@ -93,23 +138,32 @@ pub(super) async fn open(slot: &Arc<Slot>, target: &Target) -> Result<Opened, Up
     opened
 }
 
-async fn try_open(slot: &Arc<Slot>, target: &Target) -> Result<Opened, UpstreamError> {
+/// A place under the upstream's limit of connections.
+fn permit(slot: &Arc<Slot>) -> Result<Permit, UpstreamError> {
     let core = &slot.core;
-    let Some(permit) = slot.permit() else {
+    slot.permit().ok_or_else(|| {
         core.stats.count(Event::Overflow);
-        return Err(UpstreamError::Overflow {
+        UpstreamError::Overflow {
             upstream: Arc::clone(&core.spec.name),
             what: Limit::Connections,
             limit: core.connections.limit(),
-        });
-    };
-    let deadline = Instant::now() + core.spec.connect_timeout;
+        }
+    })
+}
+
+/// Dials and shakes hands.
+async fn reach(
+    core: &Core,
+    target: &Target,
+    deadline: Instant,
+    speaks: Speaks,
+) -> Result<Reached, UpstreamError> {
     let (tcp, endpoint) = dial(core, target, deadline).await?;
     let local = tcp.local_addr().ok();
     let (transport, facts) = match &core.tls {
         UpstreamTls::Plain => (Transport::Plain(tcp), None),
         UpstreamTls::Tls(tls) => {
-            let shaken = shake_hands(core, tls, target, endpoint, tcp);
+            let shaken = shake_hands(core, tls, target, endpoint, tcp, speaks);
             let (stream, facts) = timeout_at(deadline, shaken)
                 .await
                 .unwrap_or_else(|_| Err(late(core, endpoint, Stage::Tls)))?;
@@ -122,6 +176,28 @@ async fn try_open(slot: &Arc<Slot>, target: &Target) -> Result<Opened, UpstreamE
             });
         }
     };
+    Ok(Reached {
+        transport,
+        endpoint,
+        local,
+        facts,
+    })
+}
+
+async fn try_open(slot: &Arc<Slot>, target: &Target) -> Result<Opened, UpstreamError> {
+    let core = &slot.core;
+    let permit = permit(slot)?;
+    let deadline = Instant::now() + core.spec.connect_timeout;
+    let speaks = match target.http1 {
+        true => Speaks::Http1,
+        false => Speaks::Http,
+    };
+    let Reached {
+        transport,
+        endpoint,
+        local,
+        facts,
+    } = reach(core, target, deadline, speaks).await?;
     let http2 = speaks_http2(core.spec.http, facts.as_deref());
     if facts.is_some() && !target.http1 {
         core.saw(http2);
@@ -217,10 +293,12 @@ async fn shake_hands(
     target: &Target,
     endpoint: EndpointAddr,
     tcp: TcpStream,
+    speaks: Speaks,
 ) -> Result<(Stream<TcpStream>, Arc<HandshakeFacts>), UpstreamError> {
-    let shaken = match target.http1 {
-        true => tls.connect_http1(&target.host, tcp).await,
-        false => tls.connect(&target.host, tcp).await,
+    let shaken = match speaks {
+        Speaks::Http => tls.connect(&target.host, tcp).await,
+        Speaks::Http1 => tls.connect_http1(&target.host, tcp).await,
+        Speaks::Opaque => tls.connect_opaque(&target.host, tcp).await,
     };
     match shaken {
         Ok(connected) => {
@@ -339,6 +417,15 @@ async fn drive<T>(
     });
     // What it ends with is told to its streams.
     drop(driven.await);
+}
+
+impl Transport {
+    pub(super) fn socket(&self) -> &TcpStream {
+        match self {
+            Transport::Plain(stream) => stream,
+            Transport::Tls(stream) => stream.socket(),
+        }
+    }
 }
 
 impl AsyncRead for Transport {

@@ -97,6 +97,11 @@ impl Under {
         Under { slot, seat: None }
     }
 
+    /// Where it goes; `None` where endpoints are not balanced.
+    pub(super) fn seat(&self) -> Option<&Seat> {
+        self.seat.as_deref()
+    }
+
     /// It goes to `seat`.
     pub(super) fn sit(&mut self, seat: Arc<Seat>) {
         seat.active.fetch_add(1, Relaxed);

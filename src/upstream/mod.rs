@@ -2,7 +2,7 @@
 //!
 //! Owns: endpoints, their health, pools, connections.
 //! Never: reads a route.
-//! Called by: proxy (`Upstream::send`), publish (makes and retires upstreams), admin (`endpoints`).
+//! Called by: proxy (`Upstream::send`, `Upstream::open_stream`), publish (makes and retires upstreams), admin (`endpoints`).
 
 mod adapt;
 mod balance;
@@ -19,6 +19,7 @@ mod pool;
 mod quota;
 mod resolve;
 mod seam;
+mod stream;
 #[expect(
     clippy::module_inception,
     reason = "the file is named for the one type it holds"
@@ -36,5 +37,6 @@ pub use error::{
 };
 pub use own::OwnAddrs;
 pub use resolve::Resolver;
+pub use stream::{OpenStream, StreamFailure};
 pub use seam::{Answer, Ask, EndpointStatus, SendFailure, UpstreamContext, UpstreamTls};
 pub use upstream::Upstream;

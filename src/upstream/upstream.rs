@@ -35,10 +35,10 @@ pub struct Upstream {
 }
 
 /// Where one try goes.
-struct Aim {
-    endpoint: EndpointAddr,
+pub(super) struct Aim {
+    pub(super) endpoint: EndpointAddr,
     /// `None` for an original destination: those are not balanced.
-    seat: Option<Arc<Seat>>,
+    pub(super) seat: Option<Arc<Seat>>,
     other: Option<EndpointAddr>,
 }
 
@@ -161,7 +161,7 @@ impl Upstream {
     }
 
     /// Counts the request, or refuses it.
-    fn admit(&self, worker: usize) -> Result<(&Arc<Slot>, Under), UpstreamError> {
+    pub(super) fn admit(&self, worker: usize) -> Result<(&Arc<Slot>, Under), UpstreamError> {
         let core = &self.core;
         let name = || Arc::clone(&core.spec.name);
         if let Some(broken) = &core.spec.broken {
@@ -192,7 +192,7 @@ impl Upstream {
         }
     }
 
-    async fn aim(&self, slot: &Slot, ask: &Ask<'_>) -> Result<Aim, UpstreamError> {
+    pub(super) async fn aim(&self, slot: &Slot, ask: &Ask<'_>) -> Result<Aim, UpstreamError> {
         let core = &self.core;
         if matches!(
             core.spec.resolution,
@@ -313,7 +313,7 @@ impl Upstream {
         Ok(lease)
     }
 
-    fn target(&self, ask: &Ask<'_>, aim: &Aim, http1: bool) -> Target {
+    pub(super) fn target(&self, ask: &Ask<'_>, aim: &Aim, http1: bool) -> Target {
         let endpoint = aim.seat.as_ref().map(|seat| Arc::clone(&seat.endpoint));
         let set = self.core.endpoints.current();
         let other = endpoint
