@@ -37,6 +37,6 @@ pub use error::{
 };
 pub use own::OwnAddrs;
 pub use resolve::Resolver;
-pub use stream::{OpenStream, StreamFailure};
 pub use seam::{Answer, Ask, EndpointStatus, SendFailure, UpstreamContext, UpstreamTls};
+pub use stream::{OpenStream, StreamFailure};
 pub use upstream::Upstream;
