@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::certs::{CertStore, Credentials};
 use crate::config::{Code, Diagnostic, Diagnostics, Severity};
 use crate::model::{
-    CaSource, Config, CredentialSpec, OnExpired, Place, TlsPolicy, TlsSpec, UpstreamSpec,
+    CaSource, Config, CredentialSpec, OnExpired, Place, Reason, TlsPolicy, TlsSpec, UpstreamSpec,
 };
 use crate::publish;
 use crate::telemetry::{Metrics, rfc3339_seconds};
@@ -111,11 +111,48 @@ fn about(
     advice: &str,
 ) -> Diagnostic {
     let name = &upstream.name;
+    if let Some((reason, place)) = decided(upstream, key) {
+        let problem = format!("{problem}, for the upstream {name}");
+        let field = match reason.what {
+            "credential" | "ca" => said_as(key),
+            _ => String::new(),
+        };
+        return Diagnostic {
+            object: Some(Arc::clone(&reason.object)),
+            ..at(place, field, code, problem, advice)
+        };
+    }
     let field = match key {
         "" => format!("upstreams[\"{name}\"].tls"),
         key => format!("upstreams[\"{name}\"].tls.{key}"),
     };
     at(&upstream.place, field, code, problem, advice)
+}
+
+/// The object that has the word on this part of the upstream's TLS; `None` for native documents.
+fn decided<'a>(upstream: &'a UpstreamSpec, key: &str) -> Option<(&'a Reason, &'a Place)> {
+    let part = match key {
+        "certificate" | "key" => "credential",
+        "ca" | "crl" => "ca",
+        _ => "tls",
+    };
+    let reasons = || upstream.reasons.0.iter();
+    let of = |what: &str| reasons().find(|reason| reason.what == what && reason.place.is_some());
+    // A mesh identity is the command line's; then the object that asks for it has the word.
+    let reason = of(part).or_else(|| of("tls")).or_else(|| of("policy"))?;
+    Some((reason, reason.place.as_ref()?))
+}
+
+/// The field of a DestinationRule's `tls` (ISTIO.md 1.2).
+fn said_as(key: &str) -> String {
+    match key {
+        "certificate" => "tls.clientCertificate",
+        "key" => "tls.privateKey",
+        "ca" => "tls.caCertificates",
+        "crl" => "tls.caCrl",
+        _ => "tls",
+    }
+    .to_owned()
 }
 
 fn at(place: &Place, field: String, code: Code, problem: String, advice: &str) -> Diagnostic {
@@ -383,6 +420,59 @@ mod tests {
         assert!(
             said.contains("warning[SRT0403] upstreams[\"a\"].tls.ca"),
             "{said}"
+        );
+    }
+
+    #[test]
+    fn x11_a_file_that_an_object_names_is_reported_at_the_object() {
+        let place = |line| Place {
+            file: "dr.yaml".into(),
+            line,
+        };
+        let object = || "DestinationRule default/bank".into();
+        let mut upstream = UpstreamSpec::new("outbound|443||bank.example");
+        upstream.tls = TlsPolicy::Tls(Box::new(TlsSpec::new(CredentialSpec {
+            identity: Some(crate::model::IdentitySource::Files(
+                "/no/such.crt".into(),
+                "/no/such.key".into(),
+            )),
+            ca: CaSource::System,
+            crl: None,
+        })));
+        let reason = |what, place| Reason {
+            what,
+            how: String::new(),
+            object: object(),
+            place,
+        };
+        let mut config = Config {
+            upstreams: vec![upstream],
+            ..Config::default()
+        };
+        let said = |config: &Config| -> Vec<String> {
+            check(config, true)
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
+        config.upstreams[0].reasons.0 = vec![
+            reason("tls", Some(place(7))),
+            reason("credential", Some(place(9))),
+        ];
+        assert_eq!(
+            said(&config)[0],
+            "dr.yaml:9: warning[SRT0401] DestinationRule default/bank: tls.clientCertificate: there \
+             is no file /no/such.crt, for the upstream outbound|443||bank.example; mount or write it \
+             there, or mend the name; until then the upstream answers 503"
+        );
+        config.upstreams[0].reasons.0[1].place = None;
+        assert!(
+            said(&config)[1].starts_with(
+                "dr.yaml:7: warning[SRT0401] DestinationRule default/bank: there is no file \
+                 /no/such.key"
+            ),
+            "{:?}",
+            said(&config)
         );
     }
 }

@@ -15,6 +15,7 @@ mod material;
 mod origin;
 pub mod routes;
 pub mod run;
+mod sarif;
 pub mod schema;
 mod table;
 

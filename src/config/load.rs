@@ -45,6 +45,8 @@ pub struct Inspected {
     pub config: Config,
     /// Everything that is wrong with it.
     pub diagnostics: Diagnostics,
+    /// How many objects of Istio's and Kubernetes' were understood, by kind.
+    pub objects: Vec<(&'static str, usize)>,
     /// The files and folders that were read.
     pub files: Vec<PathBuf>,
 }
@@ -88,8 +90,8 @@ fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspect
     }
     let mut config = native::lower(&reader.documents, &mut out);
     config.facts = Arc::clone(&options.facts);
+    let mut manifests = Manifests::default();
     if !reader.foreign.is_empty() {
-        let mut manifests = Manifests::default();
         for (order, document) in reader.foreign.iter().enumerate() {
             istio::read(document, order, options, &mut manifests, &mut out);
         }
@@ -102,6 +104,7 @@ fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspect
     Inspected {
         config,
         diagnostics: out,
+        objects: manifests.counts().collect(),
         files: reader.files,
     }
 }

@@ -48,6 +48,31 @@ pub struct Manifests {
     pub any: bool,
 }
 
+impl Manifests {
+    /// How many objects were understood, by kind; those that govern requests come first.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        [
+            ("ServiceEntry", self.service_entries.len()),
+            ("VirtualService", self.virtual_services.len()),
+            ("DestinationRule", self.destination_rules.len()),
+            ("Gateway", self.gateways.len()),
+            ("Sidecar", self.sidecars.len()),
+            ("WorkloadEntry", self.workload_entries.len()),
+            ("PeerAuthentication", self.peer_authentications.len()),
+            ("Policy", self.legacy_policies.len()),
+            ("Service", self.services.len()),
+            ("Endpoints", self.endpoints.len()),
+            ("Namespace", self.namespaces.len()),
+            ("ServiceAccount", self.service_accounts.len()),
+            ("Pod", self.pods.len()),
+            ("Secret", self.secrets.len()),
+            ("ConfigMap", self.config_maps.len()),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+    }
+}
+
 /// A Gateway document, as far as the outbound side must know it: to tell a reference to it from a
 /// dangling one (IST0101), and the hosts that it serves (IST0132).
 #[derive(Clone, Debug)]
