@@ -92,10 +92,10 @@ fn sortie(pki: &Pki) -> ClientTls {
     let parts = CredentialParts {
         name: "bench".into(),
         identity: Some((pki.client.chain.clone(), pki.client.key.clone_key())),
-        roots: Roots {
+        roots: Some(Roots {
             name: "bench".into(),
             certificates: Arc::new(vec![pki.ca.clone()]),
-        },
+        }),
         crls: Vec::new(),
         generation: Generation([0; 32]),
     };

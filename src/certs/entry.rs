@@ -8,12 +8,14 @@
 //! generation, and half of a new one is nobody's intention (R10).
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::backoff::Backoff;
 use super::expiry::seconds;
-use super::generation::{LoadCause, LoadError, Names, Outcome, Part, load};
+use super::generation::{LoadCause, LoadError, Outcome, load};
+use super::names::{Names, Part};
 use super::problem::{CredentialProblem, ProblemReason};
 use super::say;
 use super::store::CredentialState;
@@ -27,6 +29,8 @@ const SKEW: i64 = 60;
 
 /// One credential and its history.
 pub(super) struct Entry {
+    /// With the documents of today: another content of a Secret is a rotation, as of a file.
+    spec: CredentialSpec,
     pub(super) names: Names,
     pub(super) state: CredentialState,
     /// The bytes that `state.current` stands for. They may differ from those it was made of in
@@ -45,6 +49,8 @@ struct Failure {
 #[derive(Default)]
 pub(super) struct Round {
     pub(super) changed: BTreeSet<String>,
+    /// A generation was taken, even if it has no resource to name.
+    pub(super) taken: bool,
     pub(super) problems_changed: bool,
     pub(super) retry_after: Option<Duration>,
     /// Counted and logged already: a resource may be part of several credentials.
@@ -53,29 +59,45 @@ pub(super) struct Round {
 }
 
 impl Entry {
-    pub(super) fn new(spec: &CredentialSpec) -> Entry {
+    pub(super) fn new(spec: CredentialSpec) -> Entry {
         Entry {
-            names: Names::of(spec),
+            names: Names::of(&spec),
+            spec,
             state: CredentialState::default(),
             seen: None,
             failure: None,
         }
     }
 
+    /// What it is made of.
+    pub(super) fn spec(&self) -> &CredentialSpec {
+        &self.spec
+    }
+
+    /// Takes up the documents of `spec`, which names the same sources.
+    pub(super) fn follow(&mut self, spec: CredentialSpec) {
+        self.spec = spec;
+    }
+
     /// Reads the files and decides.
     pub(super) fn check(
         &mut self,
-        spec: &CredentialSpec,
         system: &SystemRoots,
         now: SystemTime,
         metrics: &Metrics,
         round: &mut Round,
     ) {
-        let result = load(spec, &self.names, system, self.seen).and_then(|outcome| match outcome {
+        let read = load(&self.spec, &self.names, system, self.seen);
+        let result = read.and_then(|outcome| match outcome {
             Outcome::Known => Ok(None),
-            Outcome::New(new) => match &self.state.current {
-                Some(old) => refuse(spec, old, &new, now).map(|()| Some(new)),
-                None => Ok(Some(new)),
+            Outcome::New {
+                credential,
+                certificate,
+            } => match (&self.state.current, certificate) {
+                (Some(old), Some(file)) => {
+                    refuse(&file, old, &credential, now).map(|()| Some(credential))
+                }
+                (Some(_), None) | (None, _) => Ok(Some(credential)),
             },
         });
         match result {
@@ -112,6 +134,7 @@ impl Entry {
                 }
             }
         }
+        round.taken = true;
         self.state.current = Some(Arc::new(new));
     }
 
@@ -177,7 +200,7 @@ impl Entry {
 
 /// A new leaf that is worse than the old one, by time alone (R11).
 fn refuse(
-    spec: &CredentialSpec,
+    file: &Path,
     old: &Credential,
     new: &Credential,
     now: SystemTime,
@@ -186,13 +209,10 @@ fn refuse(
         return Ok(());
     };
     let (old, leaf, now) = (&old.leaf, &leaf.leaf, seconds(now));
-    let Some((file, _)) = spec
-        .identity_files()
-        .map(|(file, key)| (file.clone(), key))
-        .filter(|_| old.is_valid_at(now))
-    else {
+    if !old.is_valid_at(now) {
         return Ok(());
-    };
+    }
+    let file = file.to_owned();
     let subject = leaf.subject.clone();
     let cause = if leaf.not_after < now {
         LoadCause::Expired {
@@ -229,11 +249,12 @@ fn changed_parts(names: &Names, old: Option<&Credential>, new: &Credential) -> V
         ),
         (
             Part::Roots,
-            old.is_none_or(|old| old.roots.certificates != new.roots.certificates),
+            names.has_roots()
+                && old.is_none_or(|old| old.roots.certificates != new.roots.certificates),
         ),
         (
             Part::Crl,
-            names.crl.is_some() && old.is_none_or(|old| old.crls != new.crls),
+            names.crl.is_some() && old.map_or(&[][..], |old| &old.crls) != new.crls,
         ),
     ];
     changed

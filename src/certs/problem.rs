@@ -11,9 +11,10 @@ use std::time::SystemTime;
 /// Why the files are not, or are no longer, what is served. Shown until the files are whole again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialProblem {
-    /// The resource at fault: `file-cert:..`, `file-root:..` or `file-crl:..` (ISTIO.md R1).
+    /// The resource at fault: `file-cert:..`, `file-root:..`, `file-crl:..`, or a Secret's
+    /// `kubernetes://..` (ISTIO.md R1, B12).
     pub resource: String,
-    /// The file at fault.
+    /// The file at fault, or the Secret: `secret ns/name`, `secret ns/name[key]`.
     pub file: PathBuf,
     /// One word for metrics and tables.
     pub reason: ProblemReason,
@@ -58,6 +59,10 @@ reasons! {
     NotAFile = "not_a_file", "not a file";
     /// Over the bound.
     TooLarge = "too_large", "file too large";
+    /// There is no such Secret (ISTIO.md S5).
+    SecretMissing = "secret_missing", "secret missing";
+    /// The Secret lacks the keys that are asked of it, or they are empty (S5).
+    SecretKeys = "secret_keys", "secret without the keys";
     /// It kept changing while it was read.
     Unstable = "unstable", "files kept changing";
     /// The PEM text is broken, cut off or missing.

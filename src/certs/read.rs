@@ -2,7 +2,7 @@
 //!
 //! Owns: bounded reading, and the proof that nothing moved meanwhile (ISTIO.md R10).
 //! Never: understands what it read.
-//! Called by: `certs::generation`.
+//! Called by: `certs::pieces`, `certs::secret`.
 //!
 //! Why everything is read twice: two readings that agree, byte for byte and inode for inode, show
 //! one moment at which all files were so. Times alone are too coarse to show that.
@@ -85,47 +85,39 @@ pub(super) enum ReadError {
     Unstable { role: &'static str, path: PathBuf },
 }
 
-/// Reads all of them as of one moment. `known` is asked after the first reading: where it says
-/// that these bytes are in use already, they are their own proof and are not read again.
+/// Reads until two readings in a row agree: then there was a moment at which all was so. `known`
+/// is asked after the first reading: where it says that this is in use already, it is its own
+/// proof and is not read again.
 ///
 /// # Errors
-/// The first file that cannot be read, in the order given.
-pub(super) fn read_together(
-    files: &[Wanted<'_>],
-    known: impl Fn(&[Content]) -> bool,
-) -> Result<Vec<Content>, ReadError> {
-    read_with(files, known, read_one)
-}
-
-fn read_with(
-    files: &[Wanted<'_>],
-    known: impl Fn(&[Content]) -> bool,
-    mut read: impl FnMut(&Wanted<'_>) -> Result<Content, ReadError>,
-) -> Result<Vec<Content>, ReadError> {
-    let mut all = || files.iter().map(&mut read).collect::<Result<Vec<_>, _>>();
-    let mut before = all();
-    if before.as_ref().is_ok_and(|contents| known(contents)) {
-        return before;
+/// The failure that two readings agree on; `None` where they never agreed.
+pub(super) fn at_rest<T: PartialEq, E>(
+    mut read: impl FnMut() -> Result<T, E>,
+    known: impl Fn(&T) -> bool,
+    same: impl Fn(&E, &E) -> bool,
+) -> Result<T, Option<E>> {
+    let mut before = read();
+    if let Ok(first) = &before
+        && known(first)
+    {
+        return before.map_err(Some);
     }
     for _ in 1..READINGS {
-        let after = all();
+        let after = read();
         match (before, after) {
             (Ok(before), Ok(after)) if before == after => return Ok(after),
-            (Err(before), Err(after)) if same(&before, &after) => return Err(after),
+            (Err(before), Err(after)) if same(&before, &after) => return Err(Some(after)),
             (_, after) => before = after,
         }
     }
-    before.and_then(|_| match files.first() {
-        Some(file) => Err(ReadError::Unstable {
-            role: file.role,
-            path: file.path.into(),
-        }),
-        None => Ok(Vec::new()),
-    })
+    match before {
+        Ok(_) => Err(None),
+        Err(error) => Err(Some(error)),
+    }
 }
 
 /// The same failure of the same file.
-fn same(a: &ReadError, b: &ReadError) -> bool {
+pub(super) fn same(a: &ReadError, b: &ReadError) -> bool {
     use ReadError::{Missing, NotAFile, TooLarge, Unreadable};
     match (a, b) {
         (Missing { path: a, .. }, Missing { path: b, .. })
@@ -136,7 +128,11 @@ fn same(a: &ReadError, b: &ReadError) -> bool {
     }
 }
 
-fn read_one(file: &Wanted<'_>) -> Result<Content, ReadError> {
+/// Reads one file, whose bytes are wiped when dropped.
+///
+/// # Errors
+/// It is not there, not a file, too large, or changes while it is read.
+pub(super) fn read_one(file: &Wanted<'_>) -> Result<Content, ReadError> {
     let fail = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => ReadError::Missing {
             role: file.role,
@@ -243,8 +239,17 @@ mod tests {
         }
     }
 
+    /// Reads the files through `read` until they rest.
+    fn read_with(
+        files: &[Wanted<'_>],
+        known: impl Fn(&Vec<Content>) -> bool,
+        mut read: impl FnMut(&Wanted<'_>) -> Result<Content, ReadError>,
+    ) -> Result<Vec<Content>, Option<ReadError>> {
+        at_rest(|| files.iter().map(&mut read).collect(), known, same)
+    }
+
     fn said(path: &Path) -> String {
-        match read_together(&[wanted(path)], |_| false) {
+        match read_one(&wanted(path)) {
             Ok(_) => "fine".to_owned(),
             Err(error) => error.to_string().replace(&path.display().to_string(), "F"),
         }
@@ -339,7 +344,7 @@ mod tests {
                 read_one(file)
             },
         );
-        assert!(matches!(result, Err(ReadError::Unstable { .. })));
+        assert!(matches!(result, Err(None)));
         assert_eq!(reads.get(), READINGS);
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::expiry::seconds;
-use super::generation::{Names, Part};
+use super::names::{Names, Part};
 use super::problem::CredentialProblem;
 use super::store::CredentialState;
 use crate::telemetry::rfc3339_seconds;
@@ -18,7 +18,8 @@ use crate::tls::{CertFacts, Credential, CrlFacts};
 /// One certificate, or one resource that has none yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct CredentialRow {
-    /// `file-cert:CERT~KEY`, `file-root:CA`, `file-root:system` or `file-crl:CRL`.
+    /// `file-cert:CERT~KEY`, `file-root:CA`, `file-root:system`, `file-crl:CRL`; of a Secret
+    /// `kubernetes://name` and `kubernetes://name-cacert`.
     pub resource: String,
     /// What it is.
     #[serde(rename = "type")]
@@ -94,7 +95,7 @@ pub(super) fn rows<'a>(
     for (names, state) in states {
         let parts = [
             (names.identity.is_some(), Part::Identity),
-            (true, Part::Roots),
+            (names.has_roots(), Part::Roots),
             (names.crl.is_some(), Part::Crl),
         ];
         for (_, part) in parts.into_iter().filter(|(there, _)| *there) {
@@ -135,7 +136,8 @@ fn part_rows(names: &Names, part: Part, state: &CredentialState, now: i64) -> Ve
         warnings: Vec::new(),
     };
     let Some(credential) = &state.current else {
-        return vec![empty];
+        let optional = part == Part::Crl && names.crl.as_ref() == Some(&names.roots);
+        return if optional { Vec::new() } else { vec![empty] };
     };
     match part {
         Part::Identity => {
@@ -148,6 +150,10 @@ fn part_rows(names: &Names, part: Part, state: &CredentialState, now: i64) -> Ve
             .collect()
         }
         Part::Roots => root_rows(&empty, credential, now),
+        // A Secret need not have one (ISTIO.md S4).
+        Part::Crl if names.crl.as_ref() == Some(&names.roots) && credential.crls.is_empty() => {
+            Vec::new()
+        }
         Part::Crl if credential.crl_facts.is_empty() => vec![empty],
         Part::Crl => {
             let lists = credential.crl_facts.iter();
@@ -182,6 +188,8 @@ fn root_rows(empty: &CredentialRow, credential: &Credential, now: i64) -> Vec<Cr
 
 /// The resource of the operating system's store (ISTIO.md R1).
 pub(super) const SYSTEM: &str = "file-root:system";
+/// In place of a resource where nothing is verified.
+pub(super) const NOTHING: &str = "none";
 
 /// The STATUS column, before what went wrong.
 const ACTIVE: &str = "ACTIVE";

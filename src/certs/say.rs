@@ -5,7 +5,8 @@
 //! Called by: `certs::store`, `certs::entry`.
 
 use super::expiry::{Stage, rough};
-use super::generation::{LoadError, Part};
+use super::generation::LoadError;
+use super::names::Part;
 use super::rows::serial;
 use super::store::Ending;
 use crate::telemetry::rfc3339_seconds;

@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime};
 
 use super::entry::{Entry, Round};
 use super::expiry::{self, Stage, seconds};
-use super::generation::{Names, Part};
+use super::names::{Names, Part};
 use super::problem::CredentialProblem;
 use super::rows::{self, CredentialRow, SYSTEM};
 use super::say;
+use super::secret;
 use super::system::{SystemRoots, SystemStore};
 use crate::model::{CaSource, CredentialSpec};
 use crate::telemetry::{CertExpiry, Metrics};
@@ -25,6 +26,8 @@ use crate::tls::{CertFacts, Credential};
 /// Reads files into credentials and keeps the last good ones. Blocking; for the cold thread.
 pub struct CertStore {
     metrics: Arc<Metrics>,
+    /// By what names them: the content of Secret documents is no part of the key, so that a new
+    /// one is the next generation of the same credential.
     entries: BTreeMap<CredentialSpec, Entry>,
     /// What the last [`set`](CertStore::set) dropped, should the next one name it again.
     dropped: BTreeMap<CredentialSpec, Entry>,
@@ -97,9 +100,15 @@ impl CertStore {
     pub fn set(&mut self, specs: Vec<CredentialSpec>) {
         let mut old = std::mem::take(&mut self.entries);
         for spec in specs {
-            let entry = old.remove(&spec).or_else(|| self.dropped.remove(&spec));
-            let entry = entry.unwrap_or_else(|| Entry::new(&spec));
-            self.entries.insert(spec, entry);
+            let key = spec.without_documents();
+            let entry = match old.remove(&key).or_else(|| self.dropped.remove(&key)) {
+                Some(mut entry) => {
+                    entry.follow(spec);
+                    entry
+                }
+                None => Entry::new(spec),
+            };
+            self.entries.insert(key, entry);
         }
         self.dropped = old;
         let live: BTreeSet<_> = self.resources().collect();
@@ -123,11 +132,11 @@ impl CertStore {
             true => self.system.roots(now),
             false => &nothing,
         };
-        for (spec, entry) in &mut self.entries {
-            entry.check(spec, system, now, &self.metrics, &mut round);
+        for entry in self.entries.values_mut() {
+            entry.check(system, now, &self.metrics, &mut round);
         }
         self.tell_of_expiry(now);
-        if round.problems_changed || !round.changed.is_empty() {
+        if round.problems_changed || round.taken {
             self.renew_view();
         }
         Checked {
@@ -142,10 +151,10 @@ impl CertStore {
         Arc::clone(&self.current)
     }
 
-    /// The files to watch. They need not exist.
+    /// The files and folders to watch. They need not exist.
     pub fn paths(&self) -> Vec<PathBuf> {
         let mut paths = BTreeSet::new();
-        for spec in self.entries.keys() {
+        for spec in self.entries.values().map(Entry::spec) {
             if let Some((certificate, key)) = spec.identity_files() {
                 paths.extend([certificate.clone(), key.clone()]);
             }
@@ -155,6 +164,7 @@ impl CertStore {
                 CaSource::Secret(_) | CaSource::Nothing => {}
             }
             paths.extend(spec.crl_file().cloned());
+            paths.extend(spec.secrets().flat_map(secret::paths));
         }
         paths.into_iter().collect()
     }
@@ -166,7 +176,8 @@ impl CertStore {
                 roots,
                 crl,
             } = entry.names.clone();
-            identity.into_iter().chain([roots]).chain(crl)
+            let roots = Some(roots).filter(|_| entry.names.has_roots());
+            identity.into_iter().chain(roots).chain(crl)
         })
     }
 
@@ -258,7 +269,10 @@ impl Ending {
 impl Credentials {
     /// The state of one credential; `None` where it is not in the configuration.
     pub fn find(&self, spec: &CredentialSpec) -> Option<&CredentialState> {
-        self.states.get(spec)
+        match spec.secrets().next() {
+            None => self.states.get(spec),
+            Some(_) => self.states.get(&spec.without_documents()),
+        }
     }
 
     /// The rows of the table (ISTIO.md B12) now; see [`rows_at`](Credentials::rows_at).

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::certs::{CertStore, Credentials};
+use crate::certs::{CertStore, CredentialProblem, Credentials, ProblemReason};
 use crate::config::{Code, Diagnostic, Diagnostics, Severity};
 use crate::model::{
     CaSource, Config, CredentialSpec, OnExpired, Place, Reason, TlsPolicy, TlsSpec, UpstreamSpec,
@@ -32,17 +32,25 @@ pub fn check(config: &Config, whole: bool) -> Diagnostics {
     store.set(present.iter().cloned().collect());
     store.check(SystemTime::now());
     let credentials = store.current();
-    let mut seen = HashSet::new();
+    let (mut seen, mut lost) = (HashSet::new(), HashSet::new());
     for (upstream, tls) in with_tls(config) {
         let spec = &tls.credential;
-        if present.contains(spec) && seen.insert(spec) {
-            credential(
-                upstream,
-                spec,
-                &credentials,
-                config.rotation.on_expired,
-                &mut out,
-            );
+        let state = credentials.find(spec).filter(|_| present.contains(spec));
+        if let Some(state) = state.filter(|_| seen.insert(spec)) {
+            // One Secret may be part of several credentials.
+            if let Some(problem) = state.problem.as_ref().filter(|p| lost.insert(&p.words)) {
+                out.push(of_problem(upstream, spec, problem));
+            }
+            if let Some(credential) = &state.current {
+                oddities(upstream, credential, &mut out);
+                times(
+                    upstream,
+                    spec,
+                    credential,
+                    config.rotation.on_expired,
+                    &mut out,
+                );
+            }
         }
     }
     if whole {
@@ -169,40 +177,37 @@ fn at(place: &Place, field: String, code: Code, problem: String, advice: &str) -
     }
 }
 
-fn credential(
+/// What is wrong with a credential. A Secret that is not there is mounted elsewhere, as a file is
+/// that is not there (ISTIO.md X11).
+fn of_problem(
     upstream: &UpstreamSpec,
     spec: &CredentialSpec,
-    credentials: &Credentials,
-    on_expired: OnExpired,
-    out: &mut Diagnostics,
-) {
-    let Some(state) = credentials.find(spec) else {
-        return;
-    };
-    if let Some(problem) = &state.problem {
-        let key = files(spec).find(|(_, path)| *path == problem.file);
-        let key = key.map_or("", |(key, _)| key);
-        let advice = "mend the file; until then the upstream answers 503";
-        out.push(about(
-            upstream,
-            key,
+    problem: &CredentialProblem,
+) -> Diagnostic {
+    let key = files(spec).find(|(_, path)| *path == problem.file);
+    let key = key.map_or("", |(key, _)| key);
+    let (code, advice) = match problem.reason {
+        ProblemReason::SecretMissing => (
+            Code::FileMissing,
+            "until it is there the upstream answers 503",
+        ),
+        ProblemReason::SecretKeys => (
             Code::BadCredential,
-            problem.words.clone(),
-            advice,
-        ));
-    }
-    if let Some(credential) = &state.current {
-        for warning in &credential.warnings {
-            let advice = "the server judges it; renew the file if it refuses";
-            out.push(about(
-                upstream,
-                "",
-                Code::OddCredential,
-                warning.clone(),
-                advice,
-            ));
-        }
-        times(upstream, spec, credential, on_expired, out);
+            "mend the Secret; until then the upstream answers 503",
+        ),
+        _ => (
+            Code::BadCredential,
+            "mend the file; until then the upstream answers 503",
+        ),
+    };
+    about(upstream, key, code, problem.words.clone(), advice)
+}
+
+fn oddities(upstream: &UpstreamSpec, credential: &Credential, out: &mut Diagnostics) {
+    for warning in &credential.warnings {
+        let advice = "the server judges it; renew the file if it refuses";
+        let code = Code::OddCredential;
+        out.push(about(upstream, "", code, warning.clone(), advice));
     }
 }
 
@@ -230,10 +235,10 @@ fn times(
             out.push(about(upstream, "certificate", code, problem, advice));
         }
     }
-    if matches!(spec.ca, CaSource::File(_)) {
+    if matches!(spec.ca, CaSource::File(_) | CaSource::Secret(_)) {
         for facts in &credential.root_facts {
             if let Some((_, problem)) = ending(facts, now, "the CA") {
-                let advice = "add its successor to the file";
+                let advice = "put its successor beside it";
                 out.push(about(upstream, "ca", Code::OddCredential, problem, advice));
             }
         }
@@ -370,6 +375,70 @@ mod tests {
                 "c.yaml:3: warning[SRT0401] upstreams[\"a\"].tls.{key}: there is no file {file}; \
                      {advice}"
             ))
+        );
+    }
+
+    /// What is said of two upstreams that take their credential from a Secret of these documents.
+    fn said_of_secret(
+        document: Option<crate::model::SecretData>,
+        ca_document: Option<crate::model::SecretData>,
+    ) -> Vec<String> {
+        use crate::model::{CrlSource, Host, IdentitySource, SecretRef};
+        let secret = SecretRef {
+            resource: "kubernetes://bank".into(),
+            namespace: "shop".into(),
+            name: "bank".into(),
+            document: document.map(Arc::new),
+            ca_document: ca_document.map(Arc::new),
+            folders: [std::path::PathBuf::from("/nowhere")].into(),
+        };
+        let upstream = |name: &str, identity: bool| {
+            let mut spec = UpstreamSpec::new(name);
+            let host = Host::parse("bank.example").unwrap();
+            spec.endpoints
+                .push(crate::model::EndpointSpec::new(host, 443));
+            spec.tls = TlsPolicy::Tls(Box::new(TlsSpec::new(CredentialSpec {
+                identity: identity.then(|| IdentitySource::Secret(secret.clone())),
+                ca: CaSource::Secret(secret.clone()),
+                crl: Some(CrlSource::Secret(secret.clone())),
+            })));
+            spec
+        };
+        let config = Config {
+            upstreams: vec![upstream("a", true), upstream("b", false)],
+            ..Config::default()
+        };
+        check(&config, true)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn s5_a_secret_that_is_not_there_is_one_warning_in_istios_words() {
+        assert_eq!(
+            said_of_secret(None, None),
+            [
+                "command line: warning[SRT0401] upstreams[\"a\"].tls: secret shop/bank not found \
+                 among the documents, nor as /nowhere/shop/bank or /nowhere/bank; mount or write \
+                 it there; until it is there the upstream answers 503"
+            ]
+        );
+    }
+
+    #[test]
+    fn s4_a_secret_without_the_keys_is_an_error_in_istios_words() {
+        let said = said_of_secret(Some(Default::default()), Some(Default::default()));
+        assert_eq!(
+            said,
+            [
+                "command line: error[SRT0402] upstreams[\"a\"].tls: secret shop/bank: found \
+                 secret, but didn't have expected keys (cert and key) or (tls.crt and tls.key); \
+                 found: ; mend the Secret; until then the upstream answers 503",
+                "command line: error[SRT0402] upstreams[\"b\"].tls: secret shop/bank-cacert: \
+                 found secret, but didn't have expected keys cacert or ca.crt; found: ; mend the \
+                 Secret; until then the upstream answers 503",
+            ]
         );
     }
 

@@ -242,7 +242,7 @@ mod tests {
         let any = &config.upstreams[1];
         assert_eq!(any.resolution, Resolution::OriginalDst { port: None });
         assert!(matches!(&any.tls, TlsPolicy::Tls(tls) if !tls.verify_chain
-            && tls.credential.identity.is_none() && tls.credential.ca == CaSource::System));
+            && tls.credential.identity.is_none() && tls.credential.ca == CaSource::Nothing));
         let plain = UpstreamSpec {
             endpoints: vec![EndpointSpec::new(host("10.0.0.2"), 80)],
             resolution: Resolution::Static,

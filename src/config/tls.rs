@@ -218,7 +218,11 @@ fn spec(at: &At<'_>, out: &mut Diagnostics) -> Option<TlsPolicy> {
     Some(TlsPolicy::Tls(Box::new(TlsSpec {
         credential: CredentialSpec {
             identity: identity.map(|(certificate, key)| IdentitySource::Files(certificate, key)),
-            ca: at.path("ca").map_or(CaSource::System, CaSource::File),
+            ca: match at.path("ca") {
+                Some(ca) => CaSource::File(ca),
+                None if verify_chain => CaSource::System,
+                None => CaSource::Nothing,
+            },
             crl: at.path("crl").map(CrlSource::File),
         },
         server_name: at

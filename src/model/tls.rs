@@ -4,6 +4,7 @@
 //! Never: reads a certificate.
 //! Called by: config (makes it), certs (loads the material), tls (speaks it).
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -212,6 +213,72 @@ impl CredentialSpec {
     }
 }
 
+impl CredentialSpec {
+    /// The same without the content of Secret documents: what names it, and what others than the
+    /// certs room may keep (R19).
+    pub fn without_documents(&self) -> CredentialSpec {
+        CredentialSpec {
+            identity: self.identity.as_ref().map(|identity| match identity {
+                IdentitySource::Secret(secret) => {
+                    IdentitySource::Secret(secret.without_documents())
+                }
+                IdentitySource::Files(..) => identity.clone(),
+            }),
+            ca: match &self.ca {
+                CaSource::Secret(secret) => CaSource::Secret(secret.without_documents()),
+                other => other.clone(),
+            },
+            crl: self.crl.as_ref().map(|crl| match crl {
+                CrlSource::Secret(secret) => CrlSource::Secret(secret.without_documents()),
+                CrlSource::File(_) => crl.clone(),
+            }),
+        }
+    }
+
+    /// Every Secret that it is made of.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let identity = match &self.identity {
+            Some(IdentitySource::Secret(secret)) => Some(secret),
+            Some(IdentitySource::Files(..)) | None => None,
+        };
+        let ca = match &self.ca {
+            CaSource::Secret(secret) => Some(secret),
+            CaSource::System | CaSource::File(_) | CaSource::Nothing => None,
+        };
+        let crl = match &self.crl {
+            Some(CrlSource::Secret(secret)) => Some(secret),
+            Some(CrlSource::File(_)) | None => None,
+        };
+        identity.into_iter().chain(ca).chain(crl)
+    }
+}
+
+impl SecretRef {
+    /// How the name of a Secret ends that holds a CA alone (ISTIO.md S4).
+    pub const CA_SUFFIX: &str = "-cacert";
+
+    fn without_documents(&self) -> SecretRef {
+        SecretRef {
+            document: None,
+            ca_document: None,
+            ..self.clone()
+        }
+    }
+
+    /// True for `configmap://ns/name`, which holds a CA alone (S1).
+    pub fn is_config_map(&self) -> bool {
+        self.resource.starts_with("configmap://")
+    }
+
+    /// What its CA is called in tables (B12): `kubernetes://name-cacert`.
+    pub fn ca_resource(&self) -> Cow<'_, str> {
+        match self.is_config_map() || self.name.ends_with(SecretRef::CA_SUFFIX) {
+            true => Cow::Borrowed(&self.resource),
+            false => Cow::Owned(format!("{}{}", self.resource, SecretRef::CA_SUFFIX)),
+        }
+    }
+}
+
 impl fmt::Display for IdentitySource {
     /// What messages call it: the certificate's file, or the Secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -226,7 +293,7 @@ impl fmt::Display for CrlSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CrlSource::File(path) => path.display().fmt(f),
-            CrlSource::Secret(secret) => f.write_str(&secret.resource),
+            CrlSource::Secret(secret) => f.write_str(&secret.ca_resource()),
         }
     }
 }

@@ -36,6 +36,7 @@ pub fn build(
         .iter()
         .map(|spec| {
             let tls = tls_of(spec, credentials);
+            let spec = &without_documents(spec);
             let old = previous.and_then(|previous| previous.upstreams.get(&spec.name));
             let upstream = match old {
                 Some(old) if same_rules && is_same(old, spec, &tls) => Arc::clone(old),
@@ -60,6 +61,16 @@ pub fn build(
         limits: config.limits.clone(),
         on_expired,
     })
+}
+
+/// The hot half never holds the content of a Secret, and another content is another generation of
+/// the credential (ISTIO.md R13, R19): the rest of the upstream is the same.
+fn without_documents(spec: &UpstreamSpec) -> UpstreamSpec {
+    let mut spec = spec.clone();
+    if let TlsPolicy::Tls(tls) = &mut spec.tls {
+        tls.credential = tls.credential.without_documents();
+    }
+    spec
 }
 
 /// What an upstream's TLS will be made of.
@@ -182,6 +193,72 @@ mod tests {
             &first.upstreams["bank"],
             &second.upstreams["bank"]
         ));
+    }
+
+    /// An upstream whose pair and CA come from a Secret document with these keys.
+    fn of_secret(keys: &[(&str, &str)]) -> Config {
+        use crate::certs::testing::data;
+        use crate::model::{CaSource, CredentialSpec, IdentitySource, SecretRef, TlsSpec};
+        let secret = SecretRef {
+            resource: "kubernetes://bank".into(),
+            namespace: "shop".into(),
+            name: "bank".into(),
+            document: Some(Arc::new(data(keys))),
+            ca_document: None,
+            folders: [].into(),
+        };
+        let mut config = config(443, 3);
+        config.upstreams[0].tls = TlsPolicy::Tls(Box::new(TlsSpec::new(CredentialSpec {
+            identity: Some(IdentitySource::Secret(secret.clone())),
+            ca: CaSource::Secret(secret),
+            crl: None,
+        })));
+        config
+    }
+
+    #[tokio::test]
+    async fn r13_a_secret_document_with_the_same_pair_keeps_the_upstream_and_another_replaces_it() {
+        use crate::certs::testing::{Ca, Leaf, NOW, at};
+        let ca = Ca::new("ca");
+        let pair = || ca.leaf(Leaf::default());
+        let (one, two) = (pair(), pair());
+        let mut store = crate::certs::CertStore::new(Metrics::new(1));
+        let mut step = |keys: &[(&str, &str)], previous: Option<&Snapshot>| {
+            let config = of_secret(keys);
+            store.set(config.credentials());
+            store.check(at(NOW));
+            build(&config, &store.current(), previous, &context(), 1).unwrap()
+        };
+        let first = step(
+            &[("cert", &one.cert), ("key", &one.key), ("cacert", &ca.pem)],
+            None,
+        );
+        let bank = &first.upstreams["bank"];
+        assert!(matches!(bank.tls(), UpstreamTls::Tls(_)));
+        // The hot half holds no document (R19).
+        let TlsPolicy::Tls(tls) = &bank.spec().tls else {
+            panic!("it speaks TLS")
+        };
+        assert!(
+            tls.credential
+                .secrets()
+                .all(|secret| secret.document.is_none())
+        );
+        let same = step(
+            &[
+                ("tls.crt", &one.cert),
+                ("tls.key", &one.key),
+                ("ca.crt", &ca.pem),
+                ("x", "y"),
+            ],
+            Some(&first),
+        );
+        assert!(Arc::ptr_eq(bank, &same.upstreams["bank"]));
+        let other = step(
+            &[("cert", &two.cert), ("key", &two.key), ("cacert", &ca.pem)],
+            Some(&first),
+        );
+        assert!(!Arc::ptr_eq(bank, &other.upstreams["bank"]));
     }
 
     #[tokio::test]

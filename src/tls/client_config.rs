@@ -49,6 +49,9 @@ pub enum TlsConfigError {
         /// The parser's words.
         source: InvalidDnsNameError,
     },
+    /// The policy verifies the server, and the credential trusts nobody.
+    #[error("there is no CA to verify the server with; name one")]
+    NoRoots,
     /// The library refuses the combination.
     #[error("TLS cannot be set up: {0}")]
     Library(#[source] rustls::Error),
@@ -77,6 +80,9 @@ impl ClientTls {
         credential: Arc<Credential>,
         on_expired: OnExpired,
     ) -> Result<ClientTls, TlsConfigError> {
+        if spec.verify_chain && credential.roots.certificates.is_empty() {
+            return Err(TlsConfigError::NoRoots);
+        }
         let fixed_name = spec.server_name.as_ref().map(|host| {
             ServerName::try_from(host.as_str().to_owned()).map_err(|source| {
                 let name = host.as_str().to_owned();

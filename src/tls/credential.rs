@@ -25,8 +25,8 @@ pub struct CredentialParts {
     pub name: String,
     /// Leaf first, and its key; `None` for a credential that only says whom to trust.
     pub identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
-    /// Whom to trust.
-    pub roots: Roots,
+    /// Whom to trust; `None` where the policy verifies nothing (T7 a).
+    pub roots: Option<Roots>,
     /// Revocation lists; empty: revocation is not checked.
     pub crls: Vec<CertificateRevocationListDer<'static>>,
     /// SHA-256 over all the bytes read.
@@ -38,9 +38,9 @@ pub struct CredentialParts {
 pub struct Generation(pub [u8; 32]);
 
 /// Trust anchors.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Roots {
-    /// `file-root:PATH` or `file-root:system` (ISTIO.md R1, T9).
+    /// `file-root:PATH`, `file-root:system` or `kubernetes://name-cacert` (ISTIO.md R1, T9).
     pub name: String,
     /// The certificates; intermediates and leaves count as anchors too (T10).
     pub certificates: Arc<Vec<CertificateDer<'static>>>,
@@ -64,7 +64,8 @@ pub struct Credential {
     pub generation: Generation,
     /// What we show, if anything.
     pub identity: Option<Identity>,
-    /// Whom we trust: only certificates that can be used as anchors.
+    /// Whom we trust: only certificates that can be used as anchors. None at all where the policy
+    /// verifies nothing; a policy that does verify accepts nobody then.
     pub roots: Roots,
     /// Facts of the trust anchors that could be read, in the bundle's order.
     pub root_facts: Vec<CertFacts>,
@@ -137,10 +138,14 @@ impl Credential {
             .identity
             .map(|(chain, key)| identity(chain, key, &mut warnings));
         let identity = identity.transpose()?;
-        let (roots, root_facts) = usable(parts.roots, &mut warnings)?;
+        let (roots, root_facts) = match parts.roots {
+            Some(roots) => usable(roots, &mut warnings)?,
+            None => (Roots::default(), Vec::new()),
+        };
+        let nothing = roots.certificates.is_empty();
         // A list that cannot be used must fail here, where the old generation can stay.
         let trust = Trust::new(&roots.certificates, &parts.crls).map_err(CredentialError::Crl)?;
-        if !trust.has_anchors() {
+        if !trust.has_anchors() && !nothing {
             return Err(CredentialError::NoSelfIssuedRoot);
         }
         Ok(Credential {
@@ -316,7 +321,7 @@ mod tests {
         CredentialParts {
             name: "file-cert:a~b".into(),
             identity: Some((chain.into_iter().map(CertificateDer::from).collect(), key)),
-            roots: roots(vec![ca.der()]),
+            roots: Some(roots(vec![ca.der()])),
             crls: Vec::new(),
             generation: Generation([0; 32]),
         }
@@ -503,7 +508,7 @@ mod tests {
     fn w1_a_version_1_anchor_is_an_anchor() {
         let mut parts = parts(Vec::new(), PrivatePkcs8KeyDer::from(Vec::new()).into());
         parts.identity = None;
-        parts.roots = roots(vec![version_1(&Ca::new("old").der())]);
+        parts.roots = Some(roots(vec![version_1(&Ca::new("old").der())]));
         let credential = Credential::new(parts).unwrap();
         assert_eq!(credential.roots.certificates.len(), 1);
         assert_eq!(credential.root_facts[0].version, 1);
@@ -514,7 +519,7 @@ mod tests {
         let pair = Ca::new("ca").leaf(Leaf::default());
         let with = |certificates| {
             let mut parts = parts(vec![pair.der.clone()], pkcs8(&pair));
-            parts.roots = roots(certificates);
+            parts.roots = Some(roots(certificates));
             Credential::new(parts)
         };
         // A leaf is an anchor too (T10).
@@ -530,7 +535,7 @@ mod tests {
         let ca = Ca::new("ca");
         let pair = ca.leaf(Leaf::default());
         let mut parts = parts(vec![pair.der.clone()], pkcs8(&pair));
-        parts.roots = roots(vec![pair.der.clone()]);
+        parts.roots = Some(roots(vec![pair.der.clone()]));
         parts.crls = vec![ca.crl(1).der().clone()];
         let error = Credential::new(parts).unwrap_err();
         assert!(matches!(error, CredentialError::NoSelfIssuedRoot));

@@ -204,10 +204,10 @@ pub(super) fn credential(
     let parts = CredentialParts {
         name: "file-cert:/etc/client.pem~/etc/client.key".to_owned(),
         identity: identity.map(|leaf| (leaf.chain.clone(), leaf.key())),
-        roots: Roots {
+        roots: Some(Roots {
             name: "file-root:/etc/ca.pem".to_owned(),
             certificates: Arc::new(roots.iter().map(|der| (*der).clone()).collect()),
-        },
+        }),
         crls: crls.to_vec(),
         generation: Generation([0; 32]),
     };

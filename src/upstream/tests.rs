@@ -209,10 +209,10 @@ impl Pki {
         let parts = CredentialParts {
             name: "file-root:/etc/ca.pem".to_owned(),
             identity: None,
-            roots: Roots {
+            roots: Some(Roots {
                 name: "file-root:/etc/ca.pem".to_owned(),
                 certificates: Arc::new(vec![self.ca.clone()]),
-            },
+            }),
             crls: Vec::new(),
             generation: Generation([0; 32]),
         };
