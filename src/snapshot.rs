@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::model::{Limits, OnExpired, UnknownHosts};
-use crate::route::RouteTable;
+use crate::model::{Limits, ListenerKind, OnExpired, UnknownHosts};
+use crate::route::{RouteTable, StreamTable};
 use crate::upstream::Upstream;
 
 /// Everything that a request may depend on. Never changes once published.
@@ -23,14 +23,28 @@ pub struct Snapshot {
     pub version: u64,
     /// Where requests go.
     pub table: RouteTable,
+    /// Where connections go that carry no plain HTTP.
+    pub streams: StreamTable,
     /// Every upstream by its name.
     pub upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
-    /// What becomes of hosts that the table does not know.
+    /// What becomes of hosts that the table does not know, on a listener that clients address.
     pub unknown_hosts: UnknownHosts,
+    /// The same of connections that were captured, whatever they carry (ISTIO.md O1, X15).
+    pub unknown_captured: UnknownHosts,
     /// Bounds on clients.
     pub limits: Limits,
     /// What an expired certificate of ours means (ISTIO.md R17).
     pub on_expired: OnExpired,
+}
+
+impl Snapshot {
+    /// What becomes of what the tables do not know, on a listener of this kind.
+    pub fn unknown(&self, kind: ListenerKind) -> UnknownHosts {
+        match kind {
+            ListenerKind::Direct => self.unknown_hosts,
+            ListenerKind::Capture => self.unknown_captured,
+        }
+    }
 }
 
 /// The one pointer.

@@ -193,7 +193,7 @@ async fn unknown(
     mut record: Record,
 ) -> Response<AnswerBody> {
     let context = &connection.context;
-    if snapshot.unknown_hosts == UnknownHosts::Refuse {
+    if snapshot.unknown(connection.kind) == UnknownHosts::Refuse {
         let error = ProxyError::UnknownHost(asked.destination.to_string());
         return answer::error(&error, record, Some(&context.black_hole), false);
     }

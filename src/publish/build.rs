@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::certs::Credentials;
 use crate::model::{Config, OnExpired, TlsPolicy, UpstreamSpec};
-use crate::route::{RouteError, RouteTable};
+use crate::route::{RouteError, RouteTable, StreamTable};
 use crate::snapshot::Snapshot;
 use crate::tls::ClientTls;
 use crate::upstream::{Upstream, UpstreamContext, UpstreamTls};
@@ -52,12 +52,22 @@ pub fn build(
         .iter()
         .map(|(name, upstream)| (Arc::clone(name), Arc::clone(upstream)))
         .collect();
-    let table = RouteTable::build(&config.hosts, &by_name)?;
+    let streams = StreamTable::build(&config.streams, &by_name);
+    let (table, streams) = match (RouteTable::build(&config.hosts, &by_name), streams) {
+        (Ok(table), Ok(streams)) => (table, streams),
+        (Err(mut errors), streams) => {
+            errors.extend(streams.err().into_iter().flatten());
+            return Err(errors);
+        }
+        (Ok(_), Err(errors)) => return Err(errors),
+    };
     Ok(Snapshot {
         version,
         table,
+        streams,
         upstreams,
         unknown_hosts: config.unknown_hosts,
+        unknown_captured: config.unknown_captured,
         limits: config.limits.clone(),
         on_expired,
     })

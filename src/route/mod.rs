@@ -1,6 +1,7 @@
 //! Where does it go?
 //!
-//! Owns: the compiled routing table: which rule a request meets, and what that rule changes.
+//! Owns: the compiled routing tables: which rule a request meets, and what that rule changes; and
+//! where connections go that carry no HTTP.
 //! Never: changes after it was built, the counters of retries under way aside.
 //! Called by: proxy (find, then the changes of the route), publish (build), admin (shows it).
 
@@ -10,6 +11,8 @@ mod retry;
 mod rewrite;
 mod rule;
 mod split;
+mod stream;
+mod stream_match;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,5 +24,6 @@ pub use retry::{RetryBudget, RetryPermit};
 pub use rewrite::{Applied, CompiledRewrite, NewAuthority, RewriteError, RewriteSpecError, apply};
 pub use rule::{Route, RouteAction, Rule, RuleProblem};
 pub use split::Split;
-pub use table::{Entry, Found, RouteError, RouteProblem, RouteTable};
+pub use stream::{Met, StreamTable, StreamTarget};
+pub use table::{Entry, Found, HostsOn, RouteError, RouteProblem, RouteTable};
 pub use text::RegexError;

@@ -7,7 +7,7 @@
 //! Why hashing and not a list: a find costs one look-up for an exact host, one for each label that
 //! a wildcard could end at, and nothing for the hosts that do not match, be they ten or 100,000.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -26,6 +26,20 @@ pub struct RouteTable {
     /// Lengths that a key of `suffix` has, so that no other length is ever hashed.
     suffix_lengths: Lengths,
     any: Ports,
+    /// Ports that an entry names, and whether one names none.
+    ports: HashSet<u16>,
+    any_port: bool,
+}
+
+/// Whether HTTP is routed on a port (ISTIO.md V20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostsOn {
+    /// Some entry names this port.
+    This,
+    /// No entry names it, but some are for every port.
+    Any,
+    /// No entry.
+    None,
 }
 
 /// The rules of one host pattern, by destination port.
@@ -150,6 +164,10 @@ impl RouteTable {
         port: Option<u16>,
         rules: &Arc<HostRules>,
     ) -> Option<Arc<HostRules>> {
+        match port {
+            Some(port) => drop(self.ports.insert(port)),
+            None => self.any_port = true,
+        }
         let ports = match host {
             HostPattern::Exact(name) => self.exact.entry(name.as_str().into()).or_default(),
             HostPattern::Suffix(suffix) => {
@@ -175,6 +193,20 @@ impl RouteTable {
             }
         }
         Found::NoRule
+    }
+
+    /// Whether there is any entry for requests on `port`.
+    pub fn hosts_on(&self, port: u16) -> HostsOn {
+        match (self.ports.contains(&port), self.any_port) {
+            (true, _) => HostsOn::This,
+            (false, true) => HostsOn::Any,
+            (false, false) => HostsOn::None,
+        }
+    }
+
+    /// The rules of requests for `host` (in normal form) on `port`, whatever they ask for.
+    pub fn rules_of(&self, host: &str, port: u16) -> Option<&[Rule]> {
+        Some(&self.entry(host, port)?.rules)
     }
 
     fn entry(&self, host: &str, port: u16) -> Option<&HostRules> {
