@@ -178,9 +178,10 @@ impl StreamTable {
         let layers = own.into_iter().chain([&self.every]);
         let found = Names::find(layers.map(|streams| &streams.tls), name, |entry| {
             let there = match met.destination {
-                Some(to) if !entry.destinations.is_empty() => {
-                    entry.destinations.iter().any(|network| network.contains(&to))
-                }
+                Some(to) if !entry.destinations.is_empty() => entry
+                    .destinations
+                    .iter()
+                    .any(|network| network.contains(&to)),
                 // A client that addresses us says nothing of networks.
                 _ => true,
             };
@@ -497,6 +498,9 @@ mod tests {
         let errors = errors.err().unwrap();
         let words: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(words.len(), 2, "{words:?}");
-        assert!(words[0].contains("there is no upstream \"nobody\""), "{words:?}");
+        assert!(
+            words[0].contains("there is no upstream \"nobody\""),
+            "{words:?}"
+        );
     }
 }

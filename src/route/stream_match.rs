@@ -66,7 +66,9 @@ impl<T> Names<T> {
                 }
             }
         }
-        layers.flat_map(|layer| &layer.any).find(|entry| fits(entry))
+        layers
+            .flat_map(|layer| &layer.any)
+            .find(|entry| fits(entry))
     }
 }
 
