@@ -95,7 +95,7 @@ fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspect
         for (order, document) in reader.foreign.iter().enumerate() {
             istio::read(document, order, options, &mut manifests, &mut out);
         }
-        istio::lower(&manifests, options, &mut config, &mut out);
+        istio::lower(&mut manifests, options, &mut config, &mut out);
     }
     if let Some(unknown) = options.unknown_hosts {
         (config.unknown_hosts, config.unknown_captured) = (unknown, unknown);

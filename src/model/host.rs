@@ -4,7 +4,7 @@
 //! Never: resolves anything.
 //! Called by: config (patterns), proxy (the request's host), route (look-up), tls (server name).
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -67,6 +67,13 @@ impl Host {
     /// The address, where the host is one.
     pub fn ip(&self) -> Option<IpAddr> {
         self.0.parse().ok()
+    }
+}
+
+impl Borrow<str> for Host {
+    /// So that a map by host is asked with text in normal form.
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -5,10 +5,18 @@
 //! Called by: load.
 
 mod clusters;
+mod entries;
+mod host_index;
+mod names;
+mod owners;
+mod policy;
 mod registry;
 mod report;
 mod routes;
 mod scope;
+mod services;
+mod traffic;
+mod workloads;
 
 use super::Manifests;
 use crate::config::diagnostic::Diagnostics;
@@ -20,11 +28,13 @@ use registry::Registry;
 
 /// Adds to `config` what the manifests say to the proxy that `options` describes.
 pub fn lower(
-    manifests: &Manifests,
+    manifests: &mut Manifests,
     options: &LoadOptions,
     config: &mut Config,
     out: &mut Diagnostics,
 ) {
+    traffic::refuse(manifests, options, out);
+    let manifests = &*manifests;
     let registry = Registry::build(manifests, options, out);
     let mut clusters = Clusters::new(manifests, &registry, options);
     routes::lower(manifests, &registry, &mut clusters, options, config, out);

@@ -4,12 +4,17 @@
 //! Never: decides how a service is spoken to (that is `clusters`).
 //! Called by: lower, routes, clusters.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::host_index::HostIndex;
+use super::owners::{self, Owned};
 use super::scope::Scope;
+use super::services::Cluster;
+use super::workloads::Workloads;
 use crate::config::diagnostic::Diagnostics;
 use crate::config::istio::Manifests;
 use crate::config::istio::meta::{ExportTo, Labels};
@@ -25,6 +30,19 @@ pub struct Registry {
     pub services: Vec<Known>,
     /// What this proxy sees, for VirtualServices too.
     pub scope: Scope,
+    /// What the Sidecar does not list: no request asks for it, but a VirtualService may lead to it.
+    hidden: Vec<Known>,
+    by_host: HostIndex<Option<Slot>>,
+    by_address: HashMap<IpAddr, usize>,
+    /// Networks of more than one address, the longest prefix first.
+    networks: Vec<(IpNet, usize)>,
+}
+
+/// Where a service is kept.
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    Listed(usize),
+    Hidden(usize),
 }
 
 /// One service.
@@ -60,7 +78,8 @@ pub struct Endpoint {
     pub address: WorkloadAddress,
     pub labels: Labels,
     pub weight: u32,
-    pub service_account: Option<Arc<str>>,
+    /// Service accounts of the service's namespace that it may run as (T12).
+    pub service_accounts: Vec<Arc<str>>,
     /// Workload port for each service port, in the order of [`Known::ports`] (E4); `None` where it
     /// does not serve that port.
     pub ports: Vec<Option<u16>>,
@@ -81,24 +100,83 @@ pub enum HasSidecar {
 impl Registry {
     /// Merges what `manifests` say, as the proxy of `options` sees it.
     pub fn build(manifests: &Manifests, options: &LoadOptions, out: &mut Diagnostics) -> Registry {
+        let scope = Scope::build(manifests, options, out);
+        let workloads = Workloads::new(manifests);
+        let domain = &options.facts.cluster_domain;
+        let cluster = Cluster::new(manifests, &workloads, domain, &scope.namespace);
+        let owned = owners::settle(manifests, &scope, &workloads, &cluster, out);
+        Registry::index(owned, scope)
+    }
+
+    fn index(owned: Owned, scope: Scope) -> Registry {
+        let mut by_host: HostIndex<Option<Slot>> = HostIndex::default();
+        let mut by_address = HashMap::new();
+        let mut networks = Vec::new();
+        for (n, known) in owned.services.iter().enumerate() {
+            *by_host.entry(&known.host) = Some(Slot::Listed(n));
+            for net in &known.addresses {
+                if net.prefix_len() == net.max_prefix_len() {
+                    by_address.entry(net.addr()).or_insert(n);
+                } else {
+                    networks.push((*net, n));
+                }
+            }
+        }
+        for (n, known) in owned.hidden.iter().enumerate() {
+            by_host.entry(&known.host).get_or_insert(Slot::Hidden(n));
+        }
+        for (alias, target) in owned.aliases {
+            let slot = by_host.exactly(&target).copied().flatten();
+            *by_host.entry(&HostPattern::Exact(alias)) = slot;
+        }
+        networks.sort_by_key(|(net, n)| (std::cmp::Reverse(net.prefix_len()), *n));
         Registry {
-            services: Vec::new(),
-            scope: Scope::build(manifests, options, out),
+            services: owned.services,
+            scope,
+            hidden: owned.hidden,
+            by_host,
+            by_address,
+            networks,
         }
     }
 
     /// The service that `host` names: exactly, or by the most specific wildcard (H2). `host` is
-    /// expanded (H3) and in normal form.
+    /// expanded (H3) and in normal form. What the Sidecar does not list is not there (H7).
     pub fn find(&self, host: &str) -> Option<&Known> {
-        self.services
-            .iter()
-            .find(|known| known.host.to_string() == host)
+        let pattern = HostPattern::parse(host).ok()?;
+        let mut slots = self.by_host.covering(&pattern);
+        slots.find_map(|slot| match slot {
+            Some(Slot::Listed(n)) => self.services.get(*n),
+            Some(Slot::Hidden(_)) | None => None,
+        })
     }
 
-    /// The service that has this virtual address.
+    /// The service of exactly this host, as a VirtualService's destination names it: what the
+    /// Sidecar does not list is there (H7), and the other names of a service (E9).
+    pub fn destination(&self, host: &HostPattern) -> Option<&Known> {
+        match self.by_host.exactly(host)?.as_ref()? {
+            Slot::Listed(n) => self.services.get(*n),
+            Slot::Hidden(n) => self.hidden.get(*n),
+        }
+    }
+
+    /// The service that has this virtual address, by the longest prefix.
     pub fn at(&self, address: IpAddr) -> Option<&Known> {
-        self.services
-            .iter()
-            .find(|known| known.addresses.iter().any(|net| net.contains(&address)))
+        let exact = self.by_address.get(&address).copied();
+        let found = exact.or_else(|| {
+            let mut networks = self.networks.iter();
+            networks
+                .find(|(net, _)| net.contains(&address))
+                .map(|(_, n)| *n)
+        });
+        self.services.get(found?)
+    }
+}
+
+impl Known {
+    /// Its port of this number, and where in [`Known::ports`] it stands.
+    pub fn port(&self, number: u16) -> Option<(usize, &ServicePort)> {
+        let mut ports = self.ports.iter().enumerate();
+        ports.find(|(_, port)| port.number == number)
     }
 }

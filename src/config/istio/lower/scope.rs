@@ -151,6 +151,15 @@ impl Scope {
             })
     }
 
+    /// True where the Sidecar lists this service on any port.
+    pub fn sees_any_port(&self, namespace: &str, host: &str) -> bool {
+        self.egress().is_none_or(|egress| {
+            egress.iter().flat_map(|one| &one.hosts).any(|visible| {
+                namespace_is(&visible.namespace, namespace) && visible.host.matches(host)
+            })
+        })
+    }
+
     fn egress(&self) -> Option<&[EgressListener]> {
         self.sidecar.as_ref()?.egress.as_deref()
     }
