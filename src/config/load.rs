@@ -90,7 +90,11 @@ fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspect
     }
     let mut config = native::lower(&reader.documents, &mut out);
     config.facts = Arc::clone(&options.facts);
-    let mut manifests = Manifests::default();
+    let said = native::says_unknown_hosts(&reader.documents);
+    let mut manifests = Manifests {
+        native_unknown: said.then_some(config.unknown_hosts),
+        ..Manifests::default()
+    };
     if !reader.foreign.is_empty() {
         for (order, document) in reader.foreign.iter().enumerate() {
             istio::read(document, order, options, &mut manifests, &mut out);

@@ -90,6 +90,12 @@ pub fn lower(documents: &[Document], out: &mut Diagnostics) -> Config {
     }
 }
 
+/// True where one of the documents says `unknownHosts`, be it the default.
+pub fn says_unknown_hosts(documents: &[Document]) -> bool {
+    let mut roots = documents.iter().map(|d| At::root(&d.source, &d.root));
+    roots.any(|root| root.has("unknownHosts"))
+}
+
 fn each(root: &At<'_>, section: &str, mut lower: impl FnMut(&At<'_>)) {
     if let Some(list) = root.key(section) {
         for at in list.items() {

@@ -16,7 +16,7 @@ use super::service_entry::ServiceEntry;
 use super::sidecar::Sidecar;
 use super::virtual_service::VirtualService;
 use super::workload::{Pod, WorkloadEntry};
-use crate::model::{HostPattern, Refused};
+use crate::model::{HostPattern, Refused, UnknownHosts};
 
 /// Everything that a set of documents says, each list in the order of loading.
 #[derive(Debug, Default)]
@@ -44,6 +44,8 @@ pub struct Manifests {
     pub refused: Vec<RefusedObject>,
     /// Kinds that mean nothing to sortie, with how many there are (U4).
     pub ignored: Vec<(String, usize)>,
+    /// `unknownHosts` of a native document, which decides before any document of Istio's (X15).
+    pub native_unknown: Option<UnknownHosts>,
     /// True where there was any Istio or Kubernetes document at all.
     pub any: bool,
 }

@@ -1,23 +1,70 @@
-//! VirtualServices and the registry to hosts of the table, with their rules (ISTIO.md V).
+//! VirtualServices and the registry to hosts and streams of the table (ISTIO.md V).
 //!
-//! Owns: which virtual hosts there are on which port (V3, V4, V6), and the rules of each.
+//! Owns: the order of the steps.
 //! Never: makes an upstream (that is `clusters`).
 //! Called by: lower.
 
 use super::clusters::Clusters;
+use super::outbound;
+use super::refusals::Governed;
 use super::registry::Registry;
+use super::routes_claims::{self as claims, Active, Claims};
+use super::routes_hosts as hosts;
+use super::routes_names::Names;
+use super::routes_reach as reach;
+use super::routes_rules::Ground;
+use super::streams::{self, StreamClaims};
 use crate::config::diagnostic::Diagnostics;
 use crate::config::istio::Manifests;
+use crate::config::istio::virtual_service::VirtualService;
 use crate::config::options::LoadOptions;
 use crate::model::Config;
 
 /// Adds the hosts, the streams and what becomes of everything else.
-pub fn lower(
-    _manifests: &Manifests,
-    _registry: &Registry,
-    _clusters: &mut Clusters<'_>,
-    _options: &LoadOptions,
-    _config: &mut Config,
-    _out: &mut Diagnostics,
+pub fn lower<'a>(
+    manifests: &'a Manifests,
+    registry: &'a Registry,
+    clusters: &mut Clusters<'a>,
+    options: &'a LoadOptions,
+    config: &mut Config,
+    out: &mut Diagnostics,
 ) {
+    let facts = &options.facts;
+    let names = Names::new(manifests, facts);
+    let scope = &registry.scope;
+    let visible = claims::visible(manifests, &names, scope, out);
+    claims::check_gateways(manifests, &visible, out);
+    reach::check_destinations(&visible, &names, registry, out);
+    let active: Vec<_> = visible.into_iter().filter(Active::is_for_mesh).collect();
+    let http = claimed(&active, |vs| !vs.http.is_empty(), "HTTP", out);
+    let stream_claims = StreamClaims {
+        tls: claimed(&active, |vs| !vs.tls.is_empty(), "TLS", out),
+        tcp: claimed(&active, |vs| !vs.tcp.is_empty(), "TCP", out),
+    };
+    let governed = Governed::new(manifests, registry, &names);
+    let mut ground = Ground {
+        registry,
+        clusters,
+        names: &names,
+        facts,
+        out,
+    };
+    let (hosts, ports) = hosts::lower(&active, &http, &config.hosts, &mut ground);
+    let streams = streams::lower(&active, &stream_claims, &governed, &mut ground);
+    reach::check(&active, &ports, registry, facts, out);
+    config.hosts.extend(hosts);
+    config.streams.extend(streams);
+    outbound::lower(manifests, scope.outbound(), facts, config);
+    governed.apply(manifests, config);
+}
+
+fn claimed(
+    active: &[Active<'_>],
+    has: impl Fn(&VirtualService) -> bool + Copy,
+    kind: &str,
+    out: &mut Diagnostics,
+) -> Claims {
+    let claims = Claims::new(active, has);
+    claims::claimed_twice(active, &claims, has, kind, out);
+    claims
 }

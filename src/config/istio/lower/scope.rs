@@ -119,17 +119,17 @@ impl Scope {
     }
 
     /// True where a VirtualService of `namespace` for one of `hosts` exists for this proxy (H7).
-    pub fn sees_routes(
+    pub fn sees_routes<'h>(
         &self,
         namespace: &str,
         export_to: &ExportTo,
-        hosts: &[HostPattern],
+        hosts: impl Iterator<Item = &'h HostPattern> + Clone,
     ) -> bool {
         export_to.is_visible_in(&self.namespace)
             && self.egress().is_none_or(|all| {
                 all.iter().flat_map(|one| &one.hosts).any(|visible| {
                     namespace_is(&visible.namespace, namespace)
-                        && hosts.iter().any(|host| overlap(&visible.host, host))
+                        && hosts.clone().any(|host| overlap(&visible.host, host))
                 })
             })
     }

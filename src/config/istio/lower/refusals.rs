@@ -1,0 +1,252 @@
+//! What refused documents would have governed fails, and nothing else does (ISTIO.md X1).
+//!
+//! Owns: [`Governed`], the broken upstreams behind it, `Config.refused`.
+//! Never: refuses a document (that is whoever found its mistake).
+//! Called by: routes, streams.
+//!
+//! Why hosts are taken out of all that is left of the table: a table without a document is another
+//! table, and it would serve in plaintext, or from elsewhere, what the document meant to secure.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::registry::{Known, Registry};
+use super::routes_names::Names;
+use crate::config::istio::Manifests;
+use crate::config::istio::manifests::{Governs, RefusedObject};
+use crate::model::{
+    Action, Broken, BrokenKind, Config, Host, HostPattern, HostRoutes, Place, RuleSpec,
+    StreamMatch, StreamRoute, UpstreamSpec, Weighted,
+};
+
+/// Hosts, addresses and ports of refused documents, and the broken upstream of each.
+#[derive(Default)]
+pub struct Governed {
+    exact: HashMap<Host, usize>,
+    suffix: HashMap<Host, usize>,
+    any: Option<usize>,
+    ports: HashMap<u16, usize>,
+    documents: Vec<Refusal>,
+}
+
+/// One refused document that governs hosts.
+struct Refusal {
+    upstream: UpstreamSpec,
+    object: Arc<str>,
+    place: Place,
+    /// Hosts that it alone, or it first, governs.
+    hosts: Vec<HostPattern>,
+    addresses: Vec<IpNet>,
+    ports: Vec<u16>,
+}
+
+impl Governed {
+    /// Of all refused documents, with the other names of the services that they mean (H4).
+    pub fn new(manifests: &Manifests, registry: &Registry, names: &Names<'_>) -> Governed {
+        let mut governed = Governed::default();
+        for one in &manifests.refused {
+            let Governs::Hosts(hosts) = &one.governs else {
+                continue;
+            };
+            let index = governed.documents.len();
+            governed.documents.push(Refusal::new(one));
+            for host in hosts {
+                governed.add(host.clone(), index);
+                for alias in names.aliases(host) {
+                    governed.add(alias, index);
+                }
+            }
+            for port in &one.ports {
+                governed.ports.entry(*port).or_insert(index);
+            }
+        }
+        if !governed.documents.is_empty() {
+            for service in &registry.services {
+                governed.add_service(service);
+            }
+        }
+        governed
+    }
+
+    fn add(&mut self, host: HostPattern, index: usize) {
+        let first = match &host {
+            HostPattern::Exact(name) => *self.exact.entry(name.clone()).or_insert(index),
+            HostPattern::Suffix(name) => *self.suffix.entry(name.clone()).or_insert(index),
+            HostPattern::Any => *self.any.get_or_insert(index),
+        };
+        if let Some(document) = self.documents.get_mut(first)
+            && first == index
+            && !document.hosts.contains(&host)
+        {
+            document.hosts.push(host);
+        }
+    }
+
+    /// A service that is governed is so under every name and address.
+    fn add_service(&mut self, service: &Known) {
+        let Some(index) = self.find(&service.host) else {
+            return;
+        };
+        for alias in &service.aliases {
+            self.add(HostPattern::Exact(alias.clone()), index);
+        }
+        if let Some(document) = self.documents.get_mut(index) {
+            document.addresses.extend(&service.addresses);
+        }
+    }
+
+    /// Which document governs all of `host`.
+    fn find(&self, host: &HostPattern) -> Option<usize> {
+        let exactly = match host {
+            HostPattern::Exact(name) => self.exact.get(name),
+            HostPattern::Suffix(name) => self.suffix.get(name),
+            HostPattern::Any => None,
+        };
+        if let Some(index) = exactly {
+            return Some(*index);
+        }
+        let mut rest = match host {
+            HostPattern::Exact(name) | HostPattern::Suffix(name) => name.as_str(),
+            HostPattern::Any => "",
+        };
+        while let (false, Some((_, shorter))) = (self.suffix.is_empty(), rest.split_once('.')) {
+            rest = shorter;
+            let wider = Host::parse(rest).ok();
+            if let Some(index) = wider.and_then(|wider| self.suffix.get(&wider)) {
+                return Some(*index);
+            }
+        }
+        self.any
+    }
+
+    /// Where connections to `service` go instead, if it is governed: by its host, or as one without
+    /// addresses by its port.
+    pub fn broken(&self, host: &HostPattern, port: u16, service: &Known) -> Option<Vec<Weighted>> {
+        let whole_port = service.addresses.is_empty();
+        let by_port = || match whole_port {
+            true => self.ports.get(&port).copied(),
+            false => None,
+        };
+        let document = self.documents.get(self.find(host).or_else(by_port)?)?;
+        Some(document.to())
+    }
+
+    /// Takes what is governed out of the table, and puts it back with nothing behind it.
+    pub fn apply(self, manifests: &Manifests, config: &mut Config) {
+        let refused = manifests.refused.iter().map(|one| one.refused.clone());
+        config.refused.extend(refused);
+        if self.documents.is_empty() {
+            return;
+        }
+        for group in &mut config.hosts {
+            group.hosts.retain(|host| self.find(host).is_none());
+        }
+        config.hosts.retain(|group| !group.hosts.is_empty());
+        for stream in &mut config.streams {
+            if let StreamMatch::Tls { names, .. } = &mut stream.on {
+                names.retain(|name| self.find(name).is_none());
+            }
+        }
+        config.streams.retain(|stream| match &stream.on {
+            StreamMatch::Tls { names, .. } => !names.is_empty(),
+            StreamMatch::Tcp { .. } | StreamMatch::Sniffed { .. } => true,
+        });
+        let with_tls: BTreeSet<Option<u16>> = config
+            .streams
+            .iter()
+            .filter(|stream| matches!(stream.on, StreamMatch::Tls { .. }))
+            .map(|stream| stream.port)
+            .chain([None])
+            .collect();
+        for document in self.documents {
+            document.apply(&with_tls, config);
+        }
+    }
+}
+
+impl Refusal {
+    fn new(one: &RefusedObject) -> Refusal {
+        let refused = &one.refused;
+        let reason = format!(
+            "{}: {} was refused: {}",
+            refused.place, refused.object, refused.reason
+        );
+        let mut upstream = UpstreamSpec::new(&format!("refused|{}", refused.object));
+        upstream.broken = Some(Broken {
+            kind: BrokenKind::Unhealthy,
+            reason: reason.into(),
+        });
+        upstream.place = refused.place.clone();
+        Refusal {
+            upstream,
+            object: Arc::clone(&refused.object),
+            place: refused.place.clone(),
+            hosts: Vec::new(),
+            addresses: one.addresses.clone(),
+            ports: one.ports.clone(),
+        }
+    }
+
+    fn to(&self) -> Vec<Weighted> {
+        vec![Weighted::new(&self.upstream.name, 1)]
+    }
+
+    fn apply(self, with_tls: &BTreeSet<Option<u16>>, config: &mut Config) {
+        let to = self.to();
+        let stream = |port, on| StreamRoute {
+            port,
+            on,
+            sources: Vec::new(),
+            to: to.clone(),
+            name: None,
+            object: Some(Arc::clone(&self.object)),
+            place: self.place.clone(),
+        };
+        if !self.addresses.is_empty() {
+            let destinations = self.addresses.clone();
+            let on = StreamMatch::Sniffed { destinations };
+            config.streams.push(stream(None, on));
+        }
+        for port in &self.ports {
+            let destinations = Vec::new();
+            let on = StreamMatch::Sniffed { destinations };
+            config.streams.push(stream(Some(*port), on));
+        }
+        let mut hosts = self.hosts;
+        let addresses = self.addresses.iter().filter_map(address);
+        hosts.extend(addresses);
+        if !hosts.is_empty() {
+            for port in with_tls {
+                let on = StreamMatch::Tls {
+                    names: hosts.clone(),
+                    destinations: Vec::new(),
+                };
+                config.streams.push(stream(*port, on));
+            }
+            let action = Action::Forward(to.clone());
+            config.hosts.push(HostRoutes {
+                hosts,
+                port: None,
+                rules: vec![RuleSpec {
+                    object: Some(Arc::clone(&self.object)),
+                    ..RuleSpec::new(action, self.place.clone())
+                }],
+                object: Some(Arc::clone(&self.object)),
+                place: self.place.clone(),
+            });
+        }
+        let is_there = |spec: &UpstreamSpec| spec.name == self.upstream.name;
+        if !config.upstreams.iter().any(is_there) {
+            config.upstreams.push(self.upstream);
+        }
+    }
+}
+
+/// A single address as a host.
+fn address(net: &IpNet) -> Option<HostPattern> {
+    let is_single = net.prefix_len() == net.max_prefix_len();
+    let host = Host::parse(&net.addr().to_string()).ok()?;
+    is_single.then_some(HostPattern::Exact(host))
+}
