@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::host_index::HostIndex;
 use super::registry::{Known, Registry};
 use super::routes_names::Names;
 use crate::config::istio::Manifests;
@@ -24,9 +25,7 @@ use crate::model::{
 /// Hosts, addresses and ports of refused documents, and the broken upstream of each.
 #[derive(Default)]
 pub struct Governed {
-    exact: HashMap<Host, usize>,
-    suffix: HashMap<Host, usize>,
-    any: Option<usize>,
+    hosts: HostIndex<Option<usize>>,
     ports: HashMap<u16, usize>,
     documents: Vec<Refusal>,
 }
@@ -71,11 +70,7 @@ impl Governed {
     }
 
     fn add(&mut self, host: HostPattern, index: usize) {
-        let first = match &host {
-            HostPattern::Exact(name) => *self.exact.entry(name.clone()).or_insert(index),
-            HostPattern::Suffix(name) => *self.suffix.entry(name.clone()).or_insert(index),
-            HostPattern::Any => *self.any.get_or_insert(index),
-        };
+        let first = *self.hosts.entry(&host).get_or_insert(index);
         if let Some(document) = self.documents.get_mut(first)
             && first == index
             && !document.hosts.contains(&host)
@@ -99,26 +94,7 @@ impl Governed {
 
     /// Which document governs all of `host`.
     fn find(&self, host: &HostPattern) -> Option<usize> {
-        let exactly = match host {
-            HostPattern::Exact(name) => self.exact.get(name),
-            HostPattern::Suffix(name) => self.suffix.get(name),
-            HostPattern::Any => None,
-        };
-        if let Some(index) = exactly {
-            return Some(*index);
-        }
-        let mut rest = match host {
-            HostPattern::Exact(name) | HostPattern::Suffix(name) => name.as_str(),
-            HostPattern::Any => "",
-        };
-        while let (false, Some((_, shorter))) = (self.suffix.is_empty(), rest.split_once('.')) {
-            rest = shorter;
-            let wider = Host::parse(rest).ok();
-            if let Some(index) = wider.and_then(|wider| self.suffix.get(&wider)) {
-                return Some(*index);
-            }
-        }
-        self.any
+        self.hosts.covering(host).find_map(|index| *index)
     }
 
     /// Where connections to `service` go instead, if it is governed: by its host, or as one without

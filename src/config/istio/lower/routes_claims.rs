@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::host_index::HostIndex;
 use super::routes_names::{MESH, Names, gateway};
 use super::routes_say::Say;
 use super::scope::Scope;
@@ -114,11 +115,7 @@ fn is_from(on: &MatchOn, facts: &ProxyFacts) -> bool {
 
 /// Which VirtualServices, by their position, claim a host for one kind of traffic.
 #[derive(Default)]
-pub struct Claims {
-    exact: HashMap<Box<str>, Vec<usize>>,
-    suffix: HashMap<Box<str>, Vec<usize>>,
-    any: Vec<usize>,
-}
+pub struct Claims(HostIndex<Vec<usize>>);
 
 impl Claims {
     /// Of those that `has` rules for this kind of traffic; the rest claims nothing.
@@ -126,15 +123,7 @@ impl Claims {
         let mut claims = Claims::default();
         for (index, one) in active.iter().enumerate().filter(|(_, one)| has(one.vs)) {
             for (host, _) in &one.hosts {
-                let list = match host {
-                    HostPattern::Exact(name) => {
-                        claims.exact.entry(name.as_str().into()).or_default()
-                    }
-                    HostPattern::Suffix(name) => {
-                        claims.suffix.entry(name.as_str().into()).or_default()
-                    }
-                    HostPattern::Any => &mut claims.any,
-                };
+                let list = claims.0.entry(host);
                 if list.last() != Some(&index) {
                     list.push(index);
                 }
@@ -146,33 +135,17 @@ impl Claims {
     /// Those that claim `host`: by its very name, then by the most specific wildcard (V3), the
     /// older first.
     pub fn of(&self, host: &HostPattern) -> impl Iterator<Item = usize> {
-        let exactly = self.exactly(host);
-        exactly.iter().chain(self.wildcard(host)).copied()
+        let levels = match self.0.exactly(host) {
+            Some(_) => 2,
+            None => 1,
+        };
+        let found: Vec<&Vec<usize>> = self.0.covering(host).take(levels).collect();
+        found.into_iter().flatten().copied()
     }
 
     /// Those that name `host` itself.
     pub fn exactly(&self, host: &HostPattern) -> &[usize] {
-        let found = match host {
-            HostPattern::Exact(name) => self.exact.get(name.as_str()),
-            HostPattern::Suffix(name) => self.suffix.get(name.as_str()),
-            HostPattern::Any => Some(&self.any),
-        };
-        found.map(Vec::as_slice).unwrap_or_default()
-    }
-
-    /// Those of the longest wildcard that is wider than `host` (H2).
-    fn wildcard(&self, host: &HostPattern) -> &[usize] {
-        let mut rest = match host {
-            HostPattern::Exact(name) | HostPattern::Suffix(name) => name.as_str(),
-            HostPattern::Any => return &[],
-        };
-        while let Some((_, shorter)) = rest.split_once('.') {
-            rest = shorter;
-            if let Some(found) = self.suffix.get(rest) {
-                return found;
-            }
-        }
-        &self.any
+        self.0.exactly(host).map(Vec::as_slice).unwrap_or_default()
     }
 }
 

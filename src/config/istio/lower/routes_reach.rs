@@ -93,10 +93,10 @@ fn needs_port(
     out: &mut Diagnostics,
 ) {
     let host = names.expand(&destination.host, &one.vs.meta.namespace);
-    let Some(host) = host.map(|host| host.to_string()) else {
+    let Some(host) = host else {
         return;
     };
-    let Some(known) = registry.find(&host) else {
+    let Some(known) = registry.destination(&host) else {
         return;
     };
     let ports = known

@@ -16,7 +16,8 @@ use crate::config::istio::virtual_service::{
     Destination, HttpAction, HttpDestination, HttpMatch, HttpRoute,
 };
 use crate::model::{
-    Action, MatchSpec, Mirror, Place, ProxyFacts, Rewrite, RuleSpec, StringMatch, Weighted,
+    Action, HostPattern, MatchSpec, Mirror, Place, ProxyFacts, Rewrite, RuleSpec, StringMatch,
+    Weighted,
 };
 
 /// What every part of the routes is lowered with.
@@ -107,16 +108,16 @@ impl Ground<'_, '_> {
         port: u16,
     ) -> Arc<str> {
         let namespace = &active.vs.meta.namespace;
-        let host = match self.names.expand(&destination.host, namespace) {
+        let host = self.names.expand(&destination.host, namespace);
+        let only = || self.only_port(host.as_ref()?);
+        let port = destination.port.or_else(only).unwrap_or(port);
+        let host = match &host {
             Some(host) => host.to_string(),
             None => destination.host.clone(),
         };
         let wanted = Wanted {
             host: &host,
-            port: destination
-                .port
-                .or_else(|| self.only_port(&host))
-                .unwrap_or(port),
+            port,
             subset: destination.subset.as_deref().unwrap_or_default(),
         };
         self.refer(wanted, &active.object, &destination.place)
@@ -131,8 +132,8 @@ impl Ground<'_, '_> {
         self.clusters.refer(wanted, &referrer, self.out)
     }
 
-    fn only_port(&self, host: &str) -> Option<u16> {
-        let known = self.registry.find(host)?;
+    fn only_port(&self, host: &HostPattern) -> Option<u16> {
+        let known = self.registry.destination(host)?;
         let mut ports = known
             .ports
             .iter()
