@@ -1,8 +1,11 @@
 //! Whether a request is one that a rule means, and which entry is the more specific one.
 //!
-//! Owns: compiled conditions (path, methods, headers) and the precedence of hosts and ports.
+//! Owns: compiled conditions and the precedence of hosts and ports.
 //! Never: looks a host up (that is `table`).
 //! Called by: `table`.
+//!
+//! Why some conditions are boxed: method expressions, schemes, authorities and queries are rare,
+//! and a table may hold 100,000 rules without them.
 //!
 //! Why precedence is an `Ord` and not an if-chain: [`Specificity`] says it once; the table's
 //! look-up is a quick way to the greatest, and a test holds the two against each other.
@@ -10,11 +13,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::redirect::Scheme;
 use super::text::{RegexError, Regexes, TextMatch};
-use crate::model::{HeaderMatch, HostPattern, MatchSpec};
+use crate::model::{HeaderMatch, HostPattern, MatchSpec, QueryMatch, StringMatch};
 
 /// How specific an entry of the table is; of the entries that match, the greatest wins.
 ///
@@ -64,6 +69,22 @@ pub(super) struct Matcher {
     path: Option<TextMatch>,
     methods: Box<[Method]>,
     headers: Box<[(HeaderName, HeaderTest)]>,
+    rare: Option<Box<Rare>>,
+}
+
+/// Conditions that few rules have.
+#[derive(Debug)]
+struct Rare {
+    method: Option<TextMatch>,
+    scheme: Option<TextMatch>,
+    authority: Option<TextMatch>,
+    query: Box<[(Box<str>, QueryTest)]>,
+}
+
+#[derive(Debug)]
+enum QueryTest {
+    Present,
+    Value(TextMatch),
 }
 
 #[derive(Debug)]
@@ -79,6 +100,9 @@ impl Matcher {
     /// Compiles `spec`, sharing equal expressions.
     pub(super) fn compile(spec: &MatchSpec, regexes: &mut Regexes) -> Result<Matcher, RegexError> {
         let path = match &spec.path {
+            Some(path) if spec.path_ignores_case => {
+                Some(TextMatch::compile(path, regexes)?.any_case())
+            }
             Some(path) => Some(TextMatch::compile(path, regexes)?),
             None => None,
         };
@@ -91,6 +115,7 @@ impl Matcher {
             path,
             methods: spec.methods.clone().into(),
             headers,
+            rare: Rare::compile(spec, regexes)?.map(Box::new),
         })
     }
 
@@ -102,11 +127,9 @@ impl Matcher {
                 if !text.matches(parts.uri.path().as_bytes()) {
                     return None;
                 }
-                let prefix = match text {
-                    TextMatch::Prefix(prefix) => Some(prefix.len()),
-                    TextMatch::Exact(_) | TextMatch::Regex(_) => None,
-                };
-                Matched { prefix }
+                Matched {
+                    prefix: text.prefix(),
+                }
             }
         };
         let method = self.methods.is_empty() || self.methods.contains(&parts.method);
@@ -114,8 +137,83 @@ impl Matcher {
             && self
                 .headers
                 .iter()
-                .all(|(name, test)| test.holds(name, &parts.headers));
+                .all(|(name, test)| test.holds(name, &parts.headers))
+            && self.rare.as_ref().is_none_or(|rare| rare.holds(parts));
         holds.then_some(matched)
+    }
+}
+
+impl Rare {
+    fn compile(spec: &MatchSpec, regexes: &mut Regexes) -> Result<Option<Rare>, RegexError> {
+        let mut text = |spec: &Option<StringMatch>| {
+            let compiled = spec.as_ref().map(|one| TextMatch::compile(one, regexes));
+            compiled.transpose()
+        };
+        let (method, scheme) = (text(&spec.method)?, text(&spec.scheme)?);
+        let authority = match &spec.authority {
+            Some(StringMatch::Regex(pattern)) => {
+                Some(TextMatch::Regex(regexes.whole_any_case(pattern)?))
+            }
+            other => text(other)?.map(TextMatch::any_case),
+        };
+        let query = spec
+            .query
+            .iter()
+            .map(|(name, test)| {
+                let test = match test {
+                    QueryMatch::Present => QueryTest::Present,
+                    QueryMatch::Value(text) => QueryTest::Value(TextMatch::compile(text, regexes)?),
+                };
+                Ok((name.as_str().into(), test))
+            })
+            .collect::<Result<Box<[_]>, RegexError>>()?;
+        let none = method.is_none() && scheme.is_none() && authority.is_none() && query.is_empty();
+        let rare = Rare {
+            method,
+            scheme,
+            authority,
+            query,
+        };
+        Ok((!none).then_some(rare))
+    }
+
+    fn holds(&self, parts: &Parts) -> bool {
+        let is = |test: &Option<TextMatch>, text: &[u8]| {
+            test.as_ref().is_none_or(|test| test.matches(text))
+        };
+        is(&self.method, parts.method.as_str().as_bytes())
+            // No listener ends TLS, so every request came in plain HTTP.
+            && is(&self.scheme, Scheme::Http.as_str().as_bytes())
+            && is(&self.authority, authority(parts))
+            && self.query.iter().all(|(name, test)| test.holds(name, parts.uri.query()))
+    }
+}
+
+/// The authority as the client wrote it (RFC 9112 section 3.2.2); empty where there is none.
+fn authority(parts: &Parts) -> &[u8] {
+    match parts.uri.authority() {
+        Some(authority) => authority.as_str().as_bytes(),
+        None => parts
+            .headers
+            .get(HOST)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default(),
+    }
+}
+
+impl QueryTest {
+    /// Of several values the first counts; nothing is decoded (ISTIO.md V9).
+    fn holds(&self, name: &str, query: Option<&str>) -> bool {
+        let mut pairs = query.unwrap_or_default().split('&');
+        let value = pairs.find_map(|pair| match pair.split_once('=') {
+            Some((key, value)) => (key == name).then_some(value),
+            None => (pair == name).then_some(""),
+        });
+        match (self, value) {
+            (_, None) => false,
+            (QueryTest::Present, Some(_)) => true,
+            (QueryTest::Value(text), Some(value)) => text.matches(value.as_bytes()),
+        }
     }
 }
 
@@ -185,8 +283,38 @@ impl fmt::Display for Matcher {
             }
             gap = " ";
         }
+        if let Some(rare) = &self.rare {
+            write!(f, "{gap}{rare}")?;
+            gap = " ";
+        }
         if gap.is_empty() {
             f.write_str("always")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Rare {
+    /// `:method=P* :scheme=http :authority=a.example ?name=value ?there`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut gap = "";
+        let named = [
+            (":method", &self.method),
+            (":scheme", &self.scheme),
+            (":authority", &self.authority),
+        ];
+        for (name, test) in named {
+            if let Some(test) = test {
+                write!(f, "{gap}{name}={test}")?;
+                gap = " ";
+            }
+        }
+        for (name, test) in &self.query {
+            match test {
+                QueryTest::Present => write!(f, "{gap}?{name}")?,
+                QueryTest::Value(text) => write!(f, "{gap}?{name}={text}")?,
+            }
+            gap = " ";
         }
         Ok(())
     }
@@ -283,7 +411,133 @@ mod tests {
     }
 
     #[test]
+    fn v9_a_path_may_ignore_case_and_still_tells_what_it_matched() {
+        let spec = MatchSpec {
+            path_ignores_case: true,
+            ..path(StringMatch::Prefix("/Foo".into()))
+        };
+        let got = test(&spec, &parts("GET", "/fOObar", &[]));
+        assert_eq!(got, Some(Matched { prefix: Some(4) }));
+        assert_eq!(test(&spec, &parts("GET", "/fo", &[])), None);
+        let sensitive = path(StringMatch::Prefix("/Foo".into()));
+        assert_eq!(test(&sensitive, &parts("GET", "/foobar", &[])), None);
+    }
+
+    #[test]
+    fn v9_a_method_may_be_a_text_to_match() {
+        let spec = MatchSpec {
+            method: Some(StringMatch::Regex("P(U|OS)T".into())),
+            ..MatchSpec::default()
+        };
+        assert!(test(&spec, &parts("PUT", "/", &[])).is_some());
+        assert!(test(&spec, &parts("POST", "/", &[])).is_some());
+        assert!(test(&spec, &parts("PATCH", "/", &[])).is_none());
+        assert!(test(&spec, &parts("put", "/", &[])).is_none());
+    }
+
+    #[test]
+    fn v9_a_scheme_is_how_the_client_spoke_to_us() {
+        let scheme = |text: &str| MatchSpec {
+            scheme: Some(StringMatch::Exact(text.into())),
+            ..MatchSpec::default()
+        };
+        assert!(test(&scheme("http"), &parts("GET", "/", &[])).is_some());
+        assert!(test(&scheme("https"), &parts("GET", "/", &[])).is_none());
+    }
+
+    #[test]
+    fn v9_an_authority_is_compared_as_the_client_wrote_it_but_for_case() {
+        let authority = |text: StringMatch| MatchSpec {
+            authority: Some(text),
+            ..MatchSpec::default()
+        };
+        let exact = authority(StringMatch::Exact("Bank.example:8080".into()));
+        let regex = authority(StringMatch::Regex(r"bank\.EXAMPLE(:\d+)?".into()));
+        let prefix = authority(StringMatch::Prefix("bank.".into()));
+        for spec in [&exact, &regex, &prefix] {
+            let host = [("host", "BANK.example:8080")];
+            assert!(test(spec, &parts("GET", "/", &host)).is_some());
+            // The absolute form wins over the header (RFC 9112 section 3.2.2).
+            let other = [("host", "other.example")];
+            let absolute = parts("GET", "http://bank.example:8080/", &other);
+            assert!(test(spec, &absolute).is_some());
+            assert!(test(spec, &parts("GET", "/", &other)).is_none());
+            assert!(test(spec, &parts("GET", "/", &[])).is_none());
+        }
+        let no_port = parts("GET", "/", &[("host", "bank.example")]);
+        assert!(test(&exact, &no_port).is_none());
+        assert!(test(&regex, &no_port).is_some());
+    }
+
+    #[test]
+    fn v9_of_a_query_the_first_value_counts_as_it_stands() {
+        let query = |name: &str, test: QueryMatch| MatchSpec {
+            query: vec![(name.into(), test)],
+            ..MatchSpec::default()
+        };
+        let value = |text: &str| QueryMatch::Value(StringMatch::Exact(text.into()));
+        let holds = |spec: &MatchSpec, uri: &str| test(spec, &parts("GET", uri, &[])).is_some();
+        let is = query("a", value("x%20y"));
+        assert!(holds(&is, "/?b=1&a=x%20y&a=2"));
+        assert!(!holds(&is, "/?a=2&a=x%20y"));
+        assert!(!holds(&is, "/?a=x+y") && !holds(&is, "/?A=x%20y") && !holds(&is, "/"));
+        let there = query("a", QueryMatch::Present);
+        assert!(holds(&there, "/?a") && holds(&there, "/?a=") && holds(&there, "/?b&a=1"));
+        assert!(!holds(&there, "/?ab=1") && !holds(&there, "/?b=a") && !holds(&there, "/a"));
+        assert!(holds(&query("a", value("")), "/?a"));
+        let (prefix, regex) = (
+            query("a", QueryMatch::Value(StringMatch::Prefix("v1".into()))),
+            query("a", QueryMatch::Value(StringMatch::Regex("v[0-9]".into()))),
+        );
+        assert!(holds(&prefix, "/?a=v12") && !holds(&regex, "/?a=v12"));
+    }
+
+    #[test]
+    fn v9_headers_are_compared_joined_and_an_absent_one_is_no_empty_text() {
+        let joined = header("x-a", HeaderMatch::Joined(StringMatch::Exact("1,2".into())));
+        assert!(test(&joined, &parts("GET", "/", &[("x-a", "1"), ("x-a", "2")])).is_some());
+        assert!(test(&joined, &parts("GET", "/", &[("x-a", "1,2")])).is_some());
+        assert!(test(&joined, &parts("GET", "/", &[("x-a", "1")])).is_none());
+        let any = header("x-a", HeaderMatch::Joined(StringMatch::Prefix("".into())));
+        assert!(test(&any, &parts("GET", "/", &[("x-a", "")])).is_some());
+        assert!(test(&any, &parts("GET", "/", &[])).is_none());
+    }
+
+    #[test]
+    fn v9_without_headers_holds_where_the_header_is_absent_or_different() {
+        let not = |text: &str| {
+            header(
+                "x-a",
+                HeaderMatch::NotJoined(StringMatch::Exact(text.into())),
+            )
+        };
+        assert!(test(&not("1"), &parts("GET", "/", &[])).is_some());
+        assert!(test(&not("1"), &parts("GET", "/", &[("x-a", "2")])).is_some());
+        assert!(test(&not("1"), &parts("GET", "/", &[("x-a", "1")])).is_none());
+        // Absent counts as empty text.
+        assert!(test(&not(""), &parts("GET", "/", &[])).is_none());
+    }
+
+    #[test]
     fn conditions_are_shown_in_words() {
+        let rare = MatchSpec {
+            method: Some(StringMatch::Prefix("P".into())),
+            authority: Some(StringMatch::Regex("a|b".into())),
+            query: vec![
+                ("q".into(), QueryMatch::Present),
+                (
+                    "v".into(),
+                    QueryMatch::Value(StringMatch::Exact("1".into())),
+                ),
+            ],
+            path_ignores_case: true,
+            ..path(StringMatch::Exact("/A".into()))
+        };
+        let compiled = Matcher::compile(&rare, &mut Regexes::default()).unwrap();
+        assert_eq!(
+            compiled.to_string(),
+            "/A (any case) :method=P* :authority=~a|b ?q ?v=1"
+        );
         let spec = MatchSpec {
             path: Some(StringMatch::Regex("/a.*".into())),
             methods: vec![Method::GET, Method::PUT],

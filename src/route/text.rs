@@ -20,6 +20,9 @@ const REGEX_CACHE_LIMIT: usize = 1 << 19;
 /// What is put around an expression that must match the whole text.
 const WHOLE: (&str, &str) = (r"\A(?:", r")\z");
 
+/// What is put before an expression that does not regard case.
+const ANY_CASE: &str = "(?i)";
+
 /// Why a regular expression cannot be used (ISTIO.md X8).
 #[derive(Debug, thiserror::Error)]
 #[error("the regular expression {pattern:?} cannot be used")]
@@ -38,6 +41,10 @@ pub(super) enum TextMatch {
     Exact(Box<[u8]>),
     /// Begins with these bytes; `/foo` also matches `/foobar` (ISTIO.md V9).
     Prefix(Box<[u8]>),
+    /// `Exact`, ASCII letters compared without regard to case.
+    ExactAnyCase(Box<[u8]>),
+    /// `Prefix`, likewise.
+    PrefixAnyCase(Box<[u8]>),
     /// The whole text matches.
     Regex(Arc<Regex>),
 }
@@ -55,9 +62,30 @@ impl TextMatch {
         })
     }
 
+    /// The same without regard to case; an expression says that itself (ISTIO.md V9).
+    pub(super) fn any_case(self) -> TextMatch {
+        match self {
+            TextMatch::Exact(text) => TextMatch::ExactAnyCase(text),
+            TextMatch::Prefix(text) => TextMatch::PrefixAnyCase(text),
+            other => other,
+        }
+    }
+
+    /// Bytes of the prefix that it looks for; `None` where it is not by prefix.
+    pub(super) fn prefix(&self) -> Option<usize> {
+        match self {
+            TextMatch::Prefix(prefix) | TextMatch::PrefixAnyCase(prefix) => Some(prefix.len()),
+            TextMatch::Exact(_) | TextMatch::ExactAnyCase(_) | TextMatch::Regex(_) => None,
+        }
+    }
+
     /// True where `text` is what the rule means.
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         match self {
+            TextMatch::ExactAnyCase(expected) => text.eq_ignore_ascii_case(expected),
+            TextMatch::PrefixAnyCase(prefix) => text
+                .get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix)),
             TextMatch::Exact(expected) => text == expected.as_ref(),
             TextMatch::Prefix(prefix) => text.starts_with(prefix),
             TextMatch::Regex(regex) => regex.is_match(text),
@@ -70,8 +98,15 @@ impl fmt::Display for TextMatch {
         match self {
             TextMatch::Exact(text) => f.write_str(&String::from_utf8_lossy(text)),
             TextMatch::Prefix(text) => write!(f, "{}*", String::from_utf8_lossy(text)),
+            TextMatch::ExactAnyCase(text) => {
+                write!(f, "{} (any case)", String::from_utf8_lossy(text))
+            }
+            TextMatch::PrefixAnyCase(text) => {
+                write!(f, "{}* (any case)", String::from_utf8_lossy(text))
+            }
             TextMatch::Regex(regex) => {
                 let whole = regex.as_str();
+                let whole = whole.strip_prefix(ANY_CASE).unwrap_or(whole);
                 let inner = whole
                     .strip_prefix(WHOLE.0)
                     .and_then(|t| t.strip_suffix(WHOLE.1));
@@ -85,6 +120,7 @@ impl fmt::Display for TextMatch {
 #[derive(Default)]
 pub(super) struct Regexes {
     whole: HashMap<Box<str>, Arc<Regex>>,
+    whole_any_case: HashMap<Box<str>, Arc<Regex>>,
     within: HashMap<Box<str>, Arc<Regex>>,
 }
 
@@ -95,6 +131,14 @@ impl Regexes {
             // Alone first, so that `a)|(b` cannot pass as a part of what is put around it.
             compile(pattern)?;
             compile(&[WHOLE.0, pattern, WHOLE.1].concat())
+        })
+    }
+
+    /// The same without regard to case.
+    pub(super) fn whole_any_case(&mut self, pattern: &str) -> Result<Arc<Regex>, RegexError> {
+        intern(&mut self.whole_any_case, pattern, |pattern| {
+            compile(pattern)?;
+            compile(&[ANY_CASE, WHOLE.0, pattern, WHOLE.1].concat())
         })
     }
 
@@ -143,6 +187,23 @@ mod tests {
         assert!(matches(StringMatch::Prefix("/foo".into()), "/foobar"));
         assert!(!matches(StringMatch::Prefix("/foo".into()), "/fo"));
         assert!(!matches(StringMatch::Exact("/foo".into()), "/foobar"));
+    }
+
+    #[test]
+    fn v9_ignoring_case_is_for_exact_and_prefix_and_never_for_a_regex() {
+        let any_case = |spec: StringMatch, text: &str| {
+            let compiled = TextMatch::compile(&spec, &mut Regexes::default()).unwrap();
+            compiled.any_case().matches(text.as_bytes())
+        };
+        assert!(any_case(StringMatch::Exact("/Foo".into()), "/fOO"));
+        assert!(!any_case(StringMatch::Exact("/Foo".into()), "/fOOd"));
+        assert!(any_case(StringMatch::Prefix("/Foo".into()), "/fOOd"));
+        assert!(!any_case(StringMatch::Prefix("/Foo".into()), "/fO"));
+        assert!(!any_case(StringMatch::Regex("/Foo".into()), "/foo"));
+        let mut regexes = Regexes::default();
+        let host = TextMatch::Regex(regexes.whole_any_case("A|ab").unwrap());
+        assert!(host.matches(b"AB") && !host.matches(b"abc"));
+        assert_eq!(host.to_string(), "~A|ab");
     }
 
     #[test]
