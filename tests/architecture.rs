@@ -21,10 +21,10 @@ const FLOORS: &[(&str, &str)] = &[
     ("watch", ""),
     ("telemetry", "model"),
     ("tls", "model"),
-    ("config", "model"),
+    ("config", "model telemetry"),
     ("upstream", "model tls telemetry"),
     ("certs", "model tls watch telemetry"),
-    ("route", "model upstream"),
+    ("route", "model telemetry upstream"),
     ("snapshot", "model route upstream tls"),
     (
         "publish",

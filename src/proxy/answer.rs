@@ -12,11 +12,11 @@ use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, 
 use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::body::AnswerBody;
+use super::changes::Changes;
 use super::control::Fault;
 use super::error::{ProxyError, Side, Verdict};
-use super::headers::apply_ops;
-use super::record::{Record, chain};
-use crate::model::HeaderOps;
+use super::record::{Record, chain, grpc_status};
+use crate::model::Abort;
 use crate::telemetry::UpstreamStats;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -40,7 +40,12 @@ pub(super) fn error(
     log(error, &verdict, &record);
     let status = StatusCode::from_u16(verdict.status).unwrap_or(StatusCode::BAD_GATEWAY);
     if record.is_grpc() {
-        let answer = grpc(status, &words);
+        // A failure of the way is UNAVAILABLE whatever its status, so that clients try again.
+        let code = match grpc_code(verdict.status) {
+            2 => 14,
+            code => code,
+        };
+        let answer = trailers_only(code, &words);
         record.tell(stats);
         return answer;
     }
@@ -67,7 +72,7 @@ pub(super) fn error(
 pub(super) fn direct(
     status: StatusCode,
     body: Bytes,
-    changes: &HeaderOps,
+    changes: &Changes<'_>,
     location: Option<HeaderValue>,
     mut record: Record,
 ) -> Response<AnswerBody> {
@@ -82,8 +87,28 @@ pub(super) fn direct(
     if let Some(location) = location {
         headers.insert(LOCATION, location);
     }
-    apply_ops(headers, changes);
+    changes.to_answer(headers, &record, "");
     record.tell(None);
+    answer
+}
+
+/// The answer of a request that is aborted on purpose, told (ISTIO.md V16).
+pub(super) fn aborted(
+    abort: Abort,
+    mut record: Record,
+    stats: &UpstreamStats,
+) -> Response<AnswerBody> {
+    const WORDS: &str = "fault filter abort";
+    let answer = match abort {
+        Abort::Grpc(code) => trailers_only(code, WORDS),
+        Abort::Http(status) if record.is_grpc() => trailers_only(grpc_code(status), WORDS),
+        Abort::Http(status) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            plain(status, WORDS.to_owned(), &mut record)
+        }
+    };
+    record.aborted(answer.status().as_u16(), grpc_status(answer.headers()));
+    record.tell(Some(stats));
     answer
 }
 
@@ -138,15 +163,22 @@ fn proxy_status(
     HeaderValue::from_str(&format!("sortie; error={word}; details=\"{details}\""))
 }
 
-/// A failed call: a trailers-only answer, as gRPC clients read no HTTP status (gRPC over HTTP/2,
-/// "Responses").
-fn grpc(status: StatusCode, words: &str) -> Response<AnswerBody> {
-    let code = match status.as_u16() {
-        400 => "13",
-        404 => "12",
-        504 => "4",
-        _ => "14",
-    };
+/// The gRPC status that a client is to see instead of an HTTP one ("HTTP to gRPC Status Code
+/// Mapping"); 504 is the deadline that it is.
+fn grpc_code(status: u16) -> u32 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        504 => 4,
+        429 | 502 | 503 => 14,
+        _ => 2,
+    }
+}
+
+/// A failed call, as gRPC clients read no HTTP status (gRPC over HTTP/2, "Responses").
+fn trailers_only(code: u32, words: &str) -> Response<AnswerBody> {
     let mut message = String::with_capacity(words.len());
     for byte in words.trim_end().bytes() {
         match byte {
@@ -157,7 +189,7 @@ fn grpc(status: StatusCode, words: &str) -> Response<AnswerBody> {
     let mut answer = Response::new(AnswerBody::own(Bytes::new()));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from_static(code));
+    headers.insert(GRPC_STATUS, HeaderValue::from(code));
     if let Ok(message) = HeaderValue::from_str(&message) {
         headers.insert(GRPC_MESSAGE, message);
     }

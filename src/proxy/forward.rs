@@ -9,24 +9,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::answer;
-use super::body::{AnswerBody, Inbound};
+use super::body::AnswerBody;
+use super::changes::Changes;
 use super::connection::Connection;
 use super::destination::learn;
 use super::error::ProxyError;
+use super::fault;
 use super::headers;
-use super::received::Received;
+use super::ready::{keep_host, make_ready, take_body};
 use super::record::Record;
 use super::send::{Plan, Sent, send};
 use super::tunnel;
-use crate::model::{Destination, HeaderOps, UnknownHosts};
-use crate::route::{self, Found, Matched, Route, RouteAction, Scheme};
+use crate::model::{Destination, UnknownHosts};
+use crate::route::{self, Choice, Found, Matched, Route, RouteAction, Scheme};
 use crate::snapshot::Snapshot;
-use crate::upstream::{RequestBody, Upstream};
 
 /// Answers one request.
 pub(super) async fn forward(
@@ -44,7 +45,7 @@ pub(super) async fn forward(
     };
     match snapshot.table.find(&destination, &parts) {
         Found::Route(route, matched) => {
-            record.routed(route.name.as_ref());
+            record.routed(route.name.as_deref());
             let asked = Asked {
                 parts,
                 body,
@@ -88,29 +89,22 @@ async fn follow(
     route: &Route,
     matched: Matched,
     asked: Asked,
-    record: Record,
+    mut record: Record,
 ) -> Response<AnswerBody> {
     match &route.action {
         RouteAction::Respond(respond) => {
             let status = StatusCode::from_u16(respond.status).unwrap_or(StatusCode::OK);
-            answer::direct(
-                status,
-                respond.body.clone(),
-                &route.response_headers,
-                None,
-                record,
-            )
+            let changes = Changes::new(None, route, &asked.parts, &mut record);
+            answer::direct(status, respond.body.clone(), &changes, None, record)
         }
         RouteAction::Redirect(redirect) => {
-            let authority = asked.destination.to_string();
-            match route::location(redirect, Scheme::Http, &authority, &asked.parts.uri) {
-                Ok(location) => answer::direct(
-                    redirect.status,
-                    Bytes::new(),
-                    &route.response_headers,
-                    Some(location),
-                    record,
-                ),
+            let uri = &asked.parts.uri;
+            match route::location(redirect, Scheme::Http, &asked.destination, matched, uri) {
+                Ok(location) => {
+                    let changes = Changes::new(None, route, &asked.parts, &mut record);
+                    let location = Some(location);
+                    answer::direct(redirect.status, Bytes::new(), &changes, location, record)
+                }
                 Err(source) => {
                     let error = ProxyError::Rewrite {
                         place: route.place.to_string(),
@@ -121,7 +115,14 @@ async fn follow(
             }
         }
         RouteAction::Forward(split) => {
-            to_upstream(connection, route, split.pick(), matched, asked, record).await
+            let choice = split.pick();
+            if let Some(extras) = &route.extras {
+                record = match fault::inflict(&extras.fault, &choice.upstream, record).await {
+                    Ok(record) => record,
+                    Err(aborted) => return aborted,
+                };
+            }
+            to_upstream(connection, (route, choice), matched, asked, record).await
         }
     }
 }
@@ -129,8 +130,7 @@ async fn follow(
 /// Rewrites and sends.
 async fn to_upstream(
     connection: &Arc<Connection>,
-    route: &Route,
-    upstream: &Arc<Upstream>,
+    (route, choice): (&Route, &Choice),
     matched: Matched,
     asked: Asked,
     mut record: Record,
@@ -141,8 +141,9 @@ async fn to_upstream(
         upgrade,
         destination,
     } = asked;
-    let changes = match route::apply(&route.rewrite, matched, &parts.uri) {
-        Ok(changes) => changes,
+    let (upstream, own) = (&choice.upstream, choice.own.as_deref());
+    let rewrite = match route::apply(&route.rewrite, matched, &parts.uri) {
+        Ok(rewrite) => rewrite,
         Err(source) => {
             let error = ProxyError::Rewrite {
                 place: route.place.to_string(),
@@ -151,7 +152,9 @@ async fn to_upstream(
             return answer::error(&error, record, Some(upstream.stats()), false);
         }
     };
-    let host = match changes.authority {
+    let changes = Changes::new(own, route, &parts, &mut record);
+    let authority = own.and_then(|own| own.authority.as_ref());
+    let host = match authority.or(rewrite.authority) {
         Some(new) => {
             parts.headers.insert(http::header::HOST, new.header.clone());
             Cow::Borrowed(new.host.as_str())
@@ -162,10 +165,10 @@ async fn to_upstream(
         }
     };
     let (protocol, client) = upgrade.unzip();
-    if let Err(error) = make_ready(&mut parts, changes.path, protocol.clone()) {
+    if let Err(error) = make_ready(&mut parts, rewrite.path, protocol.clone()) {
         return answer::error(&error, record, Some(upstream.stats()), false);
     }
-    headers::apply_ops(&mut parts.headers, &route.request_headers);
+    changes.to_request(&mut parts.headers, &record, &upstream.spec().name);
     let body = take_body(connection, body, &mut record);
     let plan = Plan {
         upstream,
@@ -177,12 +180,7 @@ async fn to_upstream(
         timeout: route.timeout,
     };
     let sent = send(connection, &plan, parts, body, record).await;
-    finish(
-        connection,
-        sent,
-        protocol.zip(client),
-        Some(&route.response_headers),
-    )
+    finish(connection, sent, protocol.zip(client), &changes)
 }
 
 /// A host that the table does not know (ISTIO.md O2, O4, O6).
@@ -224,58 +222,7 @@ async fn unknown(
         timeout: None,
     };
     let sent = send(connection, &plan, parts, body, record).await;
-    finish(connection, sent, protocol.zip(client), None)
-}
-
-/// The request in the form in which it goes on, without what was meant for us alone.
-fn make_ready(
-    parts: &mut Parts,
-    path: Option<http::uri::PathAndQuery>,
-    protocol: Option<HeaderValue>,
-) -> Result<(), ProxyError> {
-    to_origin_form(parts, path);
-    headers::clean_request(&mut parts.headers, parts.version, protocol)
-        .map_err(|headers::UnknownExpectation| ProxyError::Expectation)
-}
-
-/// Host as the client meant it: the absolute form wins over the header (RFC 9112 section 3.2.2).
-fn keep_host(parts: &mut Parts, destination: &Destination<'_>) {
-    if let Some(authority) = parts.uri.authority() {
-        if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
-            parts.headers.insert(http::header::HOST, value);
-        }
-    } else if !parts.headers.contains_key(http::header::HOST) {
-        let host = &destination.host;
-        let value = match host.contains(':') {
-            // An IPv6 address stands in brackets (RFC 3986 section 3.2.2).
-            true => HeaderValue::from_str(&format!("[{host}]")),
-            false => HeaderValue::from_str(host),
-        };
-        if let Ok(value) = value {
-            parts.headers.insert(http::header::HOST, value);
-        }
-    }
-}
-
-/// The target goes on as a path alone; the authority travels in Host.
-fn to_origin_form(parts: &mut Parts, path: Option<http::uri::PathAndQuery>) {
-    let path = path.or_else(|| parts.uri.path_and_query().cloned());
-    if parts.uri.authority().is_none() && path.as_ref() == parts.uri.path_and_query() {
-        return;
-    }
-    let mut uri = http::uri::Parts::default();
-    uri.path_and_query = Some(path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")));
-    // A path alone is always a URI.
-    parts.uri = Uri::from_parts(uri).unwrap_or_default();
-}
-
-fn take_body(connection: &Connection, body: Incoming, record: &mut Record) -> RequestBody {
-    if body.is_end_stream() {
-        return RequestBody::Empty;
-    }
-    let received = Arc::new(Received::default());
-    record.received = Some(Arc::clone(&received));
-    RequestBody::Stream(Box::pin(Inbound::new(body, received, connection)))
+    finish(connection, sent, protocol.zip(client), &Changes::NONE)
 }
 
 /// The upstream's answer becomes the client's.
@@ -283,7 +230,7 @@ fn finish(
     connection: &Arc<Connection>,
     sent: Result<Sent, Response<AnswerBody>>,
     upgrade: Option<Upgrade>,
-    changes: Option<&HeaderOps>,
+    changes: &Changes<'_>,
 ) -> Response<AnswerBody> {
     let Sent {
         answer,
@@ -326,8 +273,6 @@ fn finish(
     let (mut parts, body) = response.into_parts();
     parts.version = http::Version::HTTP_11;
     headers::remove_hop_by_hop(&mut parts.headers);
-    if let Some(changes) = changes {
-        headers::apply_ops(&mut parts.headers, changes);
-    }
+    changes.to_answer(&mut parts.headers, &record, body.stats().name());
     Response::from_parts(parts, AnswerBody::relay(body, record, deadline))
 }

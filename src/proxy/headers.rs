@@ -14,7 +14,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
-use crate::model::{HeaderOps, HeaderText};
+use crate::route::{HeaderChanges, NewValue};
+use crate::telemetry::FormatSet;
 
 /// Fields that are for every recipient, so that naming one of them in `Connection` is against
 /// RFC 9110 section 7.6.1 and is not followed. Sorted.
@@ -159,19 +160,36 @@ pub fn take_expectation(headers: &mut HeaderMap, version: Version) -> Expectatio
     }
 }
 
-/// Applies the changes of a route: remove, then set, then add (ISTIO.md V12).
-pub fn apply_ops(headers: &mut HeaderMap, ops: &HeaderOps) {
-    for name in &ops.remove {
+/// Applies changes: remove, then set, then add (ISTIO.md V12). `expand` gives the values of their
+/// formats, from the headers as they stand once the names to remove are gone.
+///
+/// A format without a value adds nothing, and where it is to be set the header goes: what the
+/// client wrote must not pass for what the rule says.
+pub fn apply_changes(
+    headers: &mut HeaderMap,
+    changes: &HeaderChanges,
+    expand: impl FnOnce(&FormatSet, &HeaderMap) -> Vec<Option<HeaderValue>>,
+) {
+    for name in &changes.remove {
         headers.remove(name);
     }
-    for (name, value) in &ops.set {
-        if let HeaderText::Literal(value) = value {
-            headers.insert(name, value.clone());
-        }
+    let values = match changes.formats() {
+        Some(formats) => expand(formats, headers),
+        None => Vec::new(),
+    };
+    let value = |value: &NewValue| match value {
+        NewValue::Literal(value) => Some(value.clone()),
+        NewValue::Format(number) => values.get(*number).cloned().flatten(),
+    };
+    for (name, new) in &changes.set {
+        match value(new) {
+            Some(value) => headers.insert(name, value),
+            None => headers.remove(name),
+        };
     }
-    for (name, value) in &ops.add {
-        if let HeaderText::Literal(value) = value {
-            headers.append(name, value.clone());
+    for (name, new) in &changes.add {
+        if let Some(value) = value(new) {
+            headers.append(name, value);
         }
     }
 }
@@ -332,6 +350,7 @@ pub fn add_via(headers: &mut HeaderMap, version: Version, own: &Pseudonym) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{HeaderOps, HeaderText};
 
     fn map(headers: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -468,11 +487,40 @@ mod tests {
             add: vec![pair("a", "added"), pair("c", "added")],
         };
         let mut map = map(&[("a", "old"), ("b", "old"), ("c", "old"), ("c", "older")]);
-        apply_ops(&mut map, &ops);
+        let changes = HeaderChanges::compile(&ops).unwrap();
+        apply_changes(&mut map, &changes, |_, _| Vec::new());
         let values = |name| map.get_all(name).iter().collect::<Vec<_>>();
         assert_eq!(values("a"), ["added"]);
         assert_eq!(values("b"), ["set"]);
         assert_eq!(values("c"), ["set", "added"]);
+    }
+
+    #[test]
+    fn v12_formats_see_what_is_left_and_one_without_a_value_leaves_nothing() {
+        let format = |name, text: &str| {
+            (
+                HeaderName::from_static(name),
+                HeaderText::Format(text.into()),
+            )
+        };
+        let ops = HeaderOps {
+            remove: vec![HeaderName::from_static("gone")],
+            set: vec![format("a", "one"), format("b", "two")],
+            add: vec![format("c", "three"), format("d", "four")],
+        };
+        let changes = HeaderChanges::compile(&ops).unwrap();
+        let mut map = map(&[("gone", "1"), ("a", "forged"), ("b", "forged"), ("d", "4")]);
+        apply_changes(&mut map, &changes, |formats, headers| {
+            assert_eq!(formats.len(), 4);
+            assert!(!headers.contains_key("gone") && headers.contains_key("a"));
+            let value = |text| Some(HeaderValue::from_static(text));
+            vec![value("1"), None, value("3"), None]
+        });
+        let got: Vec<_> = map
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_bytes()))
+            .collect();
+        assert_eq!(got, [("a", &b"1"[..]), ("d", b"4"), ("c", b"3")]);
     }
 
     fn websocket(connection: &str, upgrade: &[&str]) -> HeaderMap {

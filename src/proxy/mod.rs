@@ -6,15 +6,18 @@
 
 mod answer;
 mod body;
+mod changes;
 mod connection;
 mod context;
 mod control;
 mod destination;
 mod downstream;
 mod error;
+mod fault;
 mod forward;
 mod guarded;
 pub mod headers;
+mod ready;
 mod received;
 mod record;
 mod retry;

@@ -21,14 +21,14 @@ use super::error::{ProxyError, Verdict};
 use super::received::Received;
 use crate::model::EndpointAddr;
 use crate::telemetry::{
-    AccessEntry, AccessLog, Captured, Flags, RequestProtocol, RequestRecord, UpstreamStats,
+    AccessEntry, Captured, Flags, RequestProtocol, RequestRecord, UpstreamStats,
 };
 use crate::upstream::{ResponseBody, UpstreamError};
 
-const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const XFF: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The request as the log shows it; gathered only where there is a log.
+/// The request as the log shows it; gathered only where there is a log, or a format of a header.
 struct Line {
     method: Method,
     uri: Uri,
@@ -69,7 +69,10 @@ impl Record {
     pub(super) fn new(connection: Arc<Connection>, parts: &Parts) -> Self {
         connection.control.in_flight.fetch_add(1, Ordering::Relaxed);
         let log = connection.context.access_log.as_ref();
-        let line = log.map(|log| Box::new(Line::of(parts, log)));
+        let line = log.map(|log| {
+            let captured = log.capture_request(&parts.headers);
+            Box::new(Line::of(parts, captured))
+        });
         let protocol = match is_grpc(&parts.headers) {
             true => RequestProtocol::Grpc(None),
             false => RequestProtocol::Http,
@@ -130,10 +133,75 @@ impl Record {
     }
 
     /// The route that was found.
-    pub(super) fn routed(&mut self, name: Option<&Arc<str>>) {
+    pub(super) fn routed(&mut self, name: Option<&str>) {
         if let Some(line) = &mut self.line {
-            line.route = name.map(|name| Box::from(name.as_ref()));
+            line.route = name.map(Box::from);
         }
+    }
+
+    /// Gathers what formats of headers need to know, also where there is no log.
+    pub(super) fn remember(&mut self, parts: &Parts, route: Option<&Arc<str>>) {
+        if self.line.is_none() {
+            self.line = Some(Box::new(Line::of(parts, Captured::NONE)));
+            self.routed(route.map(AsRef::as_ref));
+        }
+    }
+
+    /// What is known so far, for the formats of headers; `captured` is what these name of the
+    /// request and of the answer. `None` unless it is gathered: for the log, or by `remember`.
+    pub(super) fn with_entry<T>(
+        &self,
+        upstream: &str,
+        captured: (&Captured, &Captured),
+        read: impl FnOnce(&AccessEntry<'_>) -> T,
+    ) -> Option<T> {
+        let line = self.line.as_deref()?;
+        let entry = self.entry(line, upstream, captured);
+        Some(read(&entry))
+    }
+
+    fn entry<'a>(
+        &'a self,
+        line: &'a Line,
+        upstream_cluster: &'a str,
+        (request_headers, response_headers): (&'a Captured, &'a Captured),
+    ) -> AccessEntry<'a> {
+        AccessEntry {
+            start: self.start,
+            method: line.method.as_str(),
+            path: line.uri.path_and_query().map_or("/", |path| path.as_str()),
+            protocol: version(line.version),
+            code: self.code,
+            flags: self.flags,
+            details: self.details,
+            termination_details: "",
+            upstream_failure: &self.failure,
+            bytes_received: self.bytes_received(),
+            bytes_sent: self.sent,
+            duration: self.began.elapsed(),
+            upstream_service_time: self.service_time,
+            xff: text(&line.forwarded_for),
+            user_agent: text(&line.user_agent),
+            request_id: text(&line.request_id),
+            authority: line
+                .uri
+                .authority()
+                .map_or_else(|| text(&line.host), |a| a.as_str().as_bytes()),
+            upstream_host: self.endpoint,
+            upstream_cluster,
+            upstream_local: self.upstream_local,
+            downstream_local: self.connection.local,
+            downstream_remote: self.connection.peer,
+            requested_server_name: line.server_name.as_deref().unwrap_or_default(),
+            route_name: line.route.as_deref().unwrap_or_default(),
+            request_headers,
+            response_headers,
+        }
+    }
+
+    fn bytes_received(&self) -> u64 {
+        let received = self.received.as_ref();
+        received.map_or(0, |received| received.bytes.load(Ordering::Relaxed))
     }
 
     /// sortie answers itself.
@@ -160,6 +228,14 @@ impl Record {
         self.details = "direct_response";
     }
 
+    /// The request is aborted on purpose (ISTIO.md V16).
+    pub(super) fn aborted(&mut self, code: u16, grpc: Option<u32>) {
+        self.code = code;
+        self.grpc_status(grpc);
+        self.flags |= Flags::FI;
+        self.details = "fault_filter_abort";
+    }
+
     /// The answer broke off, or its client left.
     pub(super) fn broke(&mut self, flag: Flags, details: &'static str, why: String) {
         self.flags |= flag;
@@ -182,54 +258,21 @@ impl Record {
             .control
             .in_flight
             .fetch_sub(1, Ordering::Relaxed);
-        let duration = self.began.elapsed();
-        let received = self
-            .received
-            .as_ref()
-            .map_or(0, |received| received.bytes.load(Ordering::Relaxed));
         let counted = stats.unwrap_or(&self.connection.context.unrouted);
         counted.record(&RequestRecord {
             code: self.code,
             flags: self.flags,
             protocol: self.protocol,
-            duration,
-            request_bytes: received,
+            duration: self.began.elapsed(),
+            request_bytes: self.bytes_received(),
             response_bytes: self.sent,
         });
         let (Some(log), Some(line)) = (&self.connection.context.access_log, &self.line) else {
             return;
         };
-        log.write(&AccessEntry {
-            start: self.start,
-            method: line.method.as_str(),
-            path: line.uri.path_and_query().map_or("/", |path| path.as_str()),
-            protocol: version(line.version),
-            code: self.code,
-            flags: self.flags,
-            details: self.details,
-            termination_details: "",
-            upstream_failure: &self.failure,
-            bytes_received: received,
-            bytes_sent: self.sent,
-            duration,
-            upstream_service_time: self.service_time,
-            xff: text(&line.forwarded_for),
-            user_agent: text(&line.user_agent),
-            request_id: text(&line.request_id),
-            authority: line
-                .uri
-                .authority()
-                .map_or_else(|| text(&line.host), |a| a.as_str().as_bytes()),
-            upstream_host: self.endpoint,
-            upstream_cluster: stats.map_or("", |stats| stats.name()),
-            upstream_local: self.upstream_local,
-            downstream_local: self.connection.local,
-            downstream_remote: self.connection.peer,
-            requested_server_name: line.server_name.as_deref().unwrap_or_default(),
-            route_name: line.route.as_deref().unwrap_or_default(),
-            request_headers: &line.request_headers,
-            response_headers: &line.response_headers,
-        });
+        let upstream = stats.map_or("", |stats| stats.name());
+        let captured = (&line.request_headers, &line.response_headers);
+        log.write(&self.entry(line, upstream, captured));
     }
 }
 
@@ -243,7 +286,7 @@ impl Drop for Record {
 }
 
 impl Line {
-    fn of(parts: &Parts, log: &AccessLog) -> Self {
+    fn of(parts: &Parts, request_headers: Captured) -> Self {
         let header = |name: HeaderName| parts.headers.get(name).cloned();
         Line {
             method: parts.method.clone(),
@@ -255,7 +298,7 @@ impl Line {
             request_id: header(REQUEST_ID),
             route: None,
             server_name: None,
-            request_headers: log.capture_request(&parts.headers),
+            request_headers,
             response_headers: Captured::NONE,
         }
     }

@@ -44,10 +44,25 @@ pub(super) struct Sent {
 }
 
 /// Tells the record with its upstream's counters if the client leaves while we wait.
-struct Waiting<'a> {
+pub(super) struct Waiting<'a> {
     record: &'a mut Record,
     upstream: &'a Upstream,
     over: bool,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) fn new(record: &'a mut Record, upstream: &'a Upstream) -> Self {
+        Waiting {
+            record,
+            upstream,
+            over: false,
+        }
+    }
+
+    /// The client is still there.
+    pub(super) fn over(mut self) {
+        self.over = true;
+    }
 }
 
 impl Drop for Waiting<'_> {
@@ -75,11 +90,7 @@ pub(super) async fn send(
         idle: connection.stream_idle,
         began: Instant::now(),
     };
-    let mut waiting = Waiting {
-        record: &mut record,
-        upstream: plan.upstream,
-        over: false,
-    };
+    let waiting = Waiting::new(&mut record, plan.upstream);
     let mut tries = Tries {
         connection,
         plan,
@@ -94,8 +105,7 @@ pub(super) async fn send(
         tried = tries.run(parts, body) => tried,
         error = late.passed() => Err(error),
     };
-    waiting.over = true;
-    drop(waiting);
+    waiting.over();
     let spent = tries.spent;
     if spent {
         record.flags |= Flags::URX;

@@ -5,6 +5,7 @@
 //! Never: changes after it was built, the counters of retries under way aside.
 //! Called by: proxy (find, then the changes of the route), publish (build), admin (shows it).
 
+mod changes;
 mod matcher;
 mod redirect;
 mod retry;
@@ -18,12 +19,13 @@ mod table;
 mod tests;
 mod text;
 
+pub use changes::{HeaderChanges, NewValue};
 pub use matcher::{Matched, Specificity};
 pub use redirect::{CompiledRedirect, Scheme, location};
 pub use retry::{RetryBudget, RetryPermit};
 pub use rewrite::{Applied, CompiledRewrite, NewAuthority, RewriteError, RewriteSpecError, apply};
-pub use rule::{Route, RouteAction, Rule, RuleProblem};
-pub use split::Split;
+pub use rule::{Extras, Route, RouteAction, Rule, RuleProblem};
+pub use split::{Choice, OwnChanges, Split, happens};
 pub use stream::{Met, StreamTable, StreamTarget};
 pub use table::{Entry, Found, HostsOn, RouteError, RouteProblem, RouteTable};
 pub use text::RegexError;

@@ -194,7 +194,7 @@ impl NewAuthority {
 }
 
 /// Reads an authority strictly, and the port that it names.
-pub(super) fn read_authority(text: &str) -> Result<(Authority, Option<u16>), RewriteError> {
+fn read_authority(text: &str) -> Result<(Authority, Option<u16>), RewriteError> {
     // No authority can name port 0, so it stands for "none named".
     let port = Destination::parse(text, 0)?.port;
     Ok((text.parse()?, (port != 0).then_some(port)))

@@ -12,18 +12,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HOST;
 use http::request::Parts;
 
+use super::changes::{HeaderChanges, take_host};
 use super::matcher::{Matched, Matcher};
 use super::redirect::CompiledRedirect;
 use super::retry::RetryBudget;
-use super::rewrite::{CompiledRewrite, RewriteSpecError};
-use super::split::Split;
+use super::rewrite::{CompiledRewrite, NewAuthority, RewriteSpecError};
+use super::split::{Choice, OwnChanges, Split};
 use super::text::{RegexError, Regexes};
 use crate::model::{
-    Action, HeaderOps, HeaderText, Place, Respond, Retries, Rewrite, RuleSpec, Weighted,
+    Abort, Action, Fault, HeaderOps, Mirror, Place, Respond, Retries, Rewrite, RuleSpec, Share,
+    Weighted,
 };
+use crate::telemetry::FormatError;
 use crate::upstream::Upstream;
 
 /// What becomes of a request that met a rule.
@@ -37,9 +39,11 @@ pub struct Route {
     /// Changes of host and path; only for [`RouteAction::Forward`].
     pub rewrite: Arc<CompiledRewrite>,
     /// Changes to the request's headers. Never holds `host`, which is a rewrite (ISTIO.md V12).
-    pub request_headers: Arc<HeaderOps>,
+    pub request_headers: Arc<HeaderChanges>,
     /// Changes to the answer's headers.
-    pub response_headers: Arc<HeaderOps>,
+    pub response_headers: Arc<HeaderChanges>,
+    /// Faults and mirrors; mostly there are none.
+    pub extras: Option<Box<Extras>>,
     /// From the whole request read to the whole answer begun (ISTIO.md V13); `None`: no bound.
     pub timeout: Option<Duration>,
     /// What is tried again, and how often (ISTIO.md V14, X5).
@@ -56,6 +60,14 @@ pub enum RouteAction {
     Redirect(Box<CompiledRedirect>),
     /// Answer as written.
     Respond(Box<Respond>),
+}
+
+/// What is done beside sending a request (ISTIO.md V16).
+pub struct Extras {
+    /// What is done wrong on purpose.
+    pub fault: Fault,
+    /// Who gets a copy, and of how many requests.
+    pub mirrors: Box<[(Arc<Upstream>, Share)]>,
 }
 
 /// Conditions and the route that they lead to.
@@ -89,6 +101,9 @@ pub enum RuleProblem {
     /// An answer's status that is not a final one.
     #[error("{0} is not a status from 200 to 599")]
     Status(u16),
+    /// The format string of a header's value.
+    #[error("the value of a header cannot be used: {0}")]
+    Format(#[from] FormatError),
 }
 
 /// What the rules of one table share while it is built.
@@ -96,7 +111,7 @@ pub(super) struct Compiler<'a> {
     upstreams: &'a HashMap<Arc<str>, Arc<Upstream>>,
     regexes: Regexes,
     no_rewrite: Arc<CompiledRewrite>,
-    no_headers: Arc<HeaderOps>,
+    no_headers: Arc<HeaderChanges>,
     /// Those of the rule before; mostly they are equal.
     retries: Arc<Retries>,
 }
@@ -130,7 +145,8 @@ impl<'a> Compiler<'a> {
             action,
             rewrite,
             request_headers,
-            response_headers: self.headers(&spec.response_headers),
+            response_headers: self.headers(&spec.response_headers)?,
+            extras: self.extras(spec)?,
             timeout: spec.timeout,
             retries: Arc::clone(&self.retries),
             retry_budget: RetryBudget::default(),
@@ -156,60 +172,77 @@ impl<'a> Compiler<'a> {
         })
     }
 
+    fn upstream(&self, name: &Arc<str>) -> Result<Arc<Upstream>, RuleProblem> {
+        let found = self.upstreams.get(name).map(Arc::clone);
+        found.ok_or_else(|| RuleProblem::UnknownUpstream(Arc::clone(name)))
+    }
+
     fn split(&self, shares: &[Weighted]) -> Result<Split, RuleProblem> {
         let mut found = Vec::with_capacity(shares.len());
-        for Weighted {
-            upstream, weight, ..
-        } in shares
-        {
-            match self.upstreams.get(upstream) {
-                Some(upstream) => found.push((Arc::clone(upstream), *weight)),
-                None => return Err(RuleProblem::UnknownUpstream(Arc::clone(upstream))),
-            }
+        for share in shares {
+            let upstream = self.upstream(&share.upstream)?;
+            let own = own_changes(share)?;
+            found.push((Choice { upstream, own }, share.weight));
         }
         Split::new(found).ok_or(RuleProblem::NoShare)
     }
 
-    /// The rewrite, and the header changes without `host`: setting or adding that one is a rewrite
-    /// of the authority (ISTIO.md V11), and removing it would leave no request (V12).
+    fn extras(&self, spec: &RuleSpec) -> Result<Option<Box<Extras>>, RuleProblem> {
+        if spec.fault == Fault::default() && spec.mirrors.is_empty() {
+            return Ok(None);
+        }
+        if let Some((Abort::Http(status @ (..200 | 600..)), _)) = spec.fault.abort {
+            return Err(RuleProblem::Status(status));
+        }
+        let mirror = |mirror: &Mirror| Ok((self.upstream(&mirror.upstream)?, mirror.share));
+        let mirrors = spec.mirrors.iter().map(mirror);
+        Ok(Some(Box::new(Extras {
+            fault: spec.fault.clone(),
+            mirrors: mirrors.collect::<Result<_, RuleProblem>>()?,
+        })))
+    }
+
+    /// The rewrite, and the header changes without `host`.
     fn rewrite(
         &mut self,
         rewrite: &Rewrite,
         headers: &HeaderOps,
-    ) -> Result<(Arc<CompiledRewrite>, Arc<HeaderOps>), RuleProblem> {
+    ) -> Result<(Arc<CompiledRewrite>, Arc<HeaderChanges>), RuleProblem> {
         if *rewrite == Rewrite::default() && *headers == HeaderOps::default() {
             return Ok((Arc::clone(&self.no_rewrite), Arc::clone(&self.no_headers)));
         }
-        let mut rewrite = rewrite.clone();
-        let mut headers = headers.clone();
-        let named = headers.set.iter().chain(&headers.add);
-        for (_, value) in named.filter(|(name, _)| name == HOST) {
-            let HeaderText::Literal(value) = value else {
-                return Err(RuleProblem::HostValue);
-            };
-            let host = value.to_str().map_err(|_| RuleProblem::HostValue)?;
-            if rewrite.host.replace(host.to_owned()).is_some() {
-                return Err(RuleProblem::AuthorityTwice);
-            }
-        }
-        headers.remove.retain(|name| name != HOST);
-        headers.set.retain(|(name, _)| name != HOST);
-        headers.add.retain(|(name, _)| name != HOST);
+        let (headers, host) = take_host(headers, rewrite.host.clone())?;
+        let path = rewrite.path.clone();
+        let rewrite = Rewrite { host, path };
         let compiled = if rewrite == Rewrite::default() {
             Arc::clone(&self.no_rewrite)
         } else {
             Arc::new(CompiledRewrite::compile(&rewrite, &mut self.regexes)?)
         };
-        Ok((compiled, self.headers(&headers)))
+        Ok((compiled, self.headers(&headers)?))
     }
 
-    fn headers(&self, ops: &HeaderOps) -> Arc<HeaderOps> {
+    fn headers(&self, ops: &HeaderOps) -> Result<Arc<HeaderChanges>, RuleProblem> {
         if *ops == HeaderOps::default() {
-            Arc::clone(&self.no_headers)
+            Ok(Arc::clone(&self.no_headers))
         } else {
-            Arc::new(ops.clone())
+            Ok(Arc::new(HeaderChanges::compile(ops)?))
         }
     }
+}
+
+/// What one upstream of a split changes for itself alone (ISTIO.md V11, V12).
+fn own_changes(share: &Weighted) -> Result<Option<Box<OwnChanges>>, RuleProblem> {
+    let none = HeaderOps::default();
+    if share.host.is_none() && share.request_headers == none && share.response_headers == none {
+        return Ok(None);
+    }
+    let (request, host) = take_host(&share.request_headers, share.host.clone())?;
+    Ok(Some(Box::new(OwnChanges {
+        authority: host.as_deref().map(NewAuthority::parse).transpose()?,
+        request_headers: HeaderChanges::compile(&request)?,
+        response_headers: HeaderChanges::compile(&share.response_headers)?,
+    })))
 }
 
 impl Rule {
@@ -235,7 +268,7 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use http::header::{HeaderName, WARNING};
+    use http::header::{HOST, HeaderName, WARNING};
 
     use super::super::tests::{parts, upstreams};
     use super::*;
@@ -319,8 +352,61 @@ mod tests {
         let mut rule = forward();
         rule.request_headers.remove = vec![HOST, WARNING];
         let rule = compile(&rule).unwrap();
-        assert_eq!(rule.route().request_headers.remove, [WARNING]);
+        assert_eq!(*rule.route().request_headers.remove, [WARNING]);
         assert!(rule.route().rewrite.is_empty());
+    }
+
+    #[test]
+    fn v11_an_upstream_of_a_split_may_have_an_authority_and_headers_of_its_own() {
+        let mut share = to("bank", 1);
+        share.request_headers.set.push(host("own.example:81"));
+        let warning = HeaderValue::from_static("own");
+        share.response_headers.add.push((WARNING, warning.into()));
+        let rule = compile(&spec(Action::Forward(vec![share, to("bank", 0)]))).unwrap();
+        let RouteAction::Forward(split) = &rule.route().action else {
+            panic!("it forwards");
+        };
+        let own = split.pick().own.as_ref().unwrap();
+        assert_eq!(own.authority.as_ref().unwrap().host.as_str(), "own.example");
+        assert!(own.request_headers.is_empty());
+        assert_eq!(own.response_headers.add[0].0, WARNING);
+    }
+
+    #[test]
+    fn an_upstream_of_a_split_without_changes_of_its_own_holds_none() {
+        let rule = compile(&forward()).unwrap();
+        let RouteAction::Forward(split) = &rule.route().action else {
+            panic!("it forwards");
+        };
+        assert!(split.pick().own.is_none());
+        assert!(rule.route().extras.is_none());
+    }
+
+    #[test]
+    fn v16_faults_and_mirrors_are_compiled_and_what_leads_nowhere_is_refused() {
+        let mirror = |upstream: &str| Mirror {
+            upstream: upstream.into(),
+            share: Share(5),
+        };
+        let mut rule = forward();
+        rule.mirrors = vec![mirror("bank")];
+        rule.fault.abort = Some((Abort::Http(599), Share::ALL));
+        let compiled = compile(&rule).unwrap();
+        let extras = compiled.route().extras.as_ref().unwrap();
+        assert_eq!(extras.mirrors[0].0.spec().name.as_ref(), "bank");
+        assert_eq!(
+            (extras.mirrors[0].1, &extras.fault),
+            (Share(5), &rule.fault)
+        );
+        rule.mirrors = vec![mirror("gone")];
+        let problem = compile(&rule).err().unwrap();
+        assert!(matches!(problem, RuleProblem::UnknownUpstream(_)));
+        for status in [0, 199, 600] {
+            let mut rule = forward();
+            rule.fault.abort = Some((Abort::Http(status), Share::ALL));
+            let problem = compile(&rule).err().unwrap();
+            assert!(matches!(problem, RuleProblem::Status(_)), "{status}");
+        }
     }
 
     #[test]
@@ -331,7 +417,11 @@ mod tests {
         let mut by_headers = forward();
         by_headers.request_headers.set.push(host("a"));
         by_headers.request_headers.add.push(host("b"));
-        for rule in [by_both, by_headers] {
+        let mut own = to("bank", 1);
+        own.host = Some("a".into());
+        own.request_headers.add.push(host("b"));
+        let by_own = spec(Action::Forward(vec![own]));
+        for rule in [by_both, by_headers, by_own] {
             let problem = compile(&rule).err().unwrap();
             assert!(matches!(problem, RuleProblem::AuthorityTwice), "{problem}");
         }

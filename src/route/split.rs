@@ -1,6 +1,7 @@
-//! Weighted choice among upstreams (ISTIO.md V10).
+//! Weighted choice among upstreams (ISTIO.md V10), and chances of a share (V16).
 //!
-//! Owns: the shares, and one small random generator per thread.
+//! Owns: the shares, what a share changes for itself alone, and one small random generator per
+//! thread.
 //! Never: looks at an upstream's health (that is `upstream`).
 //! Called by: `proxy::forward`, once per request.
 //!
@@ -11,62 +12,113 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use super::changes::HeaderChanges;
+use super::rewrite::NewAuthority;
+use crate::model::Share;
 use crate::upstream::Upstream;
 
 /// One or more upstreams with their shares.
 pub struct Split {
-    /// All but the last, each with the upper end of its slice of `0..total`.
-    rest: Box<[(u64, Arc<Upstream>)]>,
     /// Takes what the others leave; alone it is picked without a random number.
-    last: Arc<Upstream>,
+    last: Choice,
+    /// Where there are others. Boxed: most rules name one upstream.
+    others: Option<Box<Others>>,
+}
+
+/// All upstreams of a split but the last.
+struct Others {
+    /// Each with the upper end of its slice of `0..total`.
+    slices: Box<[(u64, Choice)]>,
     total: u64,
+}
+
+/// One upstream of a split.
+pub struct Choice {
+    /// Where the request goes.
+    pub upstream: Arc<Upstream>,
+    /// What changes for this one alone; mostly nothing.
+    pub own: Option<Box<OwnChanges>>,
+}
+
+impl Choice {
+    /// An upstream without changes of its own.
+    pub fn of(upstream: &Arc<Upstream>) -> Choice {
+        Choice {
+            upstream: Arc::clone(upstream),
+            own: None,
+        }
+    }
+}
+
+/// What one upstream of a split changes for itself alone.
+#[derive(Debug, Default)]
+pub struct OwnChanges {
+    /// The authority; it beats the rule's (ISTIO.md V11).
+    pub authority: Option<NewAuthority>,
+    /// Changes to the request's headers, before the rule's (ISTIO.md V12).
+    pub request_headers: HeaderChanges,
+    /// Changes to the answer's headers, before the rule's.
+    pub response_headers: HeaderChanges,
 }
 
 impl Split {
     /// One destination ignores its weight; among several a weight of 0 is never chosen.
     /// `None` where nothing could ever be chosen.
-    pub fn new(mut shares: Vec<(Arc<Upstream>, u32)>) -> Option<Split> {
+    pub fn new(mut shares: Vec<(Choice, u32)>) -> Option<Split> {
         if shares.len() > 1 {
             shares.retain(|(_, weight)| *weight > 0);
         }
         let (last, last_weight) = shares.pop()?;
+        if shares.is_empty() {
+            return Some(Split { last, others: None });
+        }
         let mut total = 0_u64;
-        let rest = shares
+        let slices = shares
             .into_iter()
-            .map(|(upstream, weight)| {
+            .map(|(choice, weight)| {
                 total += u64::from(weight);
-                (total, upstream)
+                (total, choice)
             })
             .collect();
         total += u64::from(last_weight);
-        Some(Split { rest, last, total })
+        let others = Some(Box::new(Others { slices, total }));
+        Some(Split { last, others })
     }
 
-    /// The upstream for one request.
-    pub fn pick(&self) -> &Arc<Upstream> {
-        if self.rest.is_empty() {
-            return &self.last;
+    /// The upstream for one request, and its own changes.
+    pub fn pick(&self) -> &Choice {
+        match &self.others {
+            None => &self.last,
+            Some(others) => self.at(others, below(others.total)),
         }
-        self.at(below(self.total))
     }
 
-    /// Every upstream that may be picked, with its weight in the order written.
-    pub fn all(&self) -> impl Iterator<Item = (&Arc<Upstream>, u64)> {
-        let floors = std::iter::once(0).chain(self.rest.iter().map(|(end, _)| *end));
-        let ends = self.rest.iter().map(|(end, upstream)| (*end, upstream));
-        let slices = ends.chain(std::iter::once((self.total, &self.last)));
-        slices
+    /// Every upstream that may be picked, with its share, in the order written.
+    pub fn all(&self) -> impl Iterator<Item = (&Choice, u64)> {
+        let (slices, total) = match &self.others {
+            None => (&[][..], 1),
+            Some(others) => (&others.slices[..], others.total),
+        };
+        let floors = std::iter::once(0).chain(slices.iter().map(|(end, _)| *end));
+        let ends = slices.iter().map(|(end, choice)| (*end, choice));
+        ends.chain(std::iter::once((total, &self.last)))
             .zip(floors)
-            .map(|((end, upstream), floor)| (upstream, end - floor))
+            .map(|((end, choice), floor)| (choice, end - floor))
     }
 
-    /// The upstream whose slice holds `point`.
-    fn at(&self, point: u64) -> &Arc<Upstream> {
-        let index = self.rest.partition_point(|(end, _)| *end <= point);
-        self.rest
+    /// The choice whose slice holds `point`.
+    fn at<'s>(&'s self, others: &'s Others, point: u64) -> &'s Choice {
+        let index = others.slices.partition_point(|(end, _)| *end <= point);
+        others
+            .slices
             .get(index)
-            .map_or(&self.last, |(_, upstream)| upstream)
+            .map_or(&self.last, |(_, choice)| choice)
     }
+}
+
+/// True for that share of all calls, by chance (ISTIO.md V16).
+pub fn happens(share: Share) -> bool {
+    share > Share(0) && (share >= Share::ALL || below(u64::from(Share::ALL.0)) < u64::from(share.0))
 }
 
 /// A number from 0 to `bound` - 1, even to within 2^-32 for the bounds that weights can make.
@@ -98,20 +150,44 @@ mod tests {
     use super::*;
 
     fn split(weights: &[u32]) -> Option<Split> {
-        let name = |(index, weight): (usize, &u32)| (upstream(&format!("u{index}")), *weight);
+        let name = |(index, weight): (usize, &u32)| {
+            let upstream = upstream(&format!("u{index}"));
+            (
+                Choice {
+                    upstream,
+                    own: None,
+                },
+                *weight,
+            )
+        };
         Split::new(weights.iter().enumerate().map(name).collect())
     }
 
-    fn name(upstream: &Upstream) -> &str {
-        &upstream.spec().name
+    fn name(choice: &Choice) -> &str {
+        &choice.upstream.spec().name
+    }
+
+    #[test]
+    fn v16_a_share_of_nothing_never_happens_and_all_always() {
+        assert!(!(0..1000).any(|_| happens(Share(0))));
+        assert!((0..1000).all(|_| happens(Share::ALL)));
+        assert!((0..1000).all(|_| happens(Share(u32::MAX))));
+    }
+
+    #[test]
+    fn v16_a_share_happens_about_as_often_as_it_says() {
+        let count = (0..20_000).filter(|_| happens(Share(250_000))).count();
+        // 5,000 expected, with a deviation of 61: eight of them either way.
+        assert!((4_510..5_490).contains(&count), "{count}");
     }
 
     #[test]
     fn v10_weights_are_relative() {
         let split = split(&[1, 3, 6]).unwrap();
         let mut counts = [0_u32; 3];
+        let others = split.others.as_ref().unwrap();
         for point in 0..10 {
-            let index: usize = name(split.at(point))[1..].parse().unwrap();
+            let index: usize = name(split.at(others, point))[1..].parse().unwrap();
             counts[index] += 1;
         }
         assert_eq!(counts, [1, 3, 6]);
@@ -152,7 +228,8 @@ mod tests {
     #[test]
     fn weights_as_large_as_can_be_do_not_overflow() {
         let split = split(&[u32::MAX, u32::MAX, u32::MAX]).unwrap();
-        assert_eq!(name(split.at(3 * u64::from(u32::MAX) - 1)), "u2");
-        assert_eq!(name(split.at(0)), "u0");
+        let others = split.others.as_ref().unwrap();
+        assert_eq!(name(split.at(others, 3 * u64::from(u32::MAX) - 1)), "u2");
+        assert_eq!(name(split.at(others, 0)), "u0");
     }
 }

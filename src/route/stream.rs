@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::rule::RuleProblem;
-use super::split::Split;
+use super::split::{Choice, Split};
 use super::stream_match::{Names, Networks, Rank, Same};
 use super::table::{HostsOn, RouteError};
 use crate::model::{Place, StreamMatch, StreamRoute, Weighted};
@@ -261,7 +261,7 @@ fn split(
     let mut found = Vec::with_capacity(shares.len());
     for share in shares {
         match upstreams.get(&share.upstream) {
-            Some(upstream) => found.push((Arc::clone(upstream), share.weight)),
+            Some(upstream) => found.push((Choice::of(upstream), share.weight)),
             None => return Err(RuleProblem::UnknownUpstream(Arc::clone(&share.upstream))),
         }
     }
@@ -337,7 +337,7 @@ mod tests {
     }
 
     fn name(found: Option<&StreamTarget>) -> &str {
-        found.map_or("-", |target| &target.split.pick().spec().name)
+        found.map_or("-", |target| &target.split.pick().upstream.spec().name)
     }
 
     #[test]

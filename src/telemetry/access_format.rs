@@ -12,7 +12,7 @@ use std::io::Write;
 use http::{HeaderMap, HeaderName};
 
 use super::access_entry::{AccessEntry, Captured};
-use super::access_operator::{Headers, Operator, Value};
+use super::access_operator::{Headers, Operator, Part, Value};
 use super::timestamp::write_millis;
 
 /// B6, without the newline.
@@ -95,15 +95,13 @@ pub enum FormatError {
     )]
     Word(String),
     /// An operator that is not known.
-    #[error("the access log format has the operator %{0}%, which is not known")]
+    #[error("the format has the operator %{0}%, which is not known")]
     Unknown(String),
     /// A `%` that begins an operator which does not end.
-    #[error(
-        "the access log format has a % at byte {0} without an end; write %% for the sign itself"
-    )]
+    #[error("the format has a % at byte {0} without an end; write %% for the sign itself")]
     Unclosed(usize),
     /// `REQ` and `RESP` need a header's name, the others take nothing.
-    #[error("the access log format has %{operator}%; {expected}")]
+    #[error("the format has %{operator}%; {expected}")]
     Argument {
         /// As written.
         operator: String,
@@ -132,31 +130,23 @@ impl AccessFormat {
     }
 
     fn compile(text: &str) -> Result<AccessFormat, FormatError> {
-        let (mut pieces, mut literal) = (Vec::new(), String::new());
-        let (mut headers, mut quoted) = (Headers::default(), false);
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('%') {
-            literal.push_str(before);
-            quoted ^= before.matches('"').count() % 2 == 1;
-            if let Some(after) = after.strip_prefix('%') {
-                literal.push('%');
-                rest = after;
-                continue;
-            }
-            let place = text.len() - after.len() - 1;
-            let (inner, after) = after.split_once('%').ok_or(FormatError::Unclosed(place))?;
-            let operator = Operator::parse(inner, &mut headers)?;
-            if !literal.is_empty() {
-                pieces.push(Piece::Literal(std::mem::take(&mut literal)));
-            }
-            pieces.push(Piece::Value { operator, quoted });
-            rest = after;
+        let mut headers = Headers::default();
+        let mut quoted = false;
+        let mut pieces = Vec::new();
+        for part in super::access_operator::parts(text, &mut headers)? {
+            pieces.push(match part {
+                Part::Literal(literal) => {
+                    quoted ^= literal.matches('"').count() % 2 == 1;
+                    Piece::Literal(literal)
+                }
+                Part::Operator(operator) => Piece::Value { operator, quoted },
+            });
         }
-        literal.push_str(rest);
-        if !literal.ends_with('\n') {
-            literal.push('\n');
+        match pieces.last_mut() {
+            Some(Piece::Literal(literal)) if literal.ends_with('\n') => {}
+            Some(Piece::Literal(literal)) => literal.push('\n'),
+            _ => pieces.push(Piece::Literal("\n".to_owned())),
         }
-        pieces.push(Piece::Literal(literal));
         let layout = Layout::Text(pieces);
         Ok(AccessFormat { layout, headers })
     }
@@ -197,15 +187,15 @@ impl AccessFormat {
     }
 }
 
-fn capture(names: &[HeaderName], headers: &HeaderMap) -> Captured {
+pub(super) fn capture(names: &[HeaderName], headers: &HeaderMap) -> Captured {
     match names.is_empty() {
         true => Captured::NONE,
         false => Captured::of(names, headers),
     }
 }
 
-/// Writing to a vector cannot fail, so the results are dropped here and below.
-fn write_plain(out: &mut Vec<u8>, value: &Value<'_>) {
+/// What needs no escape. Writing to a vector cannot fail, so the results are dropped here and below.
+pub(super) fn write_plain(out: &mut Vec<u8>, value: &Value<'_>) {
     let _ = match value {
         Value::Nothing | Value::Text(_) | Value::Word(_) | Value::Words(_) | Value::Joined(_) => {
             Ok(())

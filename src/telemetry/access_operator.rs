@@ -2,7 +2,7 @@
 //!
 //! Owns: which operators there are, and which part of an entry each one means.
 //! Never: escapes (that is `access_format`).
-//! Called by: access_format.
+//! Called by: access_format, header_format.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -18,6 +18,41 @@ use super::flags::Flags;
 pub(super) struct Headers {
     pub(super) request: Vec<HeaderName>,
     pub(super) response: Vec<HeaderName>,
+}
+
+/// A part of a format string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Literal(String),
+    Operator(Operator),
+}
+
+/// Reads a format string: `%%` is the sign itself, `%NAME%` an operator. Two literals never follow
+/// each other.
+pub(super) fn parts(text: &str, headers: &mut Headers) -> Result<Vec<Part>, FormatError> {
+    let (mut parts, mut literal) = (Vec::new(), String::new());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        literal.push_str(before);
+        if let Some(after) = after.strip_prefix('%') {
+            literal.push('%');
+            rest = after;
+            continue;
+        }
+        let place = text.len() - after.len() - 1;
+        let (inner, after) = after.split_once('%').ok_or(FormatError::Unclosed(place))?;
+        let operator = Operator::parse(inner, headers)?;
+        if !literal.is_empty() {
+            parts.push(Part::Literal(std::mem::take(&mut literal)));
+        }
+        parts.push(Part::Operator(operator));
+        rest = after;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        parts.push(Part::Literal(literal));
+    }
+    Ok(parts)
 }
 
 /// One operator.

@@ -12,6 +12,7 @@ mod access_sink;
 mod exposition;
 mod exposition_page;
 mod flags;
+mod header_format;
 mod logging;
 mod metrics;
 mod shard;
@@ -26,6 +27,7 @@ pub use access_format::{AccessFormat, FormatError};
 pub use access_log::AccessLog;
 pub use access_sink::AccessLogError;
 pub use flags::Flags;
+pub use header_format::FormatSet;
 pub use logging::{LogControl, LogError, LogFormat};
 pub use metrics::{
     AccessLogMetrics, BLACK_HOLE, CertExpiry, CertMetrics, ConfigMetrics, DownstreamMetrics, GRACE,
