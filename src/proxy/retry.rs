@@ -203,14 +203,16 @@ mod tests {
     #[test]
     fn v14_5xx_means_every_5xx_and_every_try_without_an_answer() {
         let on = |change: fn(&mut RetryOn)| {
-            let mut retries = Retries::default();
-            retries.on = RetryOn {
+            let mut on = RetryOn {
                 connect_failure: false,
                 refused_stream: false,
                 ..RetryOn::default()
             };
-            change(&mut retries.on);
-            retries
+            change(&mut on);
+            Retries {
+                on,
+                ..Retries::default()
+            }
         };
         let failures = || {
             let endpoint = EndpointAddr(([127, 0, 0, 1], 1).into());
@@ -271,7 +273,8 @@ mod tests {
 
     #[test]
     fn v14_each_grpc_status_is_tried_again_only_where_the_rule_names_it() {
-        let words: [(u32, fn(&mut RetryOn) -> &mut bool); 5] = [
+        type Word = fn(&mut RetryOn) -> &mut bool;
+        let words: [(u32, Word); 5] = [
             (1, |on| &mut on.grpc_cancelled),
             (4, |on| &mut on.grpc_deadline_exceeded),
             (8, |on| &mut on.grpc_resource_exhausted),
