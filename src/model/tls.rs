@@ -34,7 +34,8 @@ pub struct TlsSpec {
     pub server_name: Option<Host>,
     /// Any one must be in the certificate, instead of the server name (T7 b, T8).
     pub subject_alt_names: Vec<String>,
-    /// The request's host must be in the certificate besides (X9).
+    /// The request's host must be in the certificate besides (X9). Not beside a `server_name`,
+    /// where sessions do not tell one host from another.
     pub also_host: bool,
     /// The name that the certificate must have, where that is not the server name that is sent.
     pub expected_name: Option<Host>,
@@ -42,7 +43,9 @@ pub struct TlsSpec {
     pub alpn: AlpnOffer,
     /// TLS records from the application are wrapped in TLS once more (D8).
     pub allow_tls_in_tls: bool,
-    /// What a wrong name means.
+    /// What a wrong name means, be it configured (`subject_alt_names`) or implied. Whoever follows
+    /// Istio says [`NameCheck::Enforce`] where Istio checks a name (T7 b, c), [`NameCheck::Warn`]
+    /// where it does not and there is one to compare with (T7 d), [`NameCheck::Off`] otherwise.
     pub name_check: NameCheck,
     /// False only where the configuration says so in so many words: no chain, no name (T7 a).
     pub verify_chain: bool,

@@ -19,8 +19,8 @@ use super::credential::Credential;
 use super::facts::{CertFacts, parse};
 use super::notes;
 use super::sessions::Sessions;
-use super::verify::Verifier;
-use crate::model::{CaSource, HttpChoice, OnExpired, TlsSpec, TlsVersion};
+use super::verify::{Verifier, is_nameless};
+use crate::model::{AlpnOffer, CaSource, Host, HttpChoice, OnExpired, TlsSpec, TlsVersion};
 
 /// Everything needed to speak TLS to one upstream under one credential generation.
 pub struct ClientTls {
@@ -32,6 +32,10 @@ pub struct ClientTls {
     pub(super) verifier: Arc<Verifier>,
     /// The name that the policy sets instead of the request's host (ISTIO.md T6).
     pub(super) fixed_name: Option<ServerName<'static>>,
+    /// What `connect_http1` offers.
+    pub(super) http1_offer: Vec<Vec<u8>>,
+    /// What `connect_opaque` offers.
+    pub(super) opaque_offer: Vec<Vec<u8>>,
     /// The peer's certificate seen last and its facts, as it hardly ever changes.
     pub(super) last_peer: Mutex<Option<(CertificateDer<'static>, Arc<CertFacts>)>>,
     /// The CAs that the server asked for last, where none of them issued our certificate.
@@ -49,9 +53,18 @@ pub enum TlsConfigError {
         /// The parser's words.
         source: InvalidDnsNameError,
     },
+    /// The server name of the policy is the address that means none.
+    #[error("\"{0}\" is the address that means none; no server has it")]
+    Unspecified(String),
     /// The policy verifies the server, and the credential trusts nobody.
     #[error("there is no CA to verify the server with; name one")]
     NoRoots,
+    /// Both the request's host and another name are to be verified, and only one name is known to
+    /// the sessions that are resumed.
+    #[error(
+        "the request's host cannot be verified where the server name is \"{0}\"; leave one out"
+    )]
+    HostBesideName(String),
     /// The library refuses the combination.
     #[error("TLS cannot be set up: {0}")]
     Library(#[source] rustls::Error),
@@ -83,16 +96,20 @@ impl ClientTls {
         if spec.verify_chain && credential.roots.certificates.is_empty() {
             return Err(TlsConfigError::NoRoots);
         }
-        let fixed_name = spec.server_name.as_ref().map(|host| {
-            ServerName::try_from(host.as_str().to_owned()).map_err(|source| {
-                let name = host.as_str().to_owned();
-                TlsConfigError::ServerName { name, source }
-            })
-        });
+        if let (true, Some(name)) = (spec.also_host, &spec.server_name) {
+            return Err(TlsConfigError::HostBesideName(name.to_string()));
+        }
+        let fixed_name = spec.server_name.as_ref().map(as_server_name).transpose()?;
+        let expected = spec
+            .expected_name
+            .as_ref()
+            .map(as_server_name)
+            .transpose()?;
         let provider = provider();
         let sessions = Arc::new(Sessions::default());
         let verifier = Arc::new(Verifier::new(
             spec,
+            expected,
             Arc::clone(&credential),
             provider.signature_verification_algorithms,
             Arc::clone(&sessions),
@@ -103,7 +120,7 @@ impl ClientTls {
         let mut config = Arc::clone(&verifier)
             .install(builder)
             .with_client_cert_resolver(Arc::new(Resolver::new(&credential)));
-        config.alpn_protocols = alpn(http);
+        config.alpn_protocols = alpn(spec.alpn, http);
         config.resumption =
             Resumption::store(sessions).tls12_resumption(Tls12Resumption::SessionIdOrTickets);
         Ok(ClientTls {
@@ -112,7 +129,12 @@ impl ClientTls {
             on_expired,
             config: Arc::new(config),
             verifier,
-            fixed_name: fixed_name.transpose()?,
+            fixed_name,
+            http1_offer: alpn(spec.alpn, HttpChoice::Http1),
+            opaque_offer: match spec.alpn {
+                AlpnOffer::Http | AlpnOffer::Http2Only => Vec::new(),
+                AlpnOffer::Istio => vec![b"istio".to_vec()],
+            },
             last_peer: Mutex::new(None),
             wanted: Mutex::new(Arc::new([])),
             credential,
@@ -134,13 +156,29 @@ fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
     }
 }
 
-/// ISTIO.md T11: what is offered, best first.
-fn alpn(http: HttpChoice) -> Vec<Vec<u8>> {
-    match http {
-        HttpChoice::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        HttpChoice::Http1 => vec![b"http/1.1".to_vec()],
-        HttpChoice::Http2 => vec![b"h2".to_vec()],
+fn as_server_name(host: &Host) -> Result<ServerName<'static>, TlsConfigError> {
+    let name = host.as_str().to_owned();
+    match ServerName::try_from(name.clone()) {
+        Ok(parsed) if is_nameless(&parsed) => Err(TlsConfigError::Unspecified(name)),
+        Ok(parsed) => Ok(parsed),
+        Err(source) => Err(TlsConfigError::ServerName { name, source }),
     }
+}
+
+/// What is offered, best first (ISTIO.md T11). `istio-peer-exchange` never is: it obliges to a
+/// preamble within the stream.
+fn alpn(offer: AlpnOffer, http: HttpChoice) -> Vec<Vec<u8>> {
+    let names: &[&str] = match (offer, http) {
+        (AlpnOffer::Http, HttpChoice::Auto) => &["h2", "http/1.1"],
+        (AlpnOffer::Http, HttpChoice::Http1) => &["http/1.1"],
+        (AlpnOffer::Http | AlpnOffer::Http2Only, HttpChoice::Http2) => &["h2"],
+        (AlpnOffer::Http2Only, HttpChoice::Auto | HttpChoice::Http1) => &[],
+        (AlpnOffer::Istio, HttpChoice::Auto | HttpChoice::Http1) => {
+            &["istio-http/1.1", "istio", "http/1.1"]
+        }
+        (AlpnOffer::Istio, HttpChoice::Http2) => &["istio-h2", "istio", "h2"],
+    };
+    names.iter().map(|name| name.as_bytes().to_vec()).collect()
 }
 
 /// The place of the trust anchors, for messages.
@@ -148,7 +186,7 @@ pub(super) fn ca_name(ca: &CaSource) -> String {
     match ca {
         CaSource::System => "the operating system's CA store".to_owned(),
         CaSource::File(path) => path.display().to_string(),
-        CaSource::Secret(secret) => secret.resource.to_string(),
+        CaSource::Secret(secret) => secret.ca_resource().into_owned(),
         CaSource::Nothing => "no CA at all".to_owned(),
     }
 }

@@ -4,6 +4,7 @@
 //! Never: opens a socket or keeps a deadline (the caller does).
 //! Called by: `upstream`.
 
+use std::borrow::Cow;
 use std::sync::{Arc, PoisonError};
 
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -18,6 +19,7 @@ use super::facts::CertFacts;
 use super::notes::{Noted, Notes};
 use super::sessions::now;
 use super::stream::{Stream, Tap};
+use super::verify::{is_nameless, nameless};
 use crate::model::{AlpnOffer, HttpChoice, NameCheck, OnExpired, TlsVersion};
 
 /// An open TLS connection and what its handshake showed.
@@ -31,12 +33,23 @@ pub struct Connected<S> {
 /// The protocol that ALPN chose (RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alpn {
-    /// The server ignored the offer: HTTP/1.1.
+    /// The server ignored the offer, or there was none.
     None,
-    /// `http/1.1`.
+    /// `http/1.1`, or Istio's `istio-http/1.1`.
     Http1,
-    /// `h2`.
+    /// `h2`, or Istio's `istio-h2`.
     Http2,
+}
+
+/// What is offered by ALPN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    /// What the upstream's choice of HTTP version allows.
+    Choice,
+    /// HTTP/1.1 alone.
+    Http1,
+    /// Nothing of HTTP: bytes that nobody here reads.
+    Opaque,
 }
 
 /// What a finished handshake agreed on.
@@ -73,7 +86,7 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        self.shake(host, stream, None, self.http).await
+        self.shake(host, stream, Offer::Choice).await
     }
 
     /// The same, but offers the server HTTP/1.1 alone: for a request that HTTP/2 cannot carry, such
@@ -89,12 +102,12 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let offer = Some(vec![b"http/1.1".to_vec()]);
-        self.shake(host, stream, offer, self.http).await
+        self.shake(host, stream, Offer::Http1).await
     }
 
     /// The same for bytes that nobody here reads: no HTTP is offered, as what follows is none
-    /// (ISTIO.md T11).
+    /// (ISTIO.md T11). `host` is empty where nobody named one; without a server name of the policy
+    /// no SNI is sent then, and no name but those of `subject_alt_names` is verified (T6, T7).
     ///
     /// # Errors
     /// Those of [`ClientTls::connect`].
@@ -106,37 +119,35 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let offer = match self.spec.alpn {
-            AlpnOffer::Istio => vec![b"istio".to_vec()],
-            AlpnOffer::Http | AlpnOffer::Http2Only => Vec::new(),
-        };
-        self.shake(host, stream, Some(offer), HttpChoice::Auto)
-            .await
+        self.shake(host, stream, Offer::Opaque).await
     }
 
     async fn shake<S>(
         &self,
         host: &str,
         stream: S,
-        offer: Option<Vec<Vec<u8>>>,
-        http: HttpChoice,
+        offer: Offer,
     ) -> Result<Connected<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let name = self.prepare(host)?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        let offer = offer.unwrap_or_else(|| self.config.alpn_protocols.clone());
+        let offered = match offer {
+            Offer::Choice => &self.config.alpn_protocols,
+            Offer::Http1 => &self.http1_offer,
+            Offer::Opaque => &self.opaque_offer,
+        };
         let connecting = connector
-            .with_alpn(offer)
+            .with_alpn(offered.clone())
             .connect(name.clone(), Tap::new(stream))
             .into_fallible();
         let (result, mut notes) = Noted::new(connecting).await;
         match result {
-            Ok(tls) => self.finish(Stream::new(tls), &name, notes, http),
+            Ok(tls) => self.finish(Stream::new(tls), &name, notes, offer),
             Err((error, tap)) => {
                 let cause = explain::sort(error, &mut notes, tap.into_head());
-                Err(explain::error(self, &name.to_str(), &notes, cause))
+                Err(explain::error(self, &called(&name), &notes, cause))
             }
         }
     }
@@ -152,9 +163,16 @@ impl ClientTls {
                 return Err(error(Cause::OwnExpired { until, now }));
             }
         }
-        match &self.fixed_name {
-            Some(name) => Ok(name.clone()),
-            None => ServerName::try_from(host.to_owned()).map_err(|e| error(Cause::ServerName(e))),
+        if let Some(name) = &self.fixed_name {
+            return Ok(name.clone());
+        }
+        if host.is_empty() {
+            return Ok(nameless());
+        }
+        match ServerName::try_from(host.to_owned()) {
+            Ok(name) if is_nameless(&name) => Err(error(Cause::Unspecified)),
+            Ok(name) => Ok(name),
+            Err(problem) => Err(error(Cause::ServerName(problem))),
         }
     }
 
@@ -163,18 +181,27 @@ impl ClientTls {
         stream: Stream<S>,
         name: &ServerName<'static>,
         notes: Notes,
-        http: HttpChoice,
+        offer: Offer,
     ) -> Result<Connected<S>, HandshakeError> {
         let session = stream.session();
+        let http2 = self.http == HttpChoice::Http2;
         let alpn = match session.alpn_protocol() {
-            Some(b"h2") => Alpn::Http2,
+            Some(b"h2" | b"istio-h2") => Alpn::Http2,
+            // A sidecar's word for whatever the two have agreed on otherwise.
+            Some(b"istio") if http2 && offer == Offer::Choice => Alpn::Http2,
             // rustls lets nothing through that was not offered.
             Some(_) => Alpn::Http1,
             None => Alpn::None,
         };
-        if http == HttpChoice::Http2 && alpn != Alpn::Http2 {
+        // Istio speaks HTTP/2 where a port says so, whether or not the server knows ALPN.
+        let agreed = match alpn {
+            Alpn::Http2 => true,
+            Alpn::Http1 => false,
+            Alpn::None => self.spec.alpn != AlpnOffer::Http,
+        };
+        if http2 && !agreed && offer != Offer::Opaque {
             let cause = Cause::NotHttp2(alpn);
-            return Err(explain::error(self, &name.to_str(), &notes, cause));
+            return Err(explain::error(self, &called(name), &notes, cause));
         }
         let leaf = session.peer_certificates().and_then(<[_]>::first);
         let peer = leaf.and_then(|leaf| self.facts_of(leaf));
@@ -220,7 +247,7 @@ impl ClientTls {
             return None;
         }
         let wrong = self.verifier.wrong_name(leaf, name)?;
-        let server = name.to_str();
+        let server = called(name);
         Some(format!(
             "server certificate of {server}: {}",
             wrong_name(&wrong, facts)
@@ -240,6 +267,14 @@ impl ClientTls {
         let facts = Arc::new(CertFacts::read(leaf).ok()?);
         *last = Some((leaf.clone(), Arc::clone(&facts)));
         Some(facts)
+    }
+}
+
+/// What messages call the server.
+fn called<'a>(name: &'a ServerName<'_>) -> Cow<'a, str> {
+    match is_nameless(name) {
+        true => Cow::Borrowed("a server without a name"),
+        false => name.to_str(),
     }
 }
 
@@ -362,6 +397,143 @@ mod tests {
                 (met, expected) => panic!("{http:?} {offered:?}: {met:?}, not {expected:?}"),
             }
         }
+    }
+
+    /// SNI and ALPN of the hello that we send, by `kind` of connection.
+    async fn hello(tls: &ClientTls, host: &str, kind: Offer) -> (Option<String>, Vec<String>) {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let accepting =
+            tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), far);
+        let server = async {
+            let start = accepting.await.unwrap();
+            let hello = start.client_hello();
+            let alpn = hello.alpn().into_iter().flatten();
+            let alpn = alpn.map(|name| String::from_utf8(name.to_vec()).unwrap());
+            (hello.server_name().map(str::to_owned), alpn.collect())
+        };
+        let client = async {
+            match kind {
+                Offer::Choice => tls.connect(host, near).await.is_err(),
+                Offer::Http1 => tls.connect_http1(host, near).await.is_err(),
+                Offer::Opaque => tls.connect_opaque(host, near).await.is_err(),
+            }
+        };
+        tokio::join!(server, client).0
+    }
+
+    #[tokio::test]
+    async fn t11_what_is_offered_follows_policy_version_and_use_and_is_never_peer_exchange() {
+        use AlpnOffer::{Http, Http2Only, Istio};
+        use HttpChoice::{Auto, Http1, Http2};
+        let ca = Ca::new("Bank CA");
+        let credential = credential(None, &[&ca.der], &[]);
+        let istio = &["istio-http/1.1", "istio", "http/1.1"][..];
+        for (alpn, http, kind, expected) in [
+            (Http, Auto, Offer::Choice, &["h2", "http/1.1"][..]),
+            (Http, Auto, Offer::Http1, &["http/1.1"]),
+            (Http, Auto, Offer::Opaque, &[]),
+            (Http2Only, Http1, Offer::Choice, &[]),
+            (Http2Only, Auto, Offer::Choice, &[]),
+            (Http2Only, Http2, Offer::Choice, &["h2"]),
+            (Http2Only, Http2, Offer::Http1, &[]),
+            (Http2Only, Http1, Offer::Opaque, &[]),
+            (Istio, Http1, Offer::Choice, istio),
+            (Istio, Auto, Offer::Choice, istio),
+            (Istio, Http2, Offer::Choice, &["istio-h2", "istio", "h2"]),
+            (Istio, Http2, Offer::Http1, istio),
+            (Istio, Http1, Offer::Opaque, &["istio"]),
+        ] {
+            let mut spec = spec();
+            spec.alpn = alpn;
+            let tls = ClientTls::new(&spec, http, Arc::clone(&credential), OnExpired::Fail);
+            let (_, offered) = hello(&tls.unwrap(), HOST, kind).await;
+            assert_eq!(offered, expected, "{alpn:?} {http:?} {kind:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn t11_the_servers_choice_among_istios_names_is_a_version_of_http() {
+        let ca = Ca::new("Bank CA");
+        let credential = credential(None, &[&ca.der], &[]);
+        let mut server = Server::new(&ca.leaf(HOST));
+        for (alpn, http, known, expected) in [
+            (
+                AlpnOffer::Istio,
+                HttpChoice::Http1,
+                "istio-http/1.1",
+                Alpn::Http1,
+            ),
+            (AlpnOffer::Istio, HttpChoice::Http1, "istio", Alpn::Http1),
+            (AlpnOffer::Istio, HttpChoice::Http1, "http/1.1", Alpn::Http1),
+            (AlpnOffer::Istio, HttpChoice::Http2, "istio-h2", Alpn::Http2),
+            (AlpnOffer::Istio, HttpChoice::Http2, "istio", Alpn::Http2),
+            (AlpnOffer::Istio, HttpChoice::Http2, "h2", Alpn::Http2),
+            (AlpnOffer::Istio, HttpChoice::Http2, "", Alpn::None),
+            (AlpnOffer::Http2Only, HttpChoice::Http1, "h2", Alpn::None),
+            (AlpnOffer::Http2Only, HttpChoice::Http2, "h2", Alpn::Http2),
+            (AlpnOffer::Http2Only, HttpChoice::Http2, "", Alpn::None),
+        ] {
+            let mut spec = spec();
+            spec.alpn = alpn;
+            let known = Some(known).filter(|name| !name.is_empty());
+            server.config.alpn_protocols =
+                known.map(|p| p.as_bytes().to_vec()).into_iter().collect();
+            let tls = ClientTls::new(&spec, http, Arc::clone(&credential), OnExpired::Fail);
+            let met = server.meet(&tls.unwrap(), HOST).await.0.unwrap();
+            assert_eq!(met.facts.alpn, expected, "{alpn:?} {http:?} {known:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn t5_istios_server_name_with_underscores_is_sent_as_it_is() {
+        let ca = Ca::new("Mesh CA");
+        let mut spec = spec();
+        let name = "outbound_.80_._.nginx-mtls.common-ca.local";
+        spec.server_name = Some(crate::model::Host::parse(name).unwrap());
+        spec.name_check = NameCheck::Off;
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        let server = Server::new(&ca.leaf("other.example"));
+        let (met, seen) = server.meet(&tls, HOST).await;
+        assert_eq!(seen.unwrap().sni.as_deref(), Some(name));
+        assert_eq!(met.unwrap().facts.server_name.as_deref(), Some(name));
+    }
+
+    #[tokio::test]
+    async fn t6_a_stream_without_a_host_sends_no_sni_and_is_held_to_configured_names_alone() {
+        let ca = Ca::new("Bank CA");
+        let server = Server::new(&ca.leaf("other.example"));
+        let (met, seen) = server.meet(&trusting(&ca), "").await;
+        assert_eq!(seen.unwrap().sni, None);
+        assert_eq!(met.unwrap().facts.server_name, None);
+        let stranger = Server::new(&Ca::new("Other CA").leaf("other.example"));
+        let error = stranger.meet(&trusting(&ca), "").await.0.unwrap_err();
+        assert_eq!(error.reason, HandshakeReason::UnknownCa);
+        assert!(
+            error
+                .to_string()
+                .starts_with("server certificate of a server without a name: ")
+        );
+        let mut spec = spec();
+        for (name, good) in [("other.example", true), ("bank.example", false)] {
+            spec.subject_alt_names = vec![name.to_owned()];
+            let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+            assert_eq!(server.meet(&tls, "").await.0.is_ok(), good, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn t6_a_host_that_is_the_address_of_nobody_is_not_taken_for_no_host() {
+        let ca = Ca::new("Bank CA");
+        let (near, _far) = tokio::io::duplex(1024);
+        let error = trusting(&ca).connect("::", near).await.err().unwrap();
+        assert_eq!(error.reason, HandshakeReason::ServerName);
+        let server = Server::new(&ca.leaf("other.example"));
+        assert!(server.meet(&trusting(&ca), "0.0.0.0").await.0.is_err());
+        let mut spec = spec();
+        spec.server_name = Some(crate::model::Host::parse("[::]").unwrap());
+        let credential = credential(None, &[&ca.der], &[]);
+        let made = ClientTls::new(&spec, HttpChoice::Auto, credential, OnExpired::Fail);
+        assert!(made.is_err());
     }
 
     #[tokio::test]

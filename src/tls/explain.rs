@@ -159,6 +159,8 @@ pub(super) enum Cause {
     Protocol(rustls::Error),
     /// The host is no server name.
     ServerName(InvalidDnsNameError),
+    /// The host is the address that means none.
+    Unspecified,
     /// The connection ended; `silent` where not one byte had come.
     Closed { source: io::Error, silent: bool },
 }
@@ -184,7 +186,10 @@ impl Error for HandshakeError {
             | Cause::Protocol(source) => Some(source),
             Cause::ServerName(source) => Some(source),
             Cause::Closed { source, .. } => Some(source),
-            Cause::OwnExpired { .. } | Cause::NotTls { .. } | Cause::NotHttp2(_) => None,
+            Cause::OwnExpired { .. }
+            | Cause::NotTls { .. }
+            | Cause::NotHttp2(_)
+            | Cause::Unspecified => None,
         }
     }
 }
@@ -257,6 +262,10 @@ pub(super) fn error(tls: &ClientTls, server: &str, notes: &Notes, cause: Cause) 
                 "\"{}\" cannot be a server name ({error}); set the server name of this upstream",
                 clean(server)
             ),
+        ),
+        Cause::Unspecified => (
+            HandshakeReason::ServerName,
+            format!("\"{server}\" is the address that means none; no server has it"),
         ),
         Cause::Closed { source, silent } => (
             HandshakeReason::Closed,

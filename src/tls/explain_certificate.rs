@@ -10,7 +10,7 @@ use super::client_config::{ClientTls, ca_name};
 use super::explain::{HandshakeReason, clean};
 use super::facts::{CertFacts, San};
 use super::verify::{Check, Refusal, WrongName};
-use crate::model::CaSource;
+use crate::model::{CaSource, IdentitySource};
 
 /// How many names or subjects one line lists.
 const MOST: usize = 5;
@@ -147,7 +147,7 @@ fn signature(tls: &ClientTls, refusal: &Refusal) -> String {
         Some(facts) => format!(
             "\"{}\" says that \"{}\" issued it, but the key of the CA of that name in {file} did \
              not sign it; the CA may have a new key under its old name: put its present \
-             certificate into that file as well",
+             certificate there as well",
             facts.subject, facts.issuer
         ),
         None => "a signature in its chain does not fit the key of its issuer".to_owned(),
@@ -200,13 +200,13 @@ fn revocation(tls: &ClientTls, check: &Check) -> String {
         ),
         Check::ListedUnderRevocation => format!(
             "whether it is revoked cannot be told: {file} lists it itself and not the CA that \
-             issued it; put that CA into the file, or do without the list {list}"
+             issued it; put that CA there as well, or do without the list {list}"
         ),
         Check::NoRevocationList {
             issuer: Some(issuer),
         } => format!(
             "whether it is revoked cannot be told: {list} holds no list of \"{issuer}\"; every CA \
-             of the chain needs one (add it to that file)"
+             of the chain needs one (add it there)"
         ),
         _ => format!(
             "whether it is revoked cannot be told: {list} does not cover every CA of the chain"
@@ -272,11 +272,15 @@ pub(super) fn own_expired(tls: &ClientTls, until: i64, now: i64) -> String {
     let file = tls.spec.credential.identity.as_ref();
     format!(
         "our client certificate (\"{}\", {}) expired at {}, and it is {} now; the server would \
-         refuse it, so nothing was sent; renew that file (a new one is taken up at once)",
+         refuse it, so nothing was sent; renew that {} (a new one is taken up at once)",
         subject.unwrap_or_default(),
         file.map_or_else(|| "-".to_owned(), ToString::to_string),
         rfc3339(until),
-        rfc3339(now)
+        rfc3339(now),
+        match file {
+            Some(IdentitySource::Secret(_)) => "Secret",
+            Some(IdentitySource::Files(..)) | None => "file",
+        }
     )
 }
 
@@ -367,6 +371,40 @@ mod tests {
         let begin = "no chain to a CA in /etc/ca.pem; it was issued by \"CN=Middle\"; the chain \
                      that it sent ends at the issuer \"CN=Other CA\"";
         refuses(&tls, &leaf, begin, "that file", "unknown_ca", "unknown_ca").await;
+    }
+
+    #[tokio::test]
+    async fn b12_a_secret_goes_by_the_name_of_its_resource() {
+        use crate::model::{IdentitySource, SecretRef};
+        let mine = Ca::new("My CA");
+        let mut spec = spec();
+        let secret = SecretRef {
+            resource: "kubernetes://bank".into(),
+            namespace: "shop".into(),
+            name: "bank".into(),
+            document: None,
+            ca_document: None,
+            folders: [].into(),
+        };
+        spec.credential.identity = Some(IdentitySource::Secret(secret.clone()));
+        spec.credential.ca = CaSource::Secret(secret);
+        let expired = mine.leaf_with("shop.example", |params| {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        });
+        let tls = client_tls(&spec, &credential(None, &[&mine.der], &[]));
+        let begin =
+            "no chain to a CA in kubernetes://bank-cacert; it was issued by \"CN=Other CA\"";
+        let end = "it holds \"CN=My CA\"; put the issuer's certificate into that Secret";
+        let other = Ca::new("Other CA").leaf(HOST);
+        refuses(&tls, &other, begin, end, "unknown_ca", "unknown_ca").await;
+        let tls = client_tls(&spec, &credential(Some(&expired), &[&mine.der], &[]));
+        let words = own_expired(&tls, 0, 1);
+        assert_eq!(
+            words,
+            "our client certificate (\"CN=shop.example\", kubernetes://bank) expired at \
+             1970-01-01T00:00:00Z, and it is 1970-01-01T00:00:01Z now; the server would refuse it, \
+             so nothing was sent; renew that Secret (a new one is taken up at once)"
+        );
     }
 
     #[tokio::test]
@@ -504,7 +542,7 @@ mod tests {
             (
                 vec![root.crl(&[])],
                 "/etc/crl.pem holds no list of \"CN=Middle\"; every CA of the chain needs one \
-                 (add it to that file)",
+                 (add it there)",
             ),
             (
                 vec![root.crl(&[]), middle.crl_until(&[], 2020)],

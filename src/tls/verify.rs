@@ -32,6 +32,10 @@ pub(super) struct Verifier {
     verify_chain: bool,
     name_check: NameCheck,
     alt_names: Vec<String>,
+    /// The server's name must fit as well as `alt_names` (ISTIO.md X9).
+    also_host: bool,
+    /// The name that the policy expects in place of the one that is sent.
+    expected: Option<ServerName<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
     sessions: Arc<Sessions>,
 }
@@ -94,6 +98,7 @@ pub(super) struct WrongName {
 impl Verifier {
     pub(super) fn new(
         spec: &TlsSpec,
+        expected: Option<ServerName<'static>>,
         credential: Arc<Credential>,
         algorithms: WebPkiSupportedAlgorithms,
         sessions: Arc<Sessions>,
@@ -103,6 +108,8 @@ impl Verifier {
             verify_chain: spec.verify_chain,
             name_check: spec.name_check,
             alt_names: spec.subject_alt_names.clone(),
+            also_host: spec.also_host,
+            expected,
             algorithms,
             sessions,
         }
@@ -189,35 +196,57 @@ impl Verifier {
         }
     }
 
-    /// What is wrong with the name of `leaf`, whatever the policy makes of it (T7 b to d, T8).
+    /// What is wrong with the name of `leaf`, whatever the policy makes of it (T7 b to d, T8, X9).
+    /// `name` is the one that rustls was given, and so the one that sessions are filed under.
     pub(super) fn wrong_name(
         &self,
         leaf: &CertificateDer<'_>,
         name: &ServerName<'_>,
     ) -> Option<WrongName> {
+        let name = match &self.expected {
+            Some(expected) => Some(expected),
+            None => Some(name).filter(|name| !is_nameless(name)),
+        };
         let certificate = EndEntityCert::try_from(leaf).ok();
         let names = |name: &ServerName<'_>| {
             certificate
                 .as_ref()
                 .is_some_and(|c| c.verify_is_valid_for_subject_name(name).is_ok())
         };
-        if self.alt_names.is_empty() {
-            return (!names(name)).then(|| WrongName {
-                expected: vec![name.to_str().into_owned()],
-                configured: false,
+        if !self.alt_names.is_empty() {
+            let sans = parse(leaf).map(|c| CertFacts::of(&c).sans);
+            let sans = sans.unwrap_or_default();
+            let good = self.alt_names.iter().any(|wanted| {
+                sans.iter().any(|san| is_literally(san, wanted))
+                    || ServerName::try_from(wanted.as_str()).is_ok_and(|name| names(&name))
             });
+            if !good {
+                return Some(WrongName {
+                    expected: self.alt_names.clone(),
+                    configured: true,
+                });
+            }
+            if !self.also_host {
+                return None;
+            }
         }
-        let sans = parse(leaf).map(|c| CertFacts::of(&c).sans);
-        let sans = sans.unwrap_or_default();
-        let good = self.alt_names.iter().any(|wanted| {
-            sans.iter().any(|san| is_literally(san, wanted))
-                || ServerName::try_from(wanted.as_str()).is_ok_and(|name| names(&name))
-        });
-        (!good).then(|| WrongName {
-            expected: self.alt_names.clone(),
-            configured: true,
+        // A stream without a name has none to be held to (T7 c).
+        name.filter(|name| !names(name)).map(|name| WrongName {
+            expected: vec![name.to_str().into_owned()],
+            configured: false,
         })
     }
+}
+
+/// In place of a name where there is none: no SNI is sent for an address, and `connect` lets no
+/// host through that is this one, so that none is ever mistaken for it.
+pub(super) fn nameless() -> ServerName<'static> {
+    ServerName::IpAddress(std::net::Ipv6Addr::UNSPECIFIED.into())
+}
+
+/// True for [`nameless()`] alone.
+pub(super) fn is_nameless(name: &ServerName<'_>) -> bool {
+    *name == nameless()
 }
 
 /// Names of all kinds compare literally, DNS names without regard to case (RFC 9525 section 6.3).
@@ -472,6 +501,117 @@ mod tests {
             let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
             assert_eq!(accepts(&tls, &leaf).await, good, "{wanted:?}");
         }
+    }
+
+    /// A workload of the mesh: a SPIFFE name and no DNS name.
+    fn workload(ca: &Ca, account: &str) -> Leaf {
+        let uri = format!("spiffe://cluster.local/ns/shop/sa/{account}");
+        ca.leaf_with("ignored.example", |params| {
+            params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
+        })
+    }
+
+    #[tokio::test]
+    async fn t12_a_workload_without_a_dns_name_is_held_to_its_spiffe_name() {
+        let ca = Ca::new("Mesh CA");
+        let mut spec = spec();
+        let sni = "outbound_.80_._.bank.shop.svc.cluster.local";
+        spec.server_name = Some(crate::model::Host::parse(sni).unwrap());
+        spec.subject_alt_names = vec!["spiffe://cluster.local/ns/shop/sa/bank".to_owned()];
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        assert!(accepts(&tls, &workload(&ca, "bank")).await);
+        assert!(!accepts(&tls, &workload(&ca, "thief")).await);
+        assert!(!accepts(&tls, &workload(&Ca::new("Other CA"), "bank")).await);
+        // No service account is known: the chain alone.
+        spec.subject_alt_names.clear();
+        spec.name_check = NameCheck::Off;
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        assert!(accepts(&tls, &workload(&ca, "thief")).await);
+        assert!(!accepts(&tls, &workload(&Ca::new("Other CA"), "bank")).await);
+    }
+
+    #[tokio::test]
+    async fn x9_where_the_host_counts_besides_both_must_hold() {
+        let ca = Ca::new("Bank CA");
+        let named = |names: &[&str]| {
+            ca.leaf_with("ignored.example", |params| {
+                let names = names
+                    .iter()
+                    .map(|&name| SanType::DnsName(name.try_into().unwrap()));
+                params.subject_alt_names = names.collect();
+            })
+        };
+        let mut spec = spec();
+        spec.subject_alt_names = vec!["payments.bank".to_owned(), "other.bank".to_owned()];
+        for (also_host, names, good) in [
+            (true, &[HOST, "payments.bank"][..], true),
+            (true, &[HOST], false),
+            (true, &["payments.bank"], false),
+            (false, &["payments.bank"], true),
+            (false, &[HOST], false),
+        ] {
+            spec.also_host = also_host;
+            let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+            assert_eq!(
+                accepts(&tls, &named(names)).await,
+                good,
+                "{also_host} {names:?}"
+            );
+        }
+        spec.also_host = true;
+        spec.server_name = Some(crate::model::Host::parse("front.example").unwrap());
+        let credential = credential(None, &[&ca.der], &[]);
+        let made = ClientTls::new(
+            &spec,
+            crate::model::HttpChoice::Auto,
+            credential,
+            crate::model::OnExpired::Fail,
+        );
+        let words = "the request's host cannot be verified where the server name is \
+                     \"front.example\"; leave one out";
+        assert_eq!(made.err().unwrap().to_string(), words);
+    }
+
+    #[tokio::test]
+    async fn t7_the_expected_name_counts_and_the_name_that_is_sent_does_not() {
+        let ca = Ca::new("Mesh CA");
+        let mut spec = spec();
+        let host = |text: &str| Some(crate::model::Host::parse(text).unwrap());
+        spec.server_name = host("outbound_.80_._.bank.shop");
+        spec.expected_name = host("bank.shop");
+        let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
+        assert!(accepts(&tls, &ca.leaf("bank.shop")).await);
+        let (words, reason, _) = Server::new(&ca.leaf(HOST)).refusal(&tls).await;
+        assert_eq!(reason.label(), "san");
+        assert!(
+            words.starts_with(
+                "server certificate of outbound_.80_._.bank.shop: it is for another name: \
+                 expected \"bank.shop\", and it names DNS:bank.example"
+            ),
+            "{words}"
+        );
+    }
+
+    #[tokio::test]
+    async fn t7_a_credential_that_trusts_nobody_serves_only_a_policy_that_verifies_nothing() {
+        let ca = Ca::new("Bank CA");
+        let parts = crate::tls::CredentialParts {
+            name: "none".to_owned(),
+            identity: None,
+            roots: None,
+            crls: Vec::new(),
+            generation: crate::tls::Generation([0; 32]),
+        };
+        let credential = Arc::new(Credential::new(parts).unwrap());
+        let mut spec = spec();
+        let made = |spec: &TlsSpec| {
+            let credential = Arc::clone(&credential);
+            let http = crate::model::HttpChoice::Auto;
+            ClientTls::new(spec, http, credential, crate::model::OnExpired::Fail)
+        };
+        assert!(made(&spec).is_err());
+        spec.verify_chain = false;
+        assert!(accepts(&made(&spec).unwrap(), &ca.leaf(HOST)).await);
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ use super::error::{ConnectFailure, Limit, Stage, UpstreamError};
 use super::pool::{Permit, Slot};
 use super::seam::UpstreamTls;
 use super::wire::{Link, Wire};
-use crate::model::{EndpointAddr, HttpChoice, NameCheck, TlsPolicy, TlsVersion};
+use crate::model::{EndpointAddr, HttpChoice, NameCheck, TlsPolicy, TlsSpec, TlsVersion};
 use crate::telemetry::{Event, Handshake};
 use crate::tls::{Alpn, ClientTls, HandshakeFacts, Stream};
 
@@ -302,8 +302,10 @@ async fn shake_hands(
     };
     match shaken {
         Ok(connected) => {
-            core.stats.handshake(count(core, tls, &connected.facts));
+            core.stats
+                .handshake(count(core, tls, target, &connected.facts));
             if let Some(warning) = &connected.facts.name_warning {
+                core.stats.count(Event::NameUnchecked);
                 core.warn_of_name(endpoint, warning);
             }
             Ok((connected.stream, connected.facts))
@@ -318,10 +320,18 @@ async fn shake_hands(
     }
 }
 
-fn count(core: &Core, tls: &ClientTls, facts: &HandshakeFacts) -> Handshake {
+fn count(core: &Core, tls: &ClientTls, target: &Target, facts: &HandshakeFacts) -> Handshake {
+    let is_nameless = |spec: &TlsSpec| {
+        target.host.is_empty()
+            && spec.server_name.is_none()
+            && spec.expected_name.is_none()
+            && spec.subject_alt_names.is_empty()
+    };
     let verified = match &core.spec.tls {
         TlsPolicy::Tls(spec) if !spec.verify_chain => "none",
-        TlsPolicy::Tls(spec) if spec.name_check != NameCheck::Enforce => "chain",
+        TlsPolicy::Tls(spec) if spec.name_check != NameCheck::Enforce || is_nameless(spec) => {
+            "chain"
+        }
         TlsPolicy::Tls(_) | TlsPolicy::Disable => "name",
     };
     Handshake {
