@@ -11,4 +11,4 @@ mod view;
 
 pub use server::serve;
 pub use state::{AdminState, Command, EndpointHealth, Inside, ReloadReport, UpstreamHealth};
-pub use view::{HostView, RoutesView, RuleView, UpstreamView};
+pub use view::{HostView, RefusedView, RoutesView, RuleView, UpstreamView};

@@ -19,12 +19,29 @@ use crate::telemetry::rfc3339_millis;
 /// `/routes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoutesView {
-    /// `refuse` or `pass through`.
+    /// `refuse` or `pass through`, for listeners that clients address.
     pub unknown_hosts: String,
+    /// The same for captured connections.
+    #[serde(default)]
+    pub unknown_captured: String,
+    /// Documents that were turned away: what they govern fails (ISTIO.md X1).
+    #[serde(default)]
+    pub refused: Vec<RefusedView>,
     /// In the order they were written.
     pub routes: Vec<HostView>,
     /// In the order they were written.
     pub upstreams: Vec<UpstreamView>,
+}
+
+/// A document that was turned away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedView {
+    /// Kind, namespace and name.
+    pub object: String,
+    /// `file:line`.
+    pub place: String,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// Rules for some hosts.
@@ -110,12 +127,23 @@ impl RoutesView {
             upstreams.filter(|spec| host.is_none() || reached.contains(spec.name.as_ref()));
         RoutesView {
             unknown_hosts: unknown_hosts(config.unknown_hosts).to_owned(),
+            unknown_captured: unknown_hosts(config.unknown_captured).to_owned(),
+            refused: refused(config),
             routes,
             upstreams: upstreams
                 .map(|spec| upstream_view(spec, health(&spec.name)))
                 .collect(),
         }
     }
+}
+
+fn refused(config: &Config) -> Vec<RefusedView> {
+    let refused = config.refused.iter().map(|one| RefusedView {
+        object: one.object.to_string(),
+        place: one.place.to_string(),
+        reason: one.reason.to_string(),
+    });
+    refused.collect()
 }
 
 fn targets(rule: &RuleSpec) -> impl Iterator<Item = &str> {
@@ -264,7 +292,10 @@ fn upstream_view(spec: &UpstreamSpec, health: UpstreamHealth) -> UpstreamView {
         server_name,
         http: http.to_owned(),
         configured: written.collect(),
-        unavailable: health.unavailable,
+        unavailable: health.unavailable.or_else(|| {
+            let broken = spec.broken.as_ref();
+            broken.map(|broken| broken.reason.to_string())
+        }),
         endpoints: health.endpoints,
     }
 }
@@ -282,6 +313,9 @@ pub(super) struct ConfigView {
     sources: Vec<PathBuf>,
     listeners: Vec<ListenerView>,
     unknown_hosts: Option<&'static str>,
+    unknown_captured: Option<&'static str>,
+    /// Documents of what runs that were turned away at the start.
+    refused: Vec<RefusedView>,
     limits: Option<LimitsView>,
     rotation: Option<RotationView>,
     routes: usize,
@@ -340,6 +374,8 @@ impl ConfigView {
                 })
                 .collect(),
             unknown_hosts: config.map(|config| unknown_hosts(config.unknown_hosts)),
+            unknown_captured: config.map(|config| unknown_hosts(config.unknown_captured)),
+            refused: config.map(refused).unwrap_or_default(),
             limits: config.map(limits),
             rotation: config.map(rotation),
             routes: config.map_or(0, |config| config.hosts.len()),
@@ -439,6 +475,32 @@ mod tests {
         );
         assert_eq!((view.routes.len(), view.upstreams.len()), (2, 3));
         assert_eq!(view.upstreams[0].configured, ["[::1]:8443"]);
+    }
+
+    #[test]
+    fn x1_what_was_refused_is_shown_with_its_place_and_reason() {
+        let place = |line| Place {
+            file: "dr.yaml".into(),
+            line,
+        };
+        let mut config = config();
+        config.unknown_captured = UnknownHosts::PassThrough;
+        config.refused = vec![crate::model::Refused {
+            object: "DestinationRule default/bank".into(),
+            place: place(9),
+            reason: "the mode is none".into(),
+        }];
+        let view = RoutesView::new(&config, Some("none.example"), |_| UpstreamHealth::default());
+        let shown = RefusedView {
+            object: "DestinationRule default/bank".to_owned(),
+            place: "dr.yaml:9".to_owned(),
+            reason: "the mode is none".to_owned(),
+        };
+        assert_eq!(view.refused, [shown]);
+        assert_eq!(
+            (view.unknown_hosts.as_str(), view.unknown_captured.as_str()),
+            ("refuse", "pass through")
+        );
     }
 
     #[test]

@@ -51,10 +51,20 @@ pub fn run(args: Args) -> ExitCode {
 fn tables(view: &RoutesView, bold: bool) -> String {
     let routes = routes(view, bold);
     let upstreams = upstreams(view, bold);
-    format!(
+    let mut text = format!(
         "{routes}\n{upstreams}\nunknown hosts: {}\n",
         view.unknown_hosts
-    )
+    );
+    if view.unknown_captured != view.unknown_hosts && !view.unknown_captured.is_empty() {
+        text.push_str(&format!("unknown captured: {}\n", view.unknown_captured));
+    }
+    for one in &view.refused {
+        text.push_str(&format!(
+            "refused: {} ({}): {}\n",
+            one.object, one.place, one.reason
+        ));
+    }
+    text
 }
 
 fn routes(view: &RoutesView, bold: bool) -> String {
@@ -170,6 +180,12 @@ mod tests {
         };
         RoutesView {
             unknown_hosts: "refuse".into(),
+            unknown_captured: "pass through".into(),
+            refused: vec![crate::admin::RefusedView {
+                object: "DestinationRule ns/bank".into(),
+                place: "dr.yaml:3".into(),
+                reason: "the mode is none".into(),
+            }],
             routes: vec![HostView {
                 hosts: vec!["bank.example".into(), "*.bank.example".into()],
                 port: Some(80),
@@ -199,6 +215,14 @@ mod tests {
                 },
             ],
         }
+    }
+
+    #[test]
+    fn x1_what_was_refused_stands_below_the_tables() {
+        let text = tables(&view(), false);
+        let end = "unknown hosts: refuse\nunknown captured: pass through\n\
+                   refused: DestinationRule ns/bank (dr.yaml:3): the mode is none\n";
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]
@@ -235,6 +259,6 @@ mod tests {
             has(&["broken", "b:443", "unavailable: ca.crt is missing"]),
             "{text}"
         );
-        assert!(text.ends_with("\nunknown hosts: refuse\n"));
+        assert!(text.contains("\nunknown hosts: refuse\n"));
     }
 }

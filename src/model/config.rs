@@ -56,6 +56,18 @@ pub struct Refused {
     pub reason: Arc<str>,
 }
 
+/// `FILE:LINE: KIND ns/name was refused: what is wrong`.
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Refused {
+            object,
+            place,
+            reason,
+        } = self;
+        write!(f, "{place}: {object} was refused: {reason}")
+    }
+}
+
 /// Where in the documents a thing was written, for every message about it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {

@@ -7,6 +7,7 @@
 mod build;
 mod fingerprint;
 mod overrides;
+mod refused;
 mod reload;
 
 pub use build::build;

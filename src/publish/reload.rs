@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::build::build;
 use super::fingerprint::fingerprint;
 use super::overrides::{Overrides, Sockets};
+use super::refused::{log, refusals, show};
 use crate::certs::{CertStore, Checked, CredentialRow, Credentials};
 use crate::config::{self, Diagnostics, LoadOptions};
 use crate::model::{Config, Rotation};
@@ -109,9 +110,7 @@ pub struct FirstLoad {
 pub fn first_load(parts: Parts) -> Result<FirstLoad, LoadError> {
     let print = fingerprint(&parts.sources);
     let mut loaded = config::load(&parts.sources, &parts.load).map_err(LoadError::Config)?;
-    for warning in loaded.warnings.iter() {
-        tracing::warn!("{warning}");
-    }
+    log(&loaded.warnings);
     parts.overrides.apply(&mut loaded.config);
     let config = Arc::new(loaded.config);
     let mut store = CertStore::new(Arc::clone(&parts.metrics));
@@ -152,7 +151,7 @@ impl FirstLoad {
             .parts
             .shared
             .set(Arc::clone(&config), state.store.current());
-        state.accepted();
+        state.accepted(&config);
         (
             Arc::clone(&cell),
             Unopened {
@@ -204,8 +203,9 @@ struct State {
 }
 
 impl State {
-    fn accepted(&self) {
+    fn accepted(&self, config: &Config) {
         let now = SystemTime::now();
+        show(config, &self.parts.status);
         self.parts.metrics.config.accepted(self.version, now);
         self.parts.status.accepted(self.version, now);
     }
@@ -346,10 +346,13 @@ impl Reloader {
     fn load(&mut self, report: &mut Report) -> Option<Arc<Config>> {
         match config::load(&self.state.parts.sources, &self.state.parts.load) {
             Ok(mut loaded) => {
-                for warning in loaded.warnings.iter() {
-                    tracing::warn!("{warning}");
+                self.state.files = std::mem::take(&mut loaded.files);
+                let refused = refusals(&loaded);
+                if !refused.is_empty() {
+                    self.refuse(refused, report);
+                    return None;
                 }
-                self.state.files = loaded.files;
+                log(&loaded.warnings);
                 self.state.parts.overrides.apply(&mut loaded.config);
                 Some(Arc::new(loaded.config))
             }
@@ -397,7 +400,7 @@ impl Reloader {
         self.state.version = version;
         if candidate.is_some() {
             report.changed.push("configuration".to_owned());
-            self.state.accepted();
+            self.state.accepted(&self.config);
             tracing::info!(version, "the new configuration is in use");
         }
         true

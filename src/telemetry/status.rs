@@ -19,7 +19,7 @@ pub struct Status(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    holds: BTreeMap<&'static str, String>,
+    holds: BTreeMap<&'static str, Vec<String>>,
     notes: BTreeMap<&'static str, Vec<String>>,
     version: u64,
     loaded: Option<SystemTime>,
@@ -44,7 +44,17 @@ impl Status {
     /// Not ready for the reason `why`, until [`Status::release`] with the same `what`. A `what`,
     /// such as `listeners`, has one reason at a time (I14).
     pub fn hold(&self, what: &'static str, why: impl Into<String>) {
-        lock(&self.0).holds.insert(what, why.into());
+        self.hold_all(what, vec![why.into()]);
+    }
+
+    /// The same for several reasons at once, instead of those of the same `what`; none of them
+    /// releases it (ISTIO.md X1).
+    pub fn hold_all(&self, what: &'static str, why: Vec<String>) {
+        let mut state = lock(&self.0);
+        match why.is_empty() {
+            true => state.holds.remove(what),
+            false => state.holds.insert(what, why),
+        };
     }
 
     /// `what` no longer stands against being ready.
@@ -80,11 +90,10 @@ impl Status {
     /// Why the process is not ready, as `what: why`; empty where it is.
     pub fn reasons(&self) -> Vec<String> {
         let state = lock(&self.0);
-        let lines = state
-            .holds
-            .iter()
-            .map(|(what, why)| format!("{what}: {why}"));
-        lines.collect()
+        let holds = state.holds.iter();
+        holds
+            .flat_map(|(what, lines)| lines.iter().map(move |line| format!("{what}: {line}")))
+            .collect()
     }
 
     /// The remarks, as `what: line`.
@@ -121,6 +130,21 @@ mod tests {
         status.release("configuration");
         assert_eq!(status.reasons(), ["listeners: not yet bound"]);
         status.release("listeners");
+        assert!(status.reasons().is_empty());
+    }
+
+    #[test]
+    fn x1_every_refused_object_is_a_reason_until_none_is_left() {
+        let status = Status::new();
+        status.hold_all(
+            "refused",
+            vec!["a.yaml:1: one".into(), "b.yaml:2: two".into()],
+        );
+        assert_eq!(
+            status.reasons(),
+            ["refused: a.yaml:1: one", "refused: b.yaml:2: two"]
+        );
+        status.hold_all("refused", Vec::new());
         assert!(status.reasons().is_empty());
     }
 

@@ -145,14 +145,10 @@ impl Governed {
 impl Refusal {
     fn new(one: &RefusedObject) -> Refusal {
         let refused = &one.refused;
-        let reason = format!(
-            "{}: {} was refused: {}",
-            refused.place, refused.object, refused.reason
-        );
         let mut upstream = UpstreamSpec::new(&format!("refused|{}", refused.object));
         upstream.broken = Some(Broken {
             kind: BrokenKind::Unhealthy,
-            reason: reason.into(),
+            reason: refused.to_string().into(),
         });
         upstream.place = refused.place.clone();
         Refusal {
