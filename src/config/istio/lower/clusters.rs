@@ -1,24 +1,43 @@
 //! Hosts, ports and subsets to upstreams, named as Istio names clusters: `outbound|80||host`.
 //!
-//! Owns: [`Clusters`]: each made when a route first names it.
+//! Owns: [`Clusters`]: each made when a route first names it, whole, or broken with the reason.
 //! Never: decides which route names what.
 //! Called by: lower, routes.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::registry::Registry;
-use crate::config::diagnostic::Diagnostics;
+use super::auto_mtls::Servers;
+use super::client_tls::{Context, Decided};
+use super::credential::{Credentials, NO_IDENTITY};
+use super::dangling::{self, Failed};
+use super::endpoints;
+use super::host_index::HostIndex;
+use super::names;
+use super::policy::{Merged, Policies};
+use super::registry::{Endpoint, Known, Registry};
+use super::report;
+use super::settings;
+use super::traffic::{Said, Settings};
+use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::config::istio::Manifests;
+use crate::config::istio::destination_rule::{TlsMode, TlsSettings};
+use crate::config::istio::manifests::{Governs, RefusedObject};
+use crate::config::istio::meta::Labels;
+use crate::config::istio::service_entry::{Protocol, ServicePort, TargetPort};
 use crate::config::options::LoadOptions;
-use crate::model::UpstreamSpec;
+use crate::model::{
+    Broken, HostPattern, Place, Reason, Reasons, Resolution, Role, ServiceLabels, TlsPolicy,
+    UpstreamSpec,
+};
 
 /// Who asks for a cluster: for messages about what is dangling (IST0101).
 #[derive(Clone, Debug)]
 pub struct Referrer {
     /// `VirtualService ns/name`.
     pub object: Arc<str>,
-    pub place: crate::model::Place,
+    pub place: Place,
 }
 
 /// Which cluster.
@@ -34,10 +53,19 @@ pub struct Wanted<'a> {
 
 /// The upstreams made so far.
 pub struct Clusters<'a> {
-    _manifests: &'a Manifests,
-    _registry: &'a Registry,
-    _options: &'a LoadOptions,
+    registry: &'a Registry,
+    options: &'a LoadOptions,
+    policies: Policies<'a>,
+    servers: Servers<'a>,
+    credentials: Credentials<'a>,
+    /// ServiceEntries and Services that were turned away, by the hosts that they claim (X1).
+    turned_away: HostIndex<Vec<&'a RefusedObject>>,
     made: BTreeMap<Arc<str>, UpstreamSpec>,
+    /// Ports that are declared for TLS, and spoken to in plaintext: as is right for TLS that is
+    /// passed through, and a mistake for HTTP.
+    opaque: BTreeMap<Arc<str>, (Arc<str>, Place)>,
+    /// What was said once.
+    said: HashSet<(Code, Place)>,
 }
 
 impl<'a> Clusters<'a> {
@@ -46,11 +74,28 @@ impl<'a> Clusters<'a> {
         registry: &'a Registry,
         options: &'a LoadOptions,
     ) -> Clusters<'a> {
+        let facts = &options.facts;
+        let scope = &registry.scope;
+        let mut turned_away: HostIndex<Vec<&RefusedObject>> = HostIndex::default();
+        for object in &manifests.refused {
+            if let Governs::Hosts(hosts) = &object.governs
+                && matches!(object.meta.kind, "ServiceEntry" | "Service")
+            {
+                for host in hosts {
+                    turned_away.entry(host).push(object);
+                }
+            }
+        }
         Clusters {
-            _manifests: manifests,
-            _registry: registry,
-            _options: options,
+            registry,
+            options,
+            policies: Policies::build(manifests, scope, &facts.labels, &facts.cluster_domain),
+            servers: Servers::new(manifests, &scope.mesh),
+            credentials: Credentials::new(manifests, facts),
+            turned_away,
             made: BTreeMap::new(),
+            opaque: BTreeMap::new(),
+            said: HashSet::new(),
         }
     }
 
@@ -59,14 +104,417 @@ impl<'a> Clusters<'a> {
     pub fn refer(
         &mut self,
         wanted: Wanted<'_>,
-        _referrer: &Referrer,
-        _out: &mut Diagnostics,
+        referrer: &Referrer,
+        out: &mut Diagnostics,
     ) -> Arc<str> {
-        format!("outbound|{}|{}|{}", wanted.port, wanted.subset, wanted.host).into()
+        let Wanted { host, port, subset } = wanted;
+        let host = match HostPattern::parse(host) {
+            Ok(host) => host,
+            Err(error) => {
+                let reason = format!("{host:?} is no host: {error}");
+                let failed = Failed::unhealthy(reason);
+                let name: Arc<str> = format!("outbound|{port}|{subset}|{host}").into();
+                return self.broken(name, failed, &referrer.place, out);
+            }
+        };
+        let known = self.registry.destination(&host);
+        // An ExternalName Service is another name of its target (E9).
+        let host = known.map_or(&host, |known| &known.host);
+        let name: Arc<str> = format!("outbound|{port}|{subset}|{host}").into();
+        if self.made.contains_key(&name) {
+            return name;
+        }
+        let built = match self.governed(host, known) {
+            Some(failed) => Err(failed),
+            None => self.service(host, port, known, referrer, out),
+        };
+        let built =
+            built.and_then(|known| self.build(&name, &known, (port, subset), referrer, out));
+        match built {
+            Ok(spec) => {
+                self.made.insert(Arc::clone(&name), spec);
+                name
+            }
+            Err(failed) => self.broken(name, failed, &referrer.place, out),
+        }
+    }
+
+    /// Says so where a rule sends HTTP to a port that is declared for TLS, in plaintext (SRT0506).
+    pub fn carries_http(&mut self, name: &str, referrer: &Referrer, out: &mut Diagnostics) {
+        let Some((port, place)) = self.opaque.get(name) else {
+            return;
+        };
+        if !self
+            .said
+            .insert((Code::PlainToHttpsPort, referrer.place.clone()))
+        {
+            return;
+        }
+        let problem = format!(
+            "requests are sent in plaintext to {port}, which {place} declares for TLS, because no \
+             DestinationRule asks for TLS there"
+        );
+        let advice = "write a DestinationRule with tls for this port";
+        let code = Code::PlainToHttpsPort;
+        out.push(report::at(
+            &referrer.object,
+            &referrer.place,
+            code,
+            problem,
+            advice,
+        ));
     }
 
     /// All of them, by name.
     pub fn into_upstreams(self) -> impl Iterator<Item = UpstreamSpec> {
         self.made.into_values()
+    }
+
+    fn broken(
+        &mut self,
+        name: Arc<str>,
+        failed: Failed,
+        place: &Place,
+        out: &mut Diagnostics,
+    ) -> Arc<str> {
+        if let Some(finding) = failed.finding {
+            out.push(finding);
+        }
+        let mut spec = UpstreamSpec::new(&name);
+        spec.place = place.clone();
+        spec.broken = Some(Broken {
+            kind: failed.kind,
+            reason: failed.reason.into(),
+        });
+        self.made.insert(Arc::clone(&name), spec);
+        name
+    }
+
+    /// X1: the host is one that a refused ServiceEntry or Service claims. Exactly that host where it
+    /// is known; where it is not, the refused one may have been what made it known.
+    fn governed(&self, host: &HostPattern, known: Option<&Known>) -> Option<Failed> {
+        let mut refused: Box<dyn Iterator<Item = &&RefusedObject>> = match known {
+            Some(_) => Box::new(self.turned_away.exactly(host).into_iter().flatten()),
+            None => Box::new(self.turned_away.covering(host).flatten()),
+        };
+        let kubernetes = known.is_some_and(|known| known.kubernetes);
+        // A Service wins over a ServiceEntry, refused or not (H6).
+        let found = refused.find(|object| !kubernetes || object.meta.kind == "Service")?;
+        Some(Failed::unhealthy(dangling::turned_away(found)))
+    }
+
+    /// The service, or what stands for a name that only the cluster's DNS can know.
+    fn service(
+        &self,
+        host: &HostPattern,
+        port: u16,
+        known: Option<&'a Known>,
+        referrer: &Referrer,
+        out: &mut Diagnostics,
+    ) -> Result<Cow<'a, Known>, Failed> {
+        if let Some(known) = known {
+            return Ok(Cow::Borrowed(known));
+        }
+        let domain = &self.options.facts.cluster_domain;
+        if let HostPattern::Exact(name) = host
+            && let Some(namespace) = names::cluster_local(name.as_str(), domain)
+        {
+            out.push(dangling::looked_up(name, port, referrer));
+            let known = endpoints::undeclared(name, namespace, port, &referrer.place);
+            return Ok(Cow::Owned(known));
+        }
+        let text = host.to_string();
+        Err(dangling::unknown_host(&text, referrer, self.registry))
+    }
+
+    fn build(
+        &mut self,
+        name: &Arc<str>,
+        known: &Known,
+        (port, subset): (u16, &str),
+        referrer: &Referrer,
+        out: &mut Diagnostics,
+    ) -> Result<UpstreamSpec, Failed> {
+        let Some((at, declared)) = known.port(port) else {
+            return Err(dangling::unknown_port(known, port, referrer));
+        };
+        let merged = self.policies.find(&known.host, Some(&known.namespace));
+        let merged = merged.cloned();
+        if let Some(refused) = merged.as_ref().and_then(|merged| merged.refused) {
+            return Err(Failed::unhealthy(dangling::turned_away(refused)));
+        }
+        let (labels, traffic) = policy(known, merged.as_ref(), (port, subset), referrer)?;
+        let mut reasons = policy_reasons(merged.as_ref(), subset);
+        let mut spec = UpstreamSpec::new(name);
+        spec.place = known.place.clone();
+        let mesh = &self.registry.scope.mesh;
+        settings::apply(&mut spec, &traffic, declared.protocol, mesh);
+        spec.resolution = endpoints::resolution(known, declared);
+        let chosen = endpoints::chosen(known, at, labels, subset)?;
+        spec.endpoints = endpoints::specs(&chosen, at)?;
+        reasons.push(endpoints::reason(known, &spec.endpoints, spec.resolution));
+        let serving = Serving {
+            known,
+            at,
+            port: declared,
+            subset,
+            endpoints: &chosen,
+        };
+        match self.tls(traffic.tls, &serving, &mut spec, &mut reasons, out)? {
+            Some(decided) => {
+                reasons.extend(decided.reasons);
+                spec.tls = TlsPolicy::Tls(Box::new(decided.spec));
+            }
+            None => self.plaintext(name, declared, known, out),
+        }
+        spec.service = Some(Arc::new(service_labels(known, &spec.tls)));
+        spec.reasons = Reasons(reasons);
+        self.by_host(known, &spec, out);
+        Ok(spec)
+    }
+
+    /// What is spoken: as a DestinationRule says, else as automatic mutual TLS infers, else
+    /// plaintext (`None`).
+    fn tls(
+        &mut self,
+        said: Option<Said<'_, TlsSettings>>,
+        serving: &Serving<'_>,
+        spec: &mut UpstreamSpec,
+        reasons: &mut Vec<Reason>,
+        out: &mut Diagnostics,
+    ) -> Result<Option<Decided>, Failed> {
+        let context = Context {
+            credentials: &self.credentials,
+            mesh: &self.registry.scope.mesh,
+            options: self.options,
+            known: serving.known,
+            port: serving.port.number,
+            subset: serving.subset,
+        };
+        match said {
+            None => automatic(&self.servers, &context, serving, spec, &mut self.said, out),
+            Some(said) if said.value.mode == TlsMode::Disable => {
+                reasons.push(Reason {
+                    what: "tls",
+                    how: "DISABLE".to_owned(),
+                    object: said.rule.meta.object(),
+                    place: Some(said.value.place.clone()),
+                });
+                Ok(None)
+            }
+            Some(said) => {
+                let (decided, findings) = explicit(&context, said);
+                for finding in findings {
+                    once(&mut self.said, finding, out);
+                }
+                decided.map(Some).map_err(Failed::unhealthy)
+            }
+        }
+    }
+
+    /// SRT0506, as far as it can be told without knowing what a route carries.
+    fn plaintext(
+        &mut self,
+        name: &Arc<str>,
+        port: &ServicePort,
+        known: &Known,
+        out: &mut Diagnostics,
+    ) {
+        let whole: Arc<str> = format!("port {} of {}", port.number, known.host).into();
+        if port.protocol == Protocol::Tls {
+            self.opaque
+                .insert(Arc::clone(name), (whole, port.place.clone()));
+            return;
+        }
+        let named = port.name.as_ref();
+        let target = match port.target {
+            Some(TargetPort::Number(number)) => number,
+            Some(TargetPort::Name(_)) | None => port.number,
+        };
+        let tls = named.starts_with("https") || named.starts_with("tls") || target == 443;
+        if port.protocol.may_be_http() && tls {
+            let problem = format!(
+                "{whole} ({named:?}, to port {target}) is meant for TLS by its name or number, and \
+                 plaintext is sent to it, because no DestinationRule asks for TLS there"
+            );
+            let advice = "write a DestinationRule with tls for this port";
+            let code = Code::PlainToHttpsPort;
+            let finding = report::at(&known.object, &port.place, code, problem, advice);
+            once(&mut self.said, finding, out);
+        }
+    }
+
+    /// E2: a gateway has no original destination.
+    fn by_host(&mut self, known: &Known, spec: &UpstreamSpec, out: &mut Diagnostics) {
+        let dialled = matches!(spec.resolution, Resolution::OriginalDst { .. });
+        if dialled && self.options.facts.role == Role::Gateway {
+            let problem = format!(
+                "{} has resolution NONE, and a gateway has no original destination: the request's \
+                 host is looked up by DNS instead",
+                known.host
+            );
+            let advice = "write resolution DNS, or STATIC with endpoints";
+            let code = Code::ResolvedByHost;
+            let finding = report::at(&known.object, &known.place, code, problem, advice);
+            once(&mut self.said, finding, out);
+        }
+    }
+}
+
+/// One port and subset of a service, with its endpoints.
+struct Serving<'a> {
+    known: &'a Known,
+    /// Where the port stands among the service's.
+    at: usize,
+    port: &'a ServicePort,
+    subset: &'a str,
+    endpoints: &'a [&'a Endpoint],
+}
+
+/// D6, D7: what applies to the port and subset, and the labels that endpoints must have.
+fn policy<'b>(
+    known: &Known,
+    merged: Option<&Merged<'b>>,
+    (port, subset): (u16, &str),
+    referrer: &Referrer,
+) -> Result<(Option<&'b Labels>, Settings<'b>), Failed> {
+    let found = merged.and_then(|merged| merged.subset(subset));
+    if !subset.is_empty() && found.is_none() {
+        let host = &known.host;
+        return Err(dangling::unknown_subset(host, merged, subset, referrer));
+    }
+    let Some(merged) = merged else {
+        return Ok((None, Settings::default()));
+    };
+    let over = found.and_then(|(subset, rule)| Some((subset.policy.as_ref()?, rule)));
+    let labels = found.map(|(subset, _)| &subset.labels);
+    Ok((labels, Settings::of(merged, over, port)))
+}
+
+fn policy_reasons(merged: Option<&Merged<'_>>, subset: &str) -> Vec<Reason> {
+    let Some(merged) = merged else {
+        return vec![Reason {
+            what: "policy",
+            how: "no DestinationRule applies".to_owned(),
+            object: "".into(),
+            place: None,
+        }];
+    };
+    let (meta, place) = match merged.policy {
+        Some((policy, rule)) => (&rule.meta, &policy.place),
+        None => (merged.meta, &merged.meta.place),
+    };
+    let mut reasons = vec![Reason {
+        what: "policy",
+        how: format!("for host {}", merged.host),
+        object: meta.object(),
+        place: Some(place.clone()),
+    }];
+    if let Some((subset, rule)) = merged.subset(subset) {
+        reasons.push(Reason {
+            what: "subset",
+            how: subset.name.to_string(),
+            object: rule.meta.object(),
+            place: Some(subset.place.clone()),
+        });
+    }
+    reasons
+}
+
+/// B2. The principal, where exactly one is expected.
+fn service_labels(known: &Known, tls: &TlsPolicy) -> ServiceLabels {
+    let principal = match tls {
+        TlsPolicy::Tls(tls) => match tls.subject_alt_names.as_slice() {
+            [one] if one.starts_with("spiffe://") => Some(one.as_str().into()),
+            _ => None,
+        },
+        TlsPolicy::Disable => None,
+    };
+    ServiceLabels {
+        host: known.host.to_string().into(),
+        name: Arc::clone(&known.name),
+        namespace: Some(Arc::clone(&known.namespace)),
+        principal,
+    }
+}
+
+/// TLS as a DestinationRule asks for it, and what there is to say of it.
+fn explicit(
+    context: &Context<'_>,
+    said: Said<'_, TlsSettings>,
+) -> (Result<Decided, String>, Vec<Diagnostic>) {
+    let object = said.rule.meta.object();
+    let place = &said.value.place;
+    let mut findings = Vec::new();
+    if let Some(secret) = context.credentials.missing(said.value) {
+        findings.push(dangling::missing_secret(&secret, &object, place));
+    }
+    let decided = context.explicit(said);
+    match &decided {
+        Ok(decided) => findings.extend(decided.findings.iter().map(|finding| {
+            let (code, place, problem, advice) = finding;
+            report::at(&object, place, *code, problem.clone(), advice.as_str())
+        })),
+        Err(reason) => {
+            let identity = reason == NO_IDENTITY;
+            findings.push(dangling::unusable(reason, identity, &object, place));
+        }
+    }
+    let decided = decided.map_err(|reason| format!("{place}: {object}: {reason}"));
+    (decided, findings)
+}
+
+/// T13, P4: what is inferred where no DestinationRule says anything of TLS.
+fn automatic(
+    servers: &Servers<'_>,
+    context: &Context<'_>,
+    serving: &Serving<'_>,
+    spec: &mut UpstreamSpec,
+    said: &mut HashSet<(Code, Place)>,
+    out: &mut Diagnostics,
+) -> Result<Option<Decided>, Failed> {
+    let known = context.known;
+    if !context.mesh.auto_mtls {
+        return Ok(None);
+    }
+    let Some(inferred) = servers.infer(known, serving.at, serving.port, serving.endpoints) else {
+        return Ok(None);
+    };
+    let why = "its workloads have sidecars, and automatic mutual TLS speaks TLS to them";
+    let host = &known.host;
+    let code = Code::NoMeshIdentity;
+    match context.automatic(inferred.by) {
+        Ok(decided) => {
+            for (endpoint, plaintext) in spec.endpoints.iter_mut().zip(inferred.plaintext) {
+                endpoint.plaintext = plaintext;
+            }
+            Ok(Some(decided))
+        }
+        Err(reason) if context.options.lenient && !inferred.strict && reason == NO_IDENTITY => {
+            let problem = format!("{host}: {why}, but {NO_IDENTITY}");
+            let advice = "until then plaintext is sent: its servers permit it, and --lenient \
+                          allows it";
+            let finding = report::at(&known.object, &known.place, code, problem, advice);
+            once(said, finding, out);
+            Ok(None)
+        }
+        Err(reason) => {
+            let problem = format!("{host}: {why}, but {reason}");
+            let advice = "or write a DestinationRule with \"tls: {mode: DISABLE}\" if plaintext is \
+                          meant; until then requests fail";
+            let finding = report::at(&known.object, &known.place, code, problem.clone(), advice);
+            once(said, finding, out);
+            Err(Failed::unhealthy(problem))
+        }
+    }
+}
+
+fn once(said: &mut HashSet<(Code, Place)>, finding: Diagnostic, out: &mut Diagnostics) {
+    let place = Place {
+        file: Arc::clone(&finding.file),
+        line: finding.line,
+    };
+    if said.insert((finding.code, place)) {
+        out.push(finding);
     }
 }

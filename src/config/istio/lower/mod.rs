@@ -4,7 +4,12 @@
 //! Never: reads a document again, or a file.
 //! Called by: load.
 
+mod auto_mtls;
+mod client_tls;
 mod clusters;
+mod credential;
+mod dangling;
+mod endpoints;
 mod entries;
 mod host_index;
 mod names;
@@ -23,6 +28,7 @@ mod routes_rules;
 mod routes_say;
 mod scope;
 mod services;
+mod settings;
 mod streams;
 mod traffic;
 mod workloads;

@@ -13,6 +13,7 @@ use super::scope::Scope;
 use crate::config::diagnostic::{Code, Diagnostics};
 use crate::config::istio::Manifests;
 use crate::config::istio::destination_rule::{DestinationRule, Subset, TrafficPolicy};
+use crate::config::istio::manifests::{Governs, RefusedObject};
 use crate::config::istio::meta::{ExportTo, Labels, Meta, selects};
 use crate::model::HostPattern;
 
@@ -27,6 +28,8 @@ pub struct Merged<'a> {
     pub subsets: Vec<(&'a Subset, &'a DestinationRule)>,
     /// The host that it was found under: the service's own, or a wildcard.
     pub host: HostPattern,
+    /// A rule that belongs here was turned away: nothing of the rest may be served (X1).
+    pub refused: Option<&'a RefusedObject>,
     /// They select this proxy (D2).
     selecting: bool,
 }
@@ -50,14 +53,14 @@ pub struct Policies<'a> {
 }
 
 impl<'a> Policies<'a> {
-    /// Those of `rules` that this proxy sees, merged.
+    /// Those of `manifests` that this proxy sees, merged.
     pub fn build(
-        rules: &'a [DestinationRule],
+        manifests: &'a Manifests,
         scope: &'a Scope,
         labels: &Labels,
         domain: &str,
     ) -> Policies<'a> {
-        let mut sorted: Vec<&DestinationRule> = rules.iter().collect();
+        let mut sorted: Vec<&DestinationRule> = manifests.destination_rules.iter().collect();
         sorted.sort_by(|a, b| a.meta.by_age(&b.meta));
         // D2: those that select this proxy come first, and keep the others out.
         let selecting = |rule: &&&DestinationRule| rule.selector.is_some();
@@ -90,7 +93,29 @@ impl<'a> Policies<'a> {
                 add(of.entry(&host), rule, &host);
             }
         }
+        for refused in &manifests.refused {
+            policies.refuse(refused, scope);
+        }
         policies
+    }
+
+    /// X1: a rule that was turned away holds its place all the same. Whom it selects and who sees it
+    /// is not known, and so it is taken to apply.
+    fn refuse(&mut self, refused: &'a RefusedObject, scope: &Scope) {
+        let Governs::Hosts(hosts) = &refused.governs else {
+            return;
+        };
+        if refused.meta.kind != "DestinationRule" {
+            return;
+        }
+        for host in hosts {
+            let namespace = refused.meta.namespace.as_ref();
+            if refused.meta.namespace == scope.namespace {
+                hold(self.own.entry(host), refused, host);
+            }
+            let of = self.exported.entry(namespace).or_default();
+            hold(of.entry(host), refused, host);
+        }
     }
 
     /// D1: the rule for `host`, which is a service of `namespace`: the proxy's own namespace, then
@@ -124,6 +149,7 @@ fn add<'a>(slot: &mut Option<Merged<'a>>, rule: &'a DestinationRule, host: &Host
         policy: None,
         subsets: Vec::new(),
         host: host.clone(),
+        refused: None,
         selecting,
     });
     // A rule that selects the proxy beats one that does not, as a whole.
@@ -138,6 +164,18 @@ fn add<'a>(slot: &mut Option<Merged<'a>>, rule: &'a DestinationRule, host: &Host
             merged.subsets.push((subset, rule));
         }
     }
+}
+
+fn hold<'a>(slot: &mut Option<Merged<'a>>, refused: &'a RefusedObject, host: &HostPattern) {
+    let merged = slot.get_or_insert_with(|| Merged {
+        meta: &refused.meta,
+        policy: None,
+        subsets: Vec::new(),
+        host: host.clone(),
+        refused: None,
+        selecting: false,
+    });
+    merged.refused.get_or_insert(refused);
 }
 
 /// IST0174: rules whose host nobody declares.

@@ -1,0 +1,273 @@
+//! Automatic mutual TLS: what a client infers of servers that say nothing to it (ISTIO.md P3 to P6).
+//!
+//! Owns: [`Servers`]: PeerAuthentications and legacy Policies, as seen from the client's side.
+//! Never: overrides a DestinationRule's `tls` (T13).
+//! Called by: clusters.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::registry::{Endpoint, HasSidecar, Known};
+use super::report;
+use super::scope::Mesh;
+use crate::config::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
+use crate::config::istio::Manifests;
+use crate::config::istio::meta::{Labels, selects};
+use crate::config::istio::peer_authentication::{
+    LegacyPolicy, LegacyPort, MtlsMode, PeerAuthentication,
+};
+use crate::config::istio::service::Service;
+use crate::config::istio::service_entry::{EntryResolution, Location, ServicePort, TargetPort};
+use crate::model::Place;
+
+/// A mode and who says it; `None`: the default.
+pub type Mode<'a> = (MtlsMode, Option<(Arc<str>, &'a Place)>);
+
+/// What servers accept, as far as a client may know.
+#[derive(Default)]
+pub struct Servers<'a> {
+    /// The oldest of each namespace without a selector, and of the root namespace for the mesh.
+    namespaces: HashMap<&'a str, &'a PeerAuthentication>,
+    root: &'a str,
+    /// Those with a selector, the oldest first; none of the root namespace (P1).
+    workloads: HashMap<&'a str, Vec<&'a PeerAuthentication>>,
+    legacy_mesh: Option<&'a LegacyPolicy>,
+    legacy_namespaces: HashMap<&'a str, &'a LegacyPolicy>,
+    legacy_targets: HashMap<&'a str, Vec<Target<'a>>>,
+}
+
+/// A target of a legacy Policy with the Service that it names (P5).
+struct Target<'a> {
+    policy: &'a LegacyPolicy,
+    service: &'a Service,
+    ports: &'a [LegacyPort],
+}
+
+/// One workload, as a policy looks at it.
+pub struct Workload<'a> {
+    pub namespace: &'a str,
+    pub labels: &'a Labels,
+    /// Where it listens (P2).
+    pub port: Option<u16>,
+    /// The Service that it is reached by, where it is one of Kubernetes, and its port.
+    pub service: Option<(&'a str, &'a ServicePort)>,
+}
+
+impl<'a> Servers<'a> {
+    /// Those of `manifests`.
+    pub fn new(manifests: &'a Manifests, mesh: &'a Mesh) -> Servers<'a> {
+        let mut servers = Servers {
+            root: &mesh.root_namespace,
+            ..Servers::default()
+        };
+        let mut policies: Vec<_> = manifests.peer_authentications.iter().collect();
+        policies.sort_by(|a, b| a.meta.by_age(&b.meta));
+        for policy in policies {
+            let namespace = policy.meta.namespace.as_ref();
+            if policy.selector.as_ref().is_none_or(Labels::is_empty) {
+                servers.namespaces.entry(namespace).or_insert(policy);
+            } else if namespace != servers.root {
+                servers.workloads.entry(namespace).or_default().push(policy);
+            }
+        }
+        let mut legacy: Vec<_> = manifests.legacy_policies.iter().collect();
+        legacy.sort_by(|a, b| a.meta.by_age(&b.meta));
+        let services = by_name(manifests);
+        for policy in legacy {
+            servers.legacy(policy, &services);
+        }
+        servers
+    }
+
+    fn legacy(
+        &mut self,
+        policy: &'a LegacyPolicy,
+        services: &HashMap<(&'a str, &'a str), &'a Service>,
+    ) {
+        let namespace = policy.meta.namespace.as_ref();
+        if policy.mesh {
+            self.legacy_mesh.get_or_insert(policy);
+        } else if policy.targets.is_empty() {
+            self.legacy_namespaces.entry(namespace).or_insert(policy);
+        }
+        for (name, ports) in &policy.targets {
+            if let Some(service) = services.get(&(namespace, name.as_ref())) {
+                let targets = self.legacy_targets.entry(namespace).or_default();
+                targets.push(Target {
+                    policy,
+                    service,
+                    ports,
+                });
+            }
+        }
+    }
+
+    /// P3: what the namespace and the mesh say; policies of workloads are not looked at.
+    pub fn of_namespace(&self, namespace: &str) -> Mode<'a> {
+        let said = [namespace, self.root].into_iter().find_map(|namespace| {
+            let policy = self.namespaces.get(namespace)?;
+            Some((policy.mode?, &policy.meta))
+        });
+        let said = said.or_else(|| {
+            let own = self.legacy_namespaces.get(namespace).copied();
+            let legacy = own.or(self.legacy_mesh)?;
+            Some((legacy.mode, &legacy.meta))
+        });
+        match said {
+            Some((mode, meta)) => (mode, Some((meta.object(), &meta.place))),
+            None => (MtlsMode::Permissive, None),
+        }
+    }
+
+    /// P1, P2, P5: what holds for one workload and port.
+    pub fn of_workload(&self, workload: &Workload<'_>) -> Mode<'a> {
+        let policies = self.workloads.get(workload.namespace);
+        let mut policies = policies.into_iter().flatten();
+        let policy = policies.find(|policy| {
+            let selector = policy.selector.as_ref();
+            selector.is_some_and(|selector| selects(selector, workload.labels))
+        });
+        if let Some(policy) = policy {
+            let on_port = workload.port.and_then(|port| policy.ports.get(&port));
+            if let Some(mode) = on_port.copied().flatten().or(policy.mode) {
+                return (mode, Some((policy.meta.object(), &policy.meta.place)));
+            }
+        }
+        let targets = self.legacy_targets.get(workload.namespace);
+        let mut targets = targets.into_iter().flatten();
+        if policy.is_none()
+            && let Some(target) = targets.find(|target| target.means(workload))
+        {
+            let meta = &target.policy.meta;
+            return (target.policy.mode, Some((meta.object(), &meta.place)));
+        }
+        self.of_namespace(workload.namespace)
+    }
+
+    /// T13, P4: what is spoken to each of `endpoints`; `None` where it is plaintext for all.
+    pub fn infer(
+        &self,
+        known: &Known,
+        at: usize,
+        port: &ServicePort,
+        endpoints: &[&Endpoint],
+    ) -> Option<Inferred<'a>> {
+        if known.location == Location::External {
+            return None;
+        }
+        let (mode, by) = self.of_namespace(&known.namespace);
+        if mode == MtlsMode::Disable {
+            return None;
+        }
+        let dialled = known.resolution == EntryResolution::None;
+        let all = |endpoint: &Endpoint| endpoint.sidecar == HasSidecar::Yes;
+        if dialled && (known.endpoints.is_empty() || !known.endpoints.iter().all(all)) {
+            return None;
+        }
+        let each: Vec<(bool, MtlsMode)> = endpoints
+            .iter()
+            .map(|endpoint| {
+                let (mode, _) = self.of_workload(&Workload {
+                    namespace: &known.namespace,
+                    labels: &endpoint.labels,
+                    port: endpoint.ports.get(at).copied().flatten(),
+                    service: known.kubernetes.then_some((&*known.name, port)),
+                });
+                (takes(endpoint.sidecar, mode), mode)
+            })
+            .collect();
+        let any = dialled || each.iter().any(|(mutual, _)| *mutual);
+        any.then(|| Inferred {
+            plaintext: each.iter().map(|(mutual, _)| !mutual).collect(),
+            strict: each
+                .iter()
+                .any(|(mutual, mode)| *mutual && *mode == MtlsMode::Strict),
+            by,
+        })
+    }
+}
+
+/// What automatic mutual TLS does.
+pub struct Inferred<'a> {
+    /// For each endpoint, whether it is spoken to in plaintext all the same.
+    pub plaintext: Vec<bool>,
+    /// One of the others accepts nothing but mutual TLS.
+    pub strict: bool,
+    /// Who says so.
+    pub by: Option<(Arc<str>, &'a Place)>,
+}
+
+/// P4. Of a workload that no document describes, STRICT is taken at its word.
+fn takes(sidecar: HasSidecar, mode: MtlsMode) -> bool {
+    match (sidecar, mode) {
+        (_, MtlsMode::Disable) | (HasSidecar::No, _) => false,
+        (HasSidecar::Yes, _) | (HasSidecar::Unknown, MtlsMode::Strict) => true,
+        (HasSidecar::Unknown, MtlsMode::Permissive) => false,
+    }
+}
+
+impl Target<'_> {
+    /// True where the workload is one of the Service's, on one of the ports that are named.
+    fn means(&self, workload: &Workload<'_>) -> bool {
+        let selector = &self.service.selector;
+        let reached_by = workload
+            .service
+            .filter(|(name, _)| *name == self.service.meta.name.as_ref());
+        if let Some((_, port)) = reached_by {
+            return self.names(port);
+        }
+        if selector.is_empty() || !selects(selector, workload.labels) {
+            return false;
+        }
+        let mut ports = self.service.ports.iter();
+        self.ports.is_empty()
+            || ports.any(|port| self.names(port) && workload.port == Some(target(port)))
+    }
+
+    fn names(&self, port: &ServicePort) -> bool {
+        let is = |named: &LegacyPort| match named {
+            LegacyPort::Number(number) => *number == port.number,
+            LegacyPort::Name(name) => *name == port.name,
+        };
+        self.ports.is_empty() || self.ports.iter().any(is)
+    }
+}
+
+fn target(port: &ServicePort) -> u16 {
+    match &port.target {
+        Some(TargetPort::Number(number)) => *number,
+        Some(TargetPort::Name(_)) | None => port.number,
+    }
+}
+
+fn by_name(manifests: &Manifests) -> HashMap<(&str, &str), &Service> {
+    let services = manifests.services.iter();
+    services
+        .map(|service| {
+            let meta = &service.meta;
+            ((meta.namespace.as_ref(), meta.name.as_ref()), service)
+        })
+        .collect()
+}
+
+/// P6: targets of legacy Policies whose Service no document declares have no effect.
+pub fn unknown_targets(manifests: &Manifests, out: &mut Diagnostics) {
+    let services = by_name(manifests);
+    for policy in &manifests.legacy_policies {
+        let namespace = policy.meta.namespace.as_ref();
+        for (name, _) in &policy.targets {
+            if !services.contains_key(&(namespace, name.as_ref())) {
+                let problem = format!(
+                    "the target {name:?} is no Service of namespace {namespace:?}, and so the \
+                     policy has no effect on it"
+                );
+                let advice = "load the Service's document too, or correct the name";
+                let code = Code::ReferenceNotFound;
+                out.push(Diagnostic {
+                    severity: Severity::Warning,
+                    ..report::about(&policy.meta, code, problem, advice)
+                });
+            }
+        }
+    }
+}

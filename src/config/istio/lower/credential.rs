@@ -1,0 +1,237 @@
+//! Certificates of a DestinationRule: files, `credentialName`, the mesh identity (ISTIO.md S, T9).
+//!
+//! Owns: the forms of `credentialName` (S1), whose namespace counts (S2), what a mode takes (S6).
+//! Never: opens a file or looks into a Secret (that is `certs`).
+//! Called by: client_tls, auto_mtls.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::istio::Manifests;
+use crate::config::istio::destination_rule::{TlsMode, TlsSettings};
+use crate::model::{
+    CaSource, CredentialSpec, CrlSource, IdentitySource, ProxyFacts, SecretData, SecretRef,
+};
+
+/// What keeps an upstream without a mesh identity from TLS (T16).
+pub const NO_IDENTITY: &str = "a mesh identity is needed, and none was given: name the folder of \
+                               cert-chain.pem, key.pem and root-cert.pem with --identity";
+
+/// The forms of `credentialName` (S1).
+const FORMS: &str = "write NAME, kubernetes://NAME, kubernetes://NAMESPACE/NAME, \
+                     configmap://NAMESPACE/NAME or builtin://";
+
+/// Secrets and ConfigMaps by name.
+pub struct Credentials<'a> {
+    secrets: HashMap<(&'a str, &'a str), &'a Arc<SecretData>>,
+    config_maps: HashMap<(&'a str, &'a str), &'a Arc<SecretData>>,
+    facts: &'a ProxyFacts,
+}
+
+/// What `credentialName` means.
+enum Named {
+    Secret(SecretRef),
+    /// A CA bundle, and nothing else.
+    ConfigMap(SecretRef),
+    /// The mesh identity.
+    Builtin,
+}
+
+impl<'a> Credentials<'a> {
+    /// Those of `manifests`; the first document of a name counts.
+    pub fn new(manifests: &'a Manifests, facts: &'a ProxyFacts) -> Credentials<'a> {
+        let mut secrets = HashMap::new();
+        for secret in &manifests.secrets {
+            let key = (secret.meta.namespace.as_ref(), secret.meta.name.as_ref());
+            secrets.entry(key).or_insert(&secret.data);
+        }
+        let mut config_maps = HashMap::new();
+        for map in &manifests.config_maps {
+            let key = (map.meta.namespace.as_ref(), map.meta.name.as_ref());
+            config_maps.entry(key).or_insert(&map.data);
+        }
+        Credentials {
+            secrets,
+            config_maps,
+            facts,
+        }
+    }
+
+    /// The mesh identity, whole (T14, T16).
+    ///
+    /// # Errors
+    /// In words, where there is none.
+    pub fn mesh(&self) -> Result<CredentialSpec, String> {
+        let Some(identity) = &self.facts.identity else {
+            return Err(NO_IDENTITY.to_owned());
+        };
+        Ok(CredentialSpec {
+            identity: Some(IdentitySource::Files(
+                identity.certificate.clone(),
+                identity.key.clone(),
+            )),
+            ca: CaSource::File(identity.ca.clone()),
+            crl: None,
+        })
+    }
+
+    /// What `tls` names, in its mode.
+    ///
+    /// # Errors
+    /// In words, where it can never be had: the upstream fails closed with them.
+    pub fn of(&self, tls: &TlsSettings) -> Result<CredentialSpec, String> {
+        if tls.mode == TlsMode::IstioMutual {
+            return self.mesh();
+        }
+        let mut spec = match &tls.credential_name {
+            Some(name) => self.named(&name.value, tls.mode)?,
+            None => files(tls)?,
+        };
+        if tls.insecure_skip_verify {
+            (spec.ca, spec.crl) = (CaSource::Nothing, None);
+        }
+        Ok(spec)
+    }
+
+    /// The Secret that `tls` names, where neither a document nor a folder can have it (IST0101).
+    pub fn missing(&self, tls: &TlsSettings) -> Option<String> {
+        let name = tls.credential_name.as_ref()?;
+        let (kind, secret) = match self.parse(&name.value).ok()? {
+            Named::Secret(secret) => ("Secret", secret),
+            Named::ConfigMap(secret) => ("ConfigMap", secret),
+            Named::Builtin => return None,
+        };
+        let documents = secret.document.is_some() || secret.ca_document.is_some();
+        let nowhere = !documents && secret.folders.is_empty();
+        nowhere.then(|| format!("{kind} {}/{}", secret.namespace, secret.name))
+    }
+
+    fn named(&self, text: &str, mode: TlsMode) -> Result<CredentialSpec, String> {
+        let pair = mode == TlsMode::Mutual;
+        match self.parse(text)? {
+            Named::Secret(secret) => Ok(CredentialSpec {
+                identity: pair.then(|| IdentitySource::Secret(secret.clone())),
+                crl: Some(CrlSource::Secret(secret.clone())),
+                ca: CaSource::Secret(secret),
+            }),
+            Named::ConfigMap(_) if pair => Err(format!(
+                "credentialName {text:?} is a ConfigMap, which has a CA alone, and mode MUTUAL \
+                 needs a certificate and key: name a Secret, or write mode SIMPLE"
+            )),
+            Named::ConfigMap(map) => Ok(CredentialSpec {
+                identity: None,
+                ca: CaSource::Secret(map),
+                crl: None,
+            }),
+            Named::Builtin => {
+                let mut mesh = self.mesh()?;
+                mesh.identity = mesh.identity.filter(|_| pair);
+                Ok(mesh)
+            }
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<Named, String> {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (scheme, rest),
+            None => ("kubernetes", text),
+        };
+        let malformed = || format!("credentialName {text:?} cannot be read: {FORMS}");
+        let (namespace, name) = match rest.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, rest),
+        };
+        let plain = !name.is_empty() && !name.contains(['/', ':']) && namespace != Some("");
+        let named = || plain.then_some(()).ok_or_else(malformed);
+        match scheme {
+            "kubernetes" => {
+                named()?;
+                self.secret(text, namespace, name)
+            }
+            "kubernetes-gateway" | "configmap" if namespace.is_none() => Err(format!(
+                "credentialName {text:?} has no namespace: write {scheme}://NAMESPACE/NAME"
+            )),
+            "kubernetes-gateway" => {
+                named()?;
+                self.secret(text, namespace, name)
+            }
+            "configmap" => {
+                named()?;
+                let namespace = namespace.unwrap_or_default();
+                Ok(Named::ConfigMap(self.config_map(namespace, name)))
+            }
+            "builtin" if rest.is_empty() => Ok(Named::Builtin),
+            "sds" => Err(format!(
+                "credentialName {text:?} asks an external provider, which sortie does not: name a \
+                 Secret, or files with clientCertificate, privateKey and caCertificates"
+            )),
+            "invalid" => Err(format!("credentialName {text:?} is meant to fail")),
+            _ => Err(malformed()),
+        }
+    }
+
+    /// S2: the proxy's own namespace, whatever that of the DestinationRule.
+    fn secret(&self, text: &str, namespace: Option<&str>, name: &str) -> Result<Named, String> {
+        let own = &self.facts.namespace;
+        if let Some(other) = namespace.filter(|namespace| *namespace != own.as_ref()) {
+            return Err(format!(
+                "credentialName {text:?} is in namespace {other:?}, and a proxy reads the Secrets \
+                 of its own namespace {own:?} alone: put the Secret there, or run the proxy with \
+                 --namespace {other}"
+            ));
+        }
+        let document = |name: &str| {
+            let found = self.secrets.get(&(own.as_ref(), name));
+            found.map(|data| Arc::clone(data))
+        };
+        Ok(Named::Secret(SecretRef {
+            resource: format!("kubernetes://{name}").into(),
+            namespace: Arc::clone(own),
+            name: name.into(),
+            document: document(name),
+            ca_document: document(&format!("{name}-cacert")),
+            folders: Arc::clone(&self.facts.credentials),
+        }))
+    }
+
+    /// CA bundles are public, and so every namespace's ConfigMaps may be named.
+    fn config_map(&self, namespace: &str, name: &str) -> SecretRef {
+        let found = self.config_maps.get(&(namespace, name));
+        SecretRef {
+            resource: format!("configmap://{namespace}/{name}").into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            document: found.map(|data| Arc::clone(data)),
+            ca_document: None,
+            folders: Arc::clone(&self.facts.credentials),
+        }
+    }
+}
+
+/// T2, T9: the files that a block names.
+fn files(tls: &TlsSettings) -> Result<CredentialSpec, String> {
+    let identity = match (tls.mode, &tls.client_certificate, &tls.private_key) {
+        (TlsMode::Mutual, Some(certificate), Some(key)) => Some(IdentitySource::Files(
+            PathBuf::from(certificate),
+            PathBuf::from(key),
+        )),
+        (TlsMode::Mutual, _, _) => {
+            return Err(
+                "mode MUTUAL needs clientCertificate and privateKey, or credentialName".to_owned(),
+            );
+        }
+        (TlsMode::Disable | TlsMode::Simple | TlsMode::IstioMutual, _, _) => None,
+    };
+    Ok(CredentialSpec {
+        identity,
+        ca: match &tls.ca_certificates {
+            Some(path) => CaSource::File(PathBuf::from(path)),
+            None => CaSource::System,
+        },
+        crl: tls
+            .ca_crl
+            .as_ref()
+            .map(|path| CrlSource::File(PathBuf::from(path))),
+    })
+}

@@ -1,0 +1,78 @@
+//! Balance, pools, outliers and HTTP version of a DestinationRule, with Istio's defaults.
+//!
+//! Owns: what silence means for an upstream that Istio's documents declare (ISTIO.md T15).
+//! Never: chooses the DestinationRule.
+//! Called by: clusters.
+
+use std::time::Duration;
+
+use super::scope::Mesh;
+use super::traffic::Settings;
+use crate::config::istio::destination_rule::{ConnectionPool, OutlierDetection};
+use crate::config::istio::service_entry::Protocol;
+use crate::model::{Balance, HttpChoice, Outlier, PoolLimits, UpstreamSpec};
+
+/// Istio's and Envoy's defaults of an `outlierDetection` that says nothing more.
+const CONSECUTIVE: u32 = 5;
+const EJECTION: Duration = Duration::from_secs(30);
+const MOST_EJECTED: u32 = 10;
+
+/// Writes what `settings` say into `spec`.
+pub fn apply(spec: &mut UpstreamSpec, settings: &Settings<'_>, protocol: Protocol, mesh: &Mesh) {
+    let pool = settings.pool.map(|said| said.value);
+    spec.balance = settings
+        .balance
+        .map_or(Balance::LeastRequest, |said| *said.value);
+    spec.connect_timeout = pool
+        .and_then(|pool| pool.connect_timeout)
+        .unwrap_or(mesh.connect_timeout);
+    spec.pool = limits(pool);
+    spec.outlier = outlier(settings.outlier.map(|said| said.value));
+    spec.http = http(protocol, pool);
+}
+
+/// T15: nothing is bounded that nobody bounds.
+fn limits(pool: Option<&ConnectionPool>) -> PoolLimits {
+    let defaults = PoolLimits::default();
+    let said = |pick: fn(&ConnectionPool) -> Option<usize>| pool.and_then(pick);
+    PoolLimits {
+        max_connections: said(|pool| pool.max_connections).unwrap_or(usize::MAX),
+        max_requests: said(|pool| pool.max_requests).unwrap_or(usize::MAX),
+        max_idle: defaults.max_idle,
+        idle_timeout: pool
+            .and_then(|pool| pool.idle_timeout)
+            .unwrap_or(defaults.idle_timeout),
+        max_requests_per_connection: pool
+            .and_then(|pool| pool.max_requests_per_connection)
+            .unwrap_or(defaults.max_requests_per_connection),
+    }
+}
+
+/// Without `outlierDetection` nothing is ever shunned.
+fn outlier(said: Option<&OutlierDetection>) -> Outlier {
+    match said {
+        None => Outlier {
+            consecutive_failures: 0,
+            ..Outlier::default()
+        },
+        Some(said) => Outlier {
+            consecutive_failures: said.consecutive.unwrap_or(CONSECUTIVE),
+            eject_for: said.base_ejection.unwrap_or(EJECTION),
+            max_ejected_percent: said.max_percent.unwrap_or(MOST_EJECTED),
+        },
+    }
+}
+
+/// The port's protocol decides, and `h2UpgradePolicy` over it.
+fn http(protocol: Protocol, pool: Option<&ConnectionPool>) -> HttpChoice {
+    let upgrade = pool.and_then(|pool| pool.upgrade_to_http2) == Some(true);
+    match protocol {
+        Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb => HttpChoice::Http2,
+        Protocol::Http | Protocol::Tls | Protocol::Tcp | Protocol::Udp | Protocol::Sniff => {
+            match upgrade {
+                true => HttpChoice::Http2,
+                false => HttpChoice::Http1,
+            }
+        }
+    }
+}
