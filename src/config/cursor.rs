@@ -210,7 +210,7 @@ impl<'a> At<'a> {
 
     /// A mistake in this value.
     pub fn report(&self, out: &mut Diagnostics, code: Code, problem: String, advice: &str) {
-        out.push(self.diagnostic(self.node.at, self.field(), code, problem, advice));
+        out.push(self.wrong(code, problem, advice));
     }
 
     /// A mistake in a key of this mapping: there, or missing.
@@ -222,10 +222,20 @@ impl<'a> At<'a> {
         problem: String,
         advice: &str,
     ) {
+        out.push(self.wrong_key(key, code, problem, advice));
+    }
+
+    /// What [`At::report`] reports.
+    pub fn wrong(&self, code: Code, problem: String, advice: &str) -> Diagnostic {
+        self.diagnostic(self.node.at, self.field(), code, problem, advice)
+    }
+
+    /// What [`At::report_key`] reports.
+    pub fn wrong_key(&self, key: &str, code: Code, problem: String, advice: &str) -> Diagnostic {
         let at = self.entry(key).map_or(self.node.at, |entry| entry.key_at);
         let mut field = self.field();
         push_key(&mut field, key);
-        out.push(self.diagnostic(at, field, code, problem, advice));
+        self.diagnostic(at, field, code, problem, advice)
     }
 
     fn diagnostic(

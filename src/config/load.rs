@@ -96,9 +96,10 @@ fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspect
         ..Manifests::default()
     };
     if !reader.foreign.is_empty() {
-        for (order, document) in reader.foreign.iter().enumerate() {
-            istio::read(document, order, options, &mut manifests, &mut out);
+        for document in &reader.foreign {
+            istio::read(document, options, &mut manifests, &mut out);
         }
+        manifests.report_ignored(&mut out);
         istio::lower(&mut manifests, options, &mut config, &mut out);
     }
     if let Some(unknown) = options.unknown_hosts {
@@ -575,28 +576,22 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_istio_is_named_and_not_guessed_at() {
-        let text = "limits: {maxStreams: 5}\n---\napiVersion: networking.istio.io/v1\nkind: \
-                    VirtualService\n---\nkind: [x]\n---\napiVersion: v1\n";
-        let advice = "move it elsewhere; sortie's own documents have neither apiVersion nor kind";
+    fn a_document_that_says_half_of_what_it_is_is_an_error() {
+        let text = "routes: []\n---\nkind: VirtualService\n---\nkind: [x]\n---\napiVersion: v1\n";
+        let all = load_texts(&[("a.yaml", text)]).unwrap_err();
+        let said: Vec<_> = all.errors().map(ToString::to_string).collect();
         assert_eq!(
-            said(text),
+            said[1..],
             [
-                format!(
-                    "a.yaml:3:1: error[SRT0009] the Istio or Kubernetes document of kind \
-                     \"VirtualService\" (\"networking.istio.io/v1\") is not understood by this \
-                     version of sortie; {advice}"
-                ),
-                format!(
-                    "a.yaml:6:1: error[SRT0009] the document of kind ? is not understood by this \
-                     version of sortie; {advice}"
-                ),
-                format!(
-                    "a.yaml:8:1: error[SRT0009] the document with apiVersion \"v1\" is not \
-                     understood by this version of sortie; {advice}"
-                ),
+                "a.yaml:3:1: error[IST0106] the document of kind \"VirtualService\" has no \
+                 apiVersion; write apiVersion: networking.istio.io/v1, or whichever it is",
+                "a.yaml:5:1: error[IST0106] the document has neither kind nor apiVersion as text; \
+                 write both, or leave both out in a document of sortie's own",
+                "a.yaml:7:1: error[IST0106] the document with apiVersion \"v1\" has no kind; \
+                 write kind: VirtualService, or whichever it is",
             ]
         );
+        assert!(all.is_fatal());
     }
 
     #[test]

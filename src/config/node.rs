@@ -103,6 +103,11 @@ fn is_number(text: &str) -> bool {
 }
 
 impl Node {
+    /// True where nothing was written.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(s) if s.kind() == ScalarKind::Null)
+    }
+
     /// Keys and values in it, itself included.
     pub fn count(&self) -> usize {
         match &self.value {

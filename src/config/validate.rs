@@ -13,7 +13,7 @@ use super::units::{self, DurationError};
 
 /// Reports everything in `at` that `shape` does not allow.
 pub fn check(at: &At<'_>, shape: &Shape, out: &mut Diagnostics) {
-    if is_null(at.node()) {
+    if at.node().is_null() {
         let advice = format!("write {}, or leave the key out", shape.expected());
         at.report(out, Code::WrongKind, "it has no value".to_owned(), &advice);
         return;
@@ -71,11 +71,6 @@ pub fn did_you_mean<'c>(
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
-}
-
-/// True where nothing was written.
-fn is_null(node: &Node) -> bool {
-    matches!(&node.value, Value::Scalar(s) if s.kind() == ScalarKind::Null)
 }
 
 /// What came, in words that do not show the value: it may be a secret.

@@ -4,6 +4,9 @@
 //! Never: looks at two objects at once (that is `lower`).
 //! Called by: read (fills it), lower.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
 use super::destination_rule::DestinationRule;
@@ -16,7 +19,8 @@ use super::service_entry::ServiceEntry;
 use super::sidecar::Sidecar;
 use super::virtual_service::VirtualService;
 use super::workload::{Pod, WorkloadEntry};
-use crate::model::{HostPattern, Refused, UnknownHosts};
+use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::model::{HostPattern, Place, Refused, UnknownHosts};
 
 /// Everything that a set of documents says, each list in the order of loading.
 #[derive(Debug, Default)]
@@ -42,8 +46,10 @@ pub struct Manifests {
     pub mesh: Option<MeshConfig>,
     /// Turned away (U1, U3, U5).
     pub refused: Vec<RefusedObject>,
-    /// Kinds that mean nothing to sortie, with how many there are (U4).
-    pub ignored: Vec<(String, usize)>,
+    /// Kinds that mean nothing to sortie, with how many there are (U4), and where the first is.
+    pub ignored: BTreeMap<String, (usize, Place)>,
+    /// How many objects were read.
+    pub read: usize,
     /// `unknownHosts` of a native document, which decides before any document of Istio's (X15).
     pub native_unknown: Option<UnknownHosts>,
     /// True where there was any Istio or Kubernetes document at all.
@@ -72,6 +78,36 @@ impl Manifests {
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)
+    }
+
+    /// The position of the next object.
+    pub fn next(&mut self) -> usize {
+        self.read += 1;
+        self.read
+    }
+
+    /// One more document of a kind that means nothing to sortie.
+    pub fn ignore(&mut self, kind: &str, place: Place) {
+        let entry = self.ignored.entry(kind.to_owned());
+        entry.or_insert((0, place)).0 += 1;
+    }
+
+    /// Says what was ignored: one line for each kind (U4).
+    pub fn report_ignored(&self, out: &mut Diagnostics) {
+        for (kind, (count, place)) in &self.ignored {
+            let documents = if *count == 1 { "document" } else { "documents" };
+            out.push(Diagnostic {
+                file: Arc::clone(&place.file),
+                line: place.line,
+                column: 0,
+                field: String::new(),
+                object: None,
+                code: Code::IgnoredKind,
+                severity: Code::IgnoredKind.severity(),
+                problem: format!("{count} {documents} of kind {kind} mean nothing to sortie"),
+                advice: String::new(),
+            });
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Meta {
     pub kind: &'static str,
     /// Its name; empty where it has none.
     pub name: Arc<str>,
-    /// Its namespace, the default one where it names none (Z1).
+    /// Its namespace, the default one where it names none (Z1); empty where its kind has none.
     pub namespace: Arc<str>,
     /// Its labels.
     pub labels: Labels,
@@ -66,7 +66,10 @@ impl Meta {
 
 impl fmt::Display for Meta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        match self.namespace.as_ref() {
+            "" => write!(f, "{} {}", self.kind, self.name),
+            namespace => write!(f, "{} {namespace}/{}", self.kind, self.name),
+        }
     }
 }
 

@@ -9,16 +9,20 @@
 //! (U1 to U5). [`lower()`] looks at all of them: registry (E, H), policies (D, T), routes (V, O).
 
 mod destination_rule;
+mod kinds;
 mod lower;
 mod manifests;
 mod mesh;
 mod meta;
 mod peer_authentication;
 mod read;
+mod reading;
 mod secret;
 mod service;
 mod service_entry;
+mod shape;
 mod sidecar;
+mod tables;
 mod virtual_service;
 mod workload;
 

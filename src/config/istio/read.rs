@@ -5,16 +5,287 @@
 //! Called by: load, once for each document that has a `kind` or an `apiVersion`.
 
 use super::Manifests;
-use crate::config::diagnostic::Diagnostics;
+use super::kinds::{self, KindSpec, Role};
+use super::manifests::RefusedObject;
+use super::meta::Meta;
+use super::reading::{self, Reading};
+use super::service::{Namespace, ServiceAccount};
+use crate::config::cursor::{At, Source};
+use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::config::document::Document;
+use crate::config::format::quote;
+use crate::config::node::{Entry, Node, Value};
 use crate::config::options::LoadOptions;
+use crate::model::Refused;
 
-/// Reads `document`, which is the `order`th of all.
+/// Reads `document`, after all that came before it.
 pub fn read(
-    _document: &Document,
-    _order: usize,
-    _options: &LoadOptions,
-    _manifests: &mut Manifests,
-    _out: &mut Diagnostics,
+    document: &Document,
+    options: &LoadOptions,
+    manifests: &mut Manifests,
+    out: &mut Diagnostics,
 ) {
+    manifests.any = true;
+    let mut reader = Reader {
+        source: &document.source,
+        options,
+        manifests,
+        out,
+    };
+    reader.document(&document.root);
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+    options: &'a LoadOptions,
+    manifests: &'a mut Manifests,
+    out: &'a mut Diagnostics,
+}
+
+impl Reader<'_> {
+    fn document(&mut self, root: &Node) {
+        let at = At::root(self.source, root);
+        let (kind, version) = (at.text("kind"), at.text("apiVersion"));
+        let (Some(kind), Some(version)) = (kind, version) else {
+            return self.half_told(&at, kind, version);
+        };
+        if kind == "List" {
+            return self.list(&at);
+        }
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        match kinds::role(group, version, kind) {
+            Role::Known(spec) => self.known(root, spec),
+            Role::Ignored => self.manifests.ignore(kind, at.place()),
+            Role::Unsupported(kind) => self.unsupported(&at, kind),
+            Role::Mistyped(advice) => self.mistyped(&at, kind, &advice),
+        }
+    }
+
+    /// Items of a `List`, one by one.
+    fn list(&mut self, at: &At<'_>) {
+        let Some(items) = at.key("items") else {
+            return;
+        };
+        for item in items.items() {
+            self.document(item.node());
+        }
+    }
+
+    /// What governs it cannot be told, and so nothing may be served.
+    fn half_told(&mut self, at: &At<'_>, kind: Option<&str>, version: Option<&str>) {
+        let (key, problem, advice) = match (kind, version) {
+            (Some(kind), None) => (
+                "apiVersion",
+                format!("the document of kind {} has no apiVersion", quote(kind)),
+                "write apiVersion: networking.istio.io/v1, or whichever it is",
+            ),
+            (None, Some(version)) => (
+                "kind",
+                format!("the document with apiVersion {} has no kind", quote(version)),
+                "write kind: VirtualService, or whichever it is",
+            ),
+            _ => (
+                "kind",
+                "the document has neither kind nor apiVersion as text".to_owned(),
+                "write both, or leave both out in a document of sortie's own",
+            ),
+        };
+        self.out.push(at.wrong_key(key, Code::SchemaError, problem, advice));
+    }
+
+    /// A kind that is refused as a whole (U3).
+    fn unsupported(&mut self, at: &At<'_>, kind: &'static str) {
+        let meta = reading::meta(at, kind, true, self.manifests.next(), self.options);
+        let mut r = Reading::new(&meta, self.options, self.out);
+        let problem = format!(
+            "sortie does not support {kind}, and what is left without it is not what was meant"
+        );
+        let advice = "remove it, or run with --lenient to have it ignored";
+        r.strict(at.wrong_key("kind", Code::Unsupported, problem, advice));
+        let refused = r.into_refused();
+        self.refuse(at, meta, refused);
+    }
+
+    /// Probably a kind that is read, whose loss would go unnoticed: what it governs is not known.
+    fn mistyped(&mut self, at: &At<'_>, kind: &str, advice: &str) {
+        let version = at.text("apiVersion").unwrap_or_default();
+        let problem = format!("there is no kind {} in {}", quote(kind), quote(version));
+        self.out.push(at.wrong_key("kind", Code::SchemaError, problem, advice));
+    }
+
+    fn known(&mut self, root: &Node, spec: &'static KindSpec) {
+        let root = reading::normalised(&with_spec(root), spec.table);
+        let at = At::root(self.source, &root);
+        let order = self.manifests.next();
+        let meta = reading::meta(&at, spec.kind, spec.namespaced, order, self.options);
+        let mut r = Reading::new(&meta, self.options, self.out);
+        reading::check(&at, spec.table, &mut r);
+        reading::check_meta(&at, &mut r);
+        object(&at, &meta, &mut r, self.manifests);
+        let refused = r.into_refused();
+        self.refuse(&at, meta, refused);
+    }
+
+    fn refuse(&mut self, at: &At<'_>, meta: Meta, refused: Option<Refused>) {
+        let Some(refused) = refused else { return };
+        match reading::governs(at, &meta, self.options) {
+            Some(governs) => self.manifests.refused.push(RefusedObject {
+                addresses: reading::claimed_addresses(at, &meta),
+                ports: reading::claimed_ports(at, &meta),
+                meta,
+                refused,
+                governs,
+            }),
+            None => self.out.push(unknown_hosts(at, &meta)),
+        }
+    }
+}
+
+/// What was understood of an object goes to its list, unless it is refused.
+fn object(at: &At<'_>, meta: &Meta, r: &mut Reading<'_>, all: &mut Manifests) {
+    let meta = meta.clone();
+    match meta.kind {
+        "ServiceEntry" => keep(&mut all.service_entries, reading::service_entry(at, meta, r), r),
+        "VirtualService" => {
+            keep(&mut all.virtual_services, reading::virtual_service(at, meta, r), r);
+        }
+        "DestinationRule" => {
+            keep(&mut all.destination_rules, reading::destination_rule(at, meta, r), r);
+        }
+        "WorkloadEntry" => keep(&mut all.workload_entries, reading::workload_entry(at, meta, r), r),
+        // Kept, and empty, where it is refused: S3 and S4 must not look elsewhere.
+        "Secret" => {
+            let secret = reading::secret(at, meta, r);
+            all.secrets.push(secret);
+        }
+        "ConfigMap" => {
+            let map = reading::config_map(at, meta, r);
+            all.config_maps.push(map);
+        }
+        "Service" => keep(&mut all.services, reading::service(at, meta, r), r),
+        "Endpoints" => keep(&mut all.endpoints, reading::endpoints(at, &meta, r), r),
+        "EndpointSlice" => keep(&mut all.endpoints, reading::slice(at, meta, r), r),
+        "Namespace" => keep(&mut all.namespaces, [Namespace { meta }], r),
+        "ServiceAccount" => keep(&mut all.service_accounts, [ServiceAccount { meta }], r),
+        _ => {}
+    }
+}
+
+fn keep<T>(list: &mut Vec<T>, objects: impl IntoIterator<Item = T>, r: &Reading<'_>) {
+    if r.refused().is_none() {
+        list.extend(objects);
+    }
+}
+
+/// A `spec` that is left out, or has no value, is an empty one.
+fn with_spec(root: &Node) -> Node {
+    let mut root = root.clone();
+    let empty = |at| Node {
+        at,
+        value: Value::Map(Vec::new()),
+    };
+    let at = root.at;
+    if let Value::Map(entries) = &mut root.value {
+        match entries.iter_mut().find(|entry| entry.key.as_ref() == "spec") {
+            Some(entry) if entry.value.is_null() => entry.value = empty(entry.key_at),
+            Some(_) => {}
+            None => entries.push(Entry {
+                key: "spec".into(),
+                key_at: at,
+                value: empty(at),
+            }),
+        }
+    }
+    root
+}
+
+fn unknown_hosts(at: &At<'_>, meta: &Meta) -> Diagnostic {
+    let problem = format!("{meta} is refused, and which hosts it governs cannot be told");
+    let advice = "correct it, or remove the document";
+    at.wrong(Code::SchemaError, problem, advice)
+}
+
+/// What one file of these documents says, and what is wrong with it, a line each.
+#[cfg(test)]
+pub fn read_text(text: &str, options: &LoadOptions) -> (Manifests, Vec<String>) {
+    let parsed = crate::config::yaml::parse(text);
+    assert_eq!(parsed.mistakes, [], "{text}");
+    let (mut manifests, mut out) = (Manifests::default(), Diagnostics::new());
+    for root in parsed.documents {
+        let source = Source {
+            file: "a.yaml".into(),
+            folder: std::path::PathBuf::new(),
+        };
+        let document = Document { source, root };
+        read(&document, options, &mut manifests, &mut out);
+    }
+    manifests.report_ignored(&mut out);
+    let said = out.iter().map(ToString::to_string).collect();
+    (manifests, said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: bank, namespace: shop}
+spec:
+  hosts: [api.bank.example]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports:
+  - {number: 80, name: http, protocol: HTTP, targetPort: 8443}
+  endpoints:
+  - address: 10.1.1.4
+";
+    const RULE: &str = "
+apiVersion: networking.istio.io/v1beta1
+kind: DestinationRule
+metadata: {name: bank, namespace: shop}
+spec:
+  host: api.bank.example
+  trafficPolicy:
+    port_level_settings:
+    - port: {number: 80}
+      tls: {mode: MUTUAL, credential_name: bank, sni: api.bank.example}
+";
+    const SERVICE: &str = "
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata: {name: bank, namespace: shop}
+spec:
+  hosts: [api.bank.example]
+  http:
+  - match: [{uri: {prefix: /v1}, headers: {x-a: {exact: b}}}]
+    timeout: 1.5s
+    route:
+    - destination: {host: api.bank.example, port: {number: 80}, subset: v1}
+";
+
+    fn read_all(text: &str) -> Manifests {
+        let (manifests, said) = read_text(text, &LoadOptions::default());
+        assert_eq!(said, Vec::<String>::new(), "{text}");
+        manifests
+    }
+
+    #[test]
+    fn k1_the_three_kinds_of_a_route_are_read_in_every_version() {
+        for version in ["v1alpha3", "v1beta1", "v1"] {
+            let text = [ENTRY, "---", RULE, "---", SERVICE].concat();
+            let text = text
+                .replace("io/v1alpha3", "io/v1")
+                .replace("io/v1beta1", "io/v1")
+                .replace("io/v1", &format!("io/{version}"));
+            let all = read_all(&text);
+            assert_eq!(all.service_entries[0].endpoints.len(), 1);
+            assert_eq!(all.virtual_services[0].http.len(), 1);
+            let policy = all.destination_rules[0].policy.as_ref().unwrap();
+            let tls = policy.ports[0].policy.tls.as_ref().unwrap();
+            assert_eq!(tls.credential_name.as_ref().unwrap().value, "bank");
+            assert_eq!(&*all.service_entries[0].meta.namespace, "shop");
+        }
+    }
 }

@@ -1,0 +1,37 @@
+//! Documents to objects: each kind taken apart by its table, and read into its type.
+//!
+//! Owns: one file for each kind, and what they share: [`Reading`], values, names.
+//! Never: looks at two objects at once.
+//! Called by: read.
+
+mod check;
+mod context;
+mod destination_rule;
+mod duration;
+mod governs;
+mod header_format;
+mod http_headers;
+mod http_match;
+mod http_route;
+mod http_traffic;
+mod metadata;
+pub mod names;
+mod secret;
+mod service;
+mod service_entry;
+mod streams;
+mod value;
+mod virtual_service;
+mod workload;
+
+pub use check::{check, normalised};
+pub use context::Reading;
+pub use destination_rule::read as destination_rule;
+pub use governs::{claimed_addresses, claimed_ports, governs};
+pub use metadata::{check as check_meta, read as meta};
+
+pub use secret::{config_map, read as secret};
+pub use service::{endpoints, read as service, slice};
+pub use service_entry::read as service_entry;
+pub use virtual_service::read as virtual_service;
+pub use workload::read as workload_entry;

@@ -1,0 +1,262 @@
+//! ServiceEntry (ISTIO.md E1 to E7, 1.4).
+//!
+//! Owns: reading it, and what must fit together in it.
+//! Never: merges two of them (that is `lower::registry`).
+//! Called by: read.
+
+use crate::config::cursor::At;
+use crate::config::format::quote;
+use crate::config::istio::meta::{Meta, Written};
+use crate::config::istio::service_entry::{
+    EntryResolution, Location, Protocol, ServiceEntry, ServicePort, TargetPort,
+};
+use crate::config::istio::tables::service_entry::{LOCATION, RESOLUTION};
+use crate::config::istio::workload::{Workload, WorkloadAddress};
+use crate::model::HostPattern;
+
+use super::context::Reading;
+use super::{metadata, names, value, workload};
+
+/// E6.
+const MAX_HOSTS: usize = 256;
+
+/// What a protocol may be called, for messages.
+const PROTOCOLS: &str = "one of HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS, TLS, TCP, MONGO, MYSQL, REDIS, \
+    UDP, or leave it out to tell by the first bytes";
+
+/// A ServiceEntry.
+pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<ServiceEntry> {
+    let spec = root.key("spec")?;
+    let hosts = hosts(&spec, r);
+    let ports = ports(&spec, r);
+    let resolution = match value::word(&spec, "resolution", RESOLUTION) {
+        Some("STATIC") => EntryResolution::Static,
+        Some("DNS") => EntryResolution::Dns,
+        Some("DNS_ROUND_ROBIN") => EntryResolution::DnsRoundRobin,
+        Some("DYNAMIC_DNS") => EntryResolution::DynamicDns,
+        _ => EntryResolution::None,
+    };
+    let location = match value::word(&spec, "location", LOCATION) {
+        Some("MESH_INTERNAL") => Location::Internal,
+        _ => Location::External,
+    };
+    let entry = ServiceEntry {
+        hosts,
+        addresses: addresses(&spec, r),
+        ports,
+        location,
+        resolution,
+        endpoints: endpoints(&spec, r),
+        selector: metadata::selector(&spec, "workloadSelector", "labels", r),
+        export_to: metadata::export_to(&spec, r),
+        subject_alt_names: value::strings(&spec, "subjectAltNames"),
+        meta,
+    };
+    fits(&spec, &entry, r);
+    fits_ports(&spec, &entry, r);
+    Some(entry)
+}
+
+fn hosts(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<Written<HostPattern>> {
+    let Some(list) = spec.key("hosts").filter(|list| list.items().next().is_some()) else {
+        let problem = "a ServiceEntry needs at least one host".to_owned();
+        r.wrong_key(spec, "hosts", problem, "write hosts: [name.example.com]");
+        return Vec::new();
+    };
+    let mut hosts = Vec::new();
+    for item in list.items() {
+        let Some(value) = names::pattern(&item, r) else {
+            continue;
+        };
+        if value == HostPattern::Any {
+            let advice = "write *.suffix or a whole name";
+            r.wrong(&item, "\"*\" alone is every host".to_owned(), advice);
+        }
+        let place = item.place();
+        hosts.push(Written { value, place });
+    }
+    if list.items().count() > MAX_HOSTS {
+        let problem = format!("there are more than {MAX_HOSTS} hosts");
+        r.wrong(&list, problem, "write several ServiceEntries");
+    }
+    hosts
+}
+
+fn ports(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<ServicePort> {
+    let list = spec.key("ports");
+    let mut ports: Vec<ServicePort> = Vec::new();
+    for item in list.iter().flat_map(At::items) {
+        let Some(port) = port(&item, r) else {
+            continue;
+        };
+        if let Some(other) = ports.iter().find(|other| other.number == port.number) {
+            let problem = format!("port {} stands twice; the first is at line {}", port.number, other.place.line);
+            r.wrong_key(&item, "number", problem, "keep one of the two");
+        }
+        if ports.iter().any(|other| other.name == port.name) {
+            let problem = format!("two ports are called {:?}", port.name);
+            r.wrong_key(&item, "name", problem, "give each port its own name");
+        }
+        ports.push(port);
+    }
+    ports
+}
+
+fn port(at: &At<'_>, r: &mut Reading<'_>) -> Option<ServicePort> {
+    if !at.has("number") {
+        let problem = "the port has no number".to_owned();
+        r.wrong_key(at, "number", problem, "write number: 443 or whichever it is");
+    }
+    match value::text(at, "name") {
+        Some(_) => label(&at.key("name")?, r),
+        None => {
+            let problem = "the port has no name".to_owned();
+            r.wrong_key(at, "name", problem, "write a name such as https or http-web");
+        }
+    }
+    let protocol = match value::text(at, "protocol") {
+        None => Protocol::Sniff,
+        Some(text) => protocol(text).unwrap_or_else(|| {
+            let problem = format!("{} is not a protocol", quote(text));
+            r.wrong_key(at, "protocol", problem, &format!("write {PROTOCOLS}"));
+            Protocol::Sniff
+        }),
+    };
+    Some(ServicePort {
+        number: value::port(at, "number")?,
+        name: value::text(at, "name").unwrap_or_default().into(),
+        protocol,
+        target: value::port(at, "targetPort").map(TargetPort::Number),
+        place: at.place(),
+    })
+}
+
+/// A DNS label (RFC 1123).
+pub fn label(at: &At<'_>, r: &mut Reading<'_>) {
+    let Some(text) = at.as_text() else { return };
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let edge = text.starts_with('-') || text.ends_with('-');
+    if text.is_empty() || text.len() > 63 || edge || !text.bytes().all(allowed) {
+        let problem = format!("{} is not a DNS label", quote(text));
+        let advice = "write at most 63 lower-case letters, digits and \"-\", none of these at an end";
+        r.wrong(at, problem, advice);
+    }
+}
+
+/// E7; names are told apart without regard to case.
+pub fn protocol(text: &str) -> Option<Protocol> {
+    Some(match text.to_ascii_uppercase().as_str() {
+        "HTTP" => Protocol::Http,
+        "HTTP2" => Protocol::Http2,
+        "GRPC" => Protocol::Grpc,
+        "GRPC-WEB" => Protocol::GrpcWeb,
+        "HTTPS" | "TLS" => Protocol::Tls,
+        "TCP" | "MONGO" | "MYSQL" | "REDIS" => Protocol::Tcp,
+        "UDP" => Protocol::Udp,
+        "UNKNOWN" => Protocol::Sniff,
+        _ => return None,
+    })
+}
+
+fn addresses(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<ipnet::IpNet> {
+    let list = spec.key("addresses");
+    let items = list.iter().flat_map(At::items);
+    items.filter_map(|item| names::network(&item, r)).collect()
+}
+
+fn endpoints(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<Workload> {
+    let list = spec.key("endpoints");
+    let items = list.iter().flat_map(At::items);
+    items.filter_map(|item| workload::workload(&item, r)).collect()
+}
+
+/// What resolution, hosts and endpoints say of each other.
+fn fits(spec: &At<'_>, entry: &ServiceEntry, r: &mut Reading<'_>) {
+    let written = spec.has("endpoints") && !entry.endpoints.is_empty();
+    let mut wrong = |key: &str, problem: &str, advice: &str| r.wrong_key(spec, key, problem.to_owned(), advice);
+    if written && entry.selector.is_some() {
+        wrong(
+            "workloadSelector",
+            "endpoints and workloadSelector both say where the service is",
+            "keep one of the two",
+        );
+    }
+    let wide = entry.hosts.iter().any(|host| matches!(host.value, HostPattern::Suffix(_)));
+    let named = |workload: &Workload| matches!(&workload.address, WorkloadAddress::Host(host) if host.ip().is_none());
+    let unix = |workload: &Workload| matches!(workload.address, WorkloadAddress::Unix(_));
+    let cidr = entry.addresses.iter().any(|net| net.prefix_len() < net.max_prefix_len());
+    match entry.resolution {
+        EntryResolution::None if written => wrong(
+            "endpoints",
+            "endpoints mean nothing with resolution NONE: the original address is used",
+            "write resolution: STATIC or DNS",
+        ),
+        EntryResolution::Static if entry.endpoints.iter().any(named) => wrong(
+            "endpoints",
+            "resolution STATIC needs IP addresses, and an endpoint is a name",
+            "write resolution: DNS, or the address",
+        ),
+        EntryResolution::DnsRoundRobin if entry.endpoints.len() > 1 => wrong(
+            "endpoints",
+            "DNS_ROUND_ROBIN has one endpoint at most",
+            "write resolution: DNS, or keep one",
+        ),
+        EntryResolution::DynamicDns if written || entry.selector.is_some() => wrong(
+            "resolution",
+            "with DYNAMIC_DNS the request's own host is looked up, and endpoints are given",
+            "write resolution: DNS, or leave the endpoints out",
+        ),
+        EntryResolution::DynamicDns if entry.hosts.iter().any(|host| matches!(host.value, HostPattern::Exact(_))) => wrong(
+            "resolution",
+            "DYNAMIC_DNS is for wildcard hosts alone",
+            "write resolution: DNS",
+        ),
+        EntryResolution::Dns | EntryResolution::DnsRoundRobin if wide && entry.endpoints.is_empty() => wrong(
+            "resolution",
+            "a wildcard host cannot be looked up, and there are no endpoints",
+            "write endpoints, or resolution: DYNAMIC_DNS to look up each request's host",
+        ),
+        EntryResolution::Dns | EntryResolution::DnsRoundRobin if entry.endpoints.iter().any(unix) => wrong(
+            "endpoints",
+            "unix:// is no name to look up",
+            "write resolution: STATIC",
+        ),
+        _ => {}
+    }
+    if cidr && !matches!(entry.resolution, EntryResolution::None | EntryResolution::Static) {
+        wrong(
+            "addresses",
+            "a network can stand here only with resolution NONE or STATIC",
+            "write single addresses",
+        );
+    }
+}
+
+/// What ports, hosts and endpoints say of each other.
+fn fits_ports(spec: &At<'_>, entry: &ServiceEntry, r: &mut Reading<'_>) {
+    let declared = |name: &str| entry.ports.iter().any(|port| port.name.as_ref() == name);
+    let unknown = entry.endpoints.iter().flat_map(|workload| workload.ports.keys());
+    for name in unknown.filter(|name| !declared(name)) {
+        let problem = format!("an endpoint has a port {name:?} that the ServiceEntry does not declare");
+        let advice = "write a name of spec.ports";
+        r.wrong_key(spec, "endpoints", problem, advice);
+    }
+    let unix = |workload: &Workload| matches!(workload.address, WorkloadAddress::Unix(_));
+    if entry.ports.len() > 1 && entry.endpoints.iter().any(unix) {
+        let problem = "a unix:// endpoint serves one port, and several are declared".to_owned();
+        r.wrong_key(spec, "endpoints", problem, "write one port, or one ServiceEntry for each");
+    }
+    if entry.ports.is_empty() {
+        let problem = "there are no ports, so nothing leads to its hosts".to_owned();
+        r.odd(spec, problem, "write ports with number, name and protocol");
+    }
+    let tcp = entry.ports.iter().find(|port| port.protocol == Protocol::Tcp);
+    let Some(tcp) = tcp else { return };
+    if entry.hosts.len() > 1 && entry.resolution != EntryResolution::None {
+        let problem = format!(
+            "port {} is TCP, where connections name no host, and there are several hosts",
+            tcp.number
+        );
+        r.wrong_key(spec, "hosts", problem, "write one ServiceEntry for each host, or resolution: NONE");
+    }
+}

@@ -1,0 +1,11 @@
+//! The messages of Istio's kinds, and of Kubernetes' as far as they are looked at (ISTIO.md 1.2).
+//!
+//! Owns: one file for each family of kinds.
+//! Never: reads a document.
+//! Called by: read, reading.
+
+pub mod common;
+pub mod destination_rule;
+pub mod kubernetes;
+pub mod service_entry;
+pub mod virtual_service;
