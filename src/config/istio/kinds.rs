@@ -44,7 +44,11 @@ const fn core(kind: &'static str, table: &'static Table) -> KindSpec {
     }
 }
 
-const fn apps(kind: &'static str, group: &'static str, versions: &'static [&'static str]) -> KindSpec {
+const fn apps(
+    kind: &'static str,
+    group: &'static str,
+    versions: &'static [&'static str],
+) -> KindSpec {
     KindSpec {
         kind,
         group,
@@ -126,7 +130,10 @@ const UNSUPPORTED: &[(&str, &str)] = &[
 pub fn role(group: &str, version: &str, kind: &str) -> Role {
     let of_kind = || KINDS.iter().filter(|spec| spec.kind == kind);
     let versions = of_kind().filter(|spec| spec.group == group);
-    if let Some(spec) = versions.clone().find(|spec| spec.versions.contains(&version)) {
+    if let Some(spec) = versions
+        .clone()
+        .find(|spec| spec.versions.contains(&version))
+    {
         return Role::Known(spec);
     }
     if let Some(spec) = versions.into_iter().next() {
@@ -143,7 +150,11 @@ pub fn role(group: &str, version: &str, kind: &str) -> Role {
     if let Some(spec) = of_kind().find(near) {
         return Role::Mistyped(written(spec));
     }
-    let of_group = || KINDS.iter().filter(|spec| spec.group == group && !group.is_empty());
+    let of_group = || {
+        KINDS
+            .iter()
+            .filter(|spec| spec.group == group && !group.is_empty())
+    };
     match did_you_mean(kind, of_group().map(|spec| spec.kind)) {
         Some(meant) => Role::Mistyped(format!("did you mean kind: {meant}?")),
         None => Role::Ignored,

@@ -81,7 +81,10 @@ impl Reader<'_> {
             ),
             (None, Some(version)) => (
                 "kind",
-                format!("the document with apiVersion {} has no kind", quote(version)),
+                format!(
+                    "the document with apiVersion {} has no kind",
+                    quote(version)
+                ),
                 "write kind: VirtualService, or whichever it is",
             ),
             _ => (
@@ -90,7 +93,8 @@ impl Reader<'_> {
                 "write both, or leave both out in a document of sortie's own",
             ),
         };
-        self.out.push(at.wrong_key(key, Code::SchemaError, problem, advice));
+        self.out
+            .push(at.wrong_key(key, Code::SchemaError, problem, advice));
     }
 
     /// A kind that is refused as a whole (U3).
@@ -110,7 +114,8 @@ impl Reader<'_> {
     fn mistyped(&mut self, at: &At<'_>, kind: &str, advice: &str) {
         let version = at.text("apiVersion").unwrap_or_default();
         let problem = format!("there is no kind {} in {}", quote(kind), quote(version));
-        self.out.push(at.wrong_key("kind", Code::SchemaError, problem, advice));
+        self.out
+            .push(at.wrong_key("kind", Code::SchemaError, problem, advice));
     }
 
     fn known(&mut self, root: &Node, spec: &'static KindSpec) {
@@ -145,14 +150,30 @@ impl Reader<'_> {
 fn object(at: &At<'_>, meta: &Meta, r: &mut Reading<'_>, all: &mut Manifests) {
     let meta = meta.clone();
     match meta.kind {
-        "ServiceEntry" => keep(&mut all.service_entries, reading::service_entry(at, meta, r), r),
+        "ServiceEntry" => keep(
+            &mut all.service_entries,
+            reading::service_entry(at, meta, r),
+            r,
+        ),
         "VirtualService" => {
-            keep(&mut all.virtual_services, reading::virtual_service(at, meta, r), r);
+            keep(
+                &mut all.virtual_services,
+                reading::virtual_service(at, meta, r),
+                r,
+            );
         }
         "DestinationRule" => {
-            keep(&mut all.destination_rules, reading::destination_rule(at, meta, r), r);
+            keep(
+                &mut all.destination_rules,
+                reading::destination_rule(at, meta, r),
+                r,
+            );
         }
-        "WorkloadEntry" => keep(&mut all.workload_entries, reading::workload_entry(at, meta, r), r),
+        "WorkloadEntry" => keep(
+            &mut all.workload_entries,
+            reading::workload_entry(at, meta, r),
+            r,
+        ),
         // Kept, and empty, where it is refused: S3 and S4 must not look elsewhere.
         "Secret" => {
             let secret = reading::secret(at, meta, r);
@@ -186,7 +207,10 @@ fn with_spec(root: &Node) -> Node {
     };
     let at = root.at;
     if let Value::Map(entries) = &mut root.value {
-        match entries.iter_mut().find(|entry| entry.key.as_ref() == "spec") {
+        match entries
+            .iter_mut()
+            .find(|entry| entry.key.as_ref() == "spec")
+        {
             Some(entry) if entry.value.is_null() => entry.value = empty(entry.key_at),
             Some(_) => {}
             None => entries.push(Entry {

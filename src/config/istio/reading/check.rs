@@ -54,7 +54,10 @@ fn object(node: &mut Node, table: &'static Table) {
         let camel = camel_case(&entry.key);
         let free = !entries.iter().any(|entry| entry.key.as_ref() == camel);
         // Of two spellings the second stays as it is, so that the check finds it.
-        if let Some(entry) = entries.get_mut(n).filter(|_| free && table.field(&camel).is_some()) {
+        if let Some(entry) = entries
+            .get_mut(n)
+            .filter(|_| free && table.field(&camel).is_some())
+        {
             entry.key = camel.into();
         }
     }
@@ -112,7 +115,10 @@ pub fn check(at: &At<'_>, table: &'static Table, r: &mut Reading<'_>) {
         let mut there = group.iter().filter(|key| at.has(key));
         let first = there.next();
         for other in there {
-            let problem = format!("\"{other}\" cannot stand beside \"{}\"", first.unwrap_or(other));
+            let problem = format!(
+                "\"{other}\" cannot stand beside \"{}\"",
+                first.unwrap_or(other)
+            );
             r.wrong_key(at, other, problem, "keep one of the two");
         }
     }
@@ -137,7 +143,10 @@ fn classify(at: &At<'_>, field: &Field, r: &mut Reading<'_>) {
 fn unknown(at: &At<'_>, key: &str, table: &'static Table, r: &mut Reading<'_>) {
     let camel = camel_case(key);
     if camel != key && table.field(&camel).is_some() {
-        let problem = format!("{} and {camel} are the same field", quote(key).trim_matches('"'));
+        let problem = format!(
+            "{} and {camel} are the same field",
+            quote(key).trim_matches('"')
+        );
         return r.wrong_key(at, key, problem, "keep one of the two");
     }
     let mut wrong = at.wrong_key(key, Code::SchemaError, String::new(), "");
@@ -147,7 +156,10 @@ fn unknown(at: &At<'_>, key: &str, table: &'static Table, r: &mut Reading<'_>) {
         None => format!("unknown field {}", wrong.field),
     };
     if !wrong.problem.ends_with(')') {
-        wrong.advice = format!("the fields here are {}", names().collect::<Vec<_>>().join(", "));
+        wrong.advice = format!(
+            "the fields here are {}",
+            names().collect::<Vec<_>>().join(", ")
+        );
     }
     let guarded = |step: &str| {
         let name = step.split('[').next().unwrap_or(step);
@@ -172,7 +184,8 @@ fn value_of(at: &At<'_>, kind: &Kind, r: &mut Reading<'_>) {
             let entries = at.entries().iter();
             entries.for_each(|entry| value_of(&at.value(entry), of, r));
         }
-        (Kind::Object(_) | Kind::List(_) | Kind::Map(_), _) | (_, Value::List(_) | Value::Map(_)) => {
+        (Kind::Object(_) | Kind::List(_) | Kind::Map(_), _)
+        | (_, Value::List(_) | Value::Map(_)) => {
             wrong_kind(at, kind, r);
         }
         (_, Value::Scalar(_)) => scalar(at, kind, r),
@@ -253,7 +266,11 @@ fn duration(at: &At<'_>, kind: &Kind, zero: bool, r: &mut Reading<'_>) {
         Ok(_) => {}
         Err(DurationError::NoUnit) => {
             let problem = format!("the duration {} has no unit", shown(at));
-            r.wrong(at, problem, "write 3s for seconds or 250ms for milliseconds");
+            r.wrong(
+                at,
+                problem,
+                "write 3s for seconds or 250ms for milliseconds",
+            );
         }
         Err(DurationError::TooFine) => malformed(at, kind, "is finer than a millisecond", r),
         Err(DurationError::TooLong) => malformed(at, kind, "is more than a year", r),

@@ -30,7 +30,12 @@ pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<Destinatio
         }),
         None => {
             let problem = "a DestinationRule needs a host".to_owned();
-            r.wrong_key(&spec, "host", problem, "write host: name.ns.svc.cluster.local");
+            r.wrong_key(
+                &spec,
+                "host",
+                problem,
+                "write host: name.ns.svc.cluster.local",
+            );
             None
         }
     };
@@ -39,9 +44,16 @@ pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<Destinatio
     let own = matches!(&export_to, ExportTo::Namespaces(list) if list.iter().all(|ns| *ns == meta.namespace));
     if selector.is_some() && spec.has("exportTo") && !own {
         let problem = "a rule with a workloadSelector is for its own namespace alone".to_owned();
-        r.wrong_key(&spec, "exportTo", problem, "write exportTo: [\".\"], or leave it out");
+        r.wrong_key(
+            &spec,
+            "exportTo",
+            problem,
+            "write exportTo: [\".\"], or leave it out",
+        );
     }
-    let policy = spec.key("trafficPolicy").map(|at| policy(&at, Level::Top, r));
+    let policy = spec
+        .key("trafficPolicy")
+        .map(|at| policy(&at, Level::Top, r));
     let subsets = subsets(&spec, r);
     Some(DestinationRule {
         meta,
@@ -66,7 +78,12 @@ fn subsets(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<Subset> {
     for item in list.iter().flat_map(At::items) {
         let Some(name) = value::text(&item, "name") else {
             let problem = "the subset has no name".to_owned();
-            r.wrong_key(&item, "name", problem, "write name: v1 or whatever routes call it");
+            r.wrong_key(
+                &item,
+                "name",
+                problem,
+                "write name: v1 or whatever routes call it",
+            );
             continue;
         };
         if let Some(at) = item.key("name") {
@@ -83,7 +100,9 @@ fn subsets(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<Subset> {
         subsets.push(Subset {
             name: name.into(),
             labels: value::labels(&item, "labels").unwrap_or_default(),
-            policy: item.key("trafficPolicy").map(|at| policy(&at, Level::Top, r)),
+            policy: item
+                .key("trafficPolicy")
+                .map(|at| policy(&at, Level::Top, r)),
             place: item.place(),
         });
     }
@@ -123,13 +142,20 @@ fn ports(at: &At<'_>, r: &mut Reading<'_>) -> Vec<PortPolicy> {
     let list = at.key("portLevelSettings");
     let mut ports: Vec<PortPolicy> = Vec::new();
     for item in list.iter().flat_map(At::items) {
-        let number = item.key("port").and_then(|port| value::port(&port, "number"));
+        let number = item
+            .key("port")
+            .and_then(|port| value::port(&port, "number"));
         let policy = policy(&item, Level::Port, r);
         let Some(port) = number else {
             let there = item.key("port").is_some_and(|port| port.has("number"));
             if !there {
                 let problem = "the entry names no port".to_owned();
-                r.wrong_key(&item, "port", problem, "write port: {number: 443}, a service port");
+                r.wrong_key(
+                    &item,
+                    "port",
+                    problem,
+                    "write port: {number: 443}, a service port",
+                );
             }
             continue;
         };
@@ -167,7 +193,8 @@ fn connection_pool(at: &At<'_>) -> ConnectionPool {
     let (tcp, http) = (at.key("tcp"), at.key("http"));
     let (tcp, http) = (tcp.as_ref(), http.as_ref());
     // 0 is Istio's word for "no bound".
-    let bound = |at: Option<&At<'_>>, key| at.and_then(|at| value::whole(at, key)).filter(|n| *n > 0);
+    let bound =
+        |at: Option<&At<'_>>, key| at.and_then(|at| value::whole(at, key)).filter(|n| *n > 0);
     ConnectionPool {
         connect_timeout: tcp.and_then(|tcp| value::duration(tcp, "connectTimeout")),
         max_connections: bound(tcp, "maxConnections"),
@@ -175,7 +202,9 @@ fn connection_pool(at: &At<'_>) -> ConnectionPool {
         max_requests_per_connection: http
             .and_then(|http| value::whole(http, "maxRequestsPerConnection")),
         idle_timeout: http.and_then(|http| value::duration(http, "idleTimeout")),
-        upgrade_to_http2: match http.and_then(|http| value::word(http, "h2UpgradePolicy", H2_UPGRADE)) {
+        upgrade_to_http2: match http
+            .and_then(|http| value::word(http, "h2UpgradePolicy", H2_UPGRADE))
+        {
             Some("UPGRADE") => Some(true),
             Some("DO_NOT_UPGRADE") => Some(false),
             _ => None,
@@ -184,7 +213,11 @@ fn connection_pool(at: &At<'_>) -> ConnectionPool {
 }
 
 fn outlier(at: &At<'_>) -> OutlierDetection {
-    let consecutive = ["consecutiveGatewayErrors", "consecutive5xxErrors", "consecutiveErrors"];
+    let consecutive = [
+        "consecutiveGatewayErrors",
+        "consecutive5xxErrors",
+        "consecutiveErrors",
+    ];
     OutlierDetection {
         consecutive: consecutive.iter().find_map(|key| value::whole(at, key)),
         base_ejection: value::duration(at, "baseEjectionTime"),
@@ -201,7 +234,8 @@ fn tls(at: &At<'_>, r: &mut Reading<'_>) -> TlsSettings {
     };
     if !at.has("mode") {
         let problem = "tls without a mode is DISABLE to Istio: plaintext".to_owned();
-        let advice = "write mode: SIMPLE, MUTUAL or ISTIO_MUTUAL, or DISABLE where plaintext is meant";
+        let advice =
+            "write mode: SIMPLE, MUTUAL or ISTIO_MUTUAL, or DISABLE where plaintext is meant";
         r.strict(at.wrong_key("mode", Code::TlsMode, problem, advice));
     }
     let file = |key: &str, r: &mut Reading<'_>| {
@@ -252,9 +286,14 @@ fn check_credential(text: &str) -> Result<(), &'static str> {
     let word = |text: &str| {
         !text.is_empty()
             && text.len() <= 253
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
     };
-    let both = |rest: &str| rest.split_once('/').is_some_and(|(ns, name)| word(ns) && word(name));
+    let both = |rest: &str| {
+        rest.split_once('/')
+            .is_some_and(|(ns, name)| word(ns) && word(name))
+    };
     let Some((scheme, rest)) = text.split_once("://") else {
         return match word(text) {
             true => Ok(()),
@@ -269,8 +308,10 @@ fn check_credential(text: &str) -> Result<(), &'static str> {
         "kubernetes-gateway" | "configmap" => {
             Err("write the namespace and the name after it: configmap://namespace/name")
         }
-        _ => Err("write the name of a Secret, kubernetes://namespace/name or \
-                  configmap://namespace/name"),
+        _ => Err(
+            "write the name of a Secret, kubernetes://namespace/name or \
+                  configmap://namespace/name",
+        ),
     }
 }
 
@@ -286,7 +327,11 @@ fn fits(at: &At<'_>, tls: &TlsSettings, r: &mut Reading<'_>) {
     };
     match tls.mode {
         TlsMode::IstioMutual => {
-            for key in files.iter().chain(&["credentialName"]).filter(|key| there(key)) {
+            for key in files
+                .iter()
+                .chain(&["credentialName"])
+                .filter(|key| there(key))
+            {
                 let problem = format!("ISTIO_MUTUAL uses the mesh identity, and {key} is given");
                 wrong(key, problem, "leave it out, or write mode: MUTUAL");
             }
@@ -298,16 +343,27 @@ fn fits(at: &At<'_>, tls: &TlsSettings, r: &mut Reading<'_>) {
             }
         }
         TlsMode::Mutual => {
-            for key in ["clientCertificate", "privateKey"].iter().filter(|key| !there(key)) {
+            for key in ["clientCertificate", "privateKey"]
+                .iter()
+                .filter(|key| !there(key))
+            {
                 let problem = format!("MUTUAL needs a certificate of ours, and there is no {key}");
-                wrong(key, problem, "write clientCertificate and privateKey, or credentialName");
+                wrong(
+                    key,
+                    problem,
+                    "write clientCertificate and privateKey, or credentialName",
+                );
             }
         }
         TlsMode::Simple | TlsMode::Disable => {}
     }
     if tls.insecure_skip_verify {
-        for key in ["caCertificates", "subjectAltNames"].iter().filter(|key| there(key)) {
-            let problem = format!("insecureSkipVerify checks nothing, and {key} says what to check");
+        for key in ["caCertificates", "subjectAltNames"]
+            .iter()
+            .filter(|key| there(key))
+        {
+            let problem =
+                format!("insecureSkipVerify checks nothing, and {key} says what to check");
             wrong(key, problem, "keep one of the two");
         }
         if tls.mode == TlsMode::Simple && there("credentialName") {
@@ -320,7 +376,12 @@ fn fits(at: &At<'_>, tls: &TlsSettings, r: &mut Reading<'_>) {
 }
 
 /// What is allowed, and means nothing.
-fn without_effect(at: &At<'_>, tls: &TlsSettings, there: &dyn Fn(&str) -> bool, r: &mut Reading<'_>) {
+fn without_effect(
+    at: &At<'_>,
+    tls: &TlsSettings,
+    there: &dyn Fn(&str) -> bool,
+    r: &mut Reading<'_>,
+) {
     let idle: &[&str] = match tls.mode {
         TlsMode::Disable => &[
             "clientCertificate",
@@ -337,7 +398,11 @@ fn without_effect(at: &At<'_>, tls: &TlsSettings, there: &dyn Fn(&str) -> bool, 
     };
     let written = at.has("mode");
     for key in idle.iter().filter(|key| written && there(key)) {
-        let mode = if tls.mode == TlsMode::Simple { "SIMPLE" } else { "DISABLE" };
+        let mode = if tls.mode == TlsMode::Simple {
+            "SIMPLE"
+        } else {
+            "DISABLE"
+        };
         let problem = format!("{key} has no effect with mode: {mode}");
         let advice = "leave it out, or write mode: MUTUAL";
         r.warning(at.wrong_key(key, Code::SchemaWarning, problem, advice));

@@ -27,7 +27,13 @@ pub fn governs(root: &At<'_>, meta: &Meta, options: &LoadOptions) -> Option<Gove
     let facts = &options.facts;
     // Where a document of this namespace speaks to this proxy at all.
     let ours = meta.namespace == facts.namespace || meta.namespace == facts.root_namespace;
-    let proxy = |ours: bool| if ours { Governs::Unknown } else { Governs::Nothing };
+    let proxy = |ours: bool| {
+        if ours {
+            Governs::Unknown
+        } else {
+            Governs::Nothing
+        }
+    };
     match meta.kind {
         "ServiceEntry" => of_spec("hosts", false),
         "VirtualService" => of_spec("hosts", true),
@@ -48,7 +54,9 @@ pub fn governs(root: &At<'_>, meta: &Meta, options: &LoadOptions) -> Option<Gove
         "ConfigMap" => Some(proxy(meta.name.as_ref() == "istio" && ours)),
         "IstioOperator" => Some(Governs::Unknown),
         "Sidecar" | "EnvoyFilter" => Some(proxy(ours)),
-        "HTTPRoute" | "TLSRoute" | "TCPRoute" | "UDPRoute" | "GRPCRoute" => route(spec.as_ref(), meta, domain),
+        "HTTPRoute" | "TLSRoute" | "TCPRoute" | "UDPRoute" | "GRPCRoute" => {
+            route(spec.as_ref(), meta, domain)
+        }
         _ => Some(Governs::Nothing),
     }
 }
@@ -83,7 +91,8 @@ fn route(spec: Option<&At<'_>>, meta: &Meta, domain: &str) -> Option<Governs> {
             Some("Service") => {
                 let namespace = value::text(&parent, "namespace").unwrap_or(&meta.namespace);
                 let name = value::text(&parent, "name")?;
-                services.push(HostPattern::parse(&format!("{name}.{namespace}.svc.{domain}")).ok()?);
+                services
+                    .push(HostPattern::parse(&format!("{name}.{namespace}.svc.{domain}")).ok()?);
             }
             _ => {}
         }
@@ -128,5 +137,7 @@ pub fn claimed_ports(root: &At<'_>, meta: &Meta) -> Vec<u16> {
     };
     let ports = spec.key("ports");
     let ports = ports.iter().flat_map(At::items).filter(|port| !http(port));
-    ports.filter_map(|port| value::port(&port, "number")).collect()
+    ports
+        .filter_map(|port| value::port(&port, "number"))
+        .collect()
 }

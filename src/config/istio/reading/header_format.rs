@@ -89,7 +89,10 @@ fn operator(text: &str) -> Result<(), Wrong> {
     let (name, rest) = text.split_at(end.unwrap_or(text.len()));
     let wrong = |why: &str| {
         let problem = format!("the value has {}; {why}", quote(&format!("%{text}%")));
-        Err((problem, "correct it, or write %% for the sign itself".to_owned()))
+        Err((
+            problem,
+            "correct it, or write %% for the sign itself".to_owned(),
+        ))
     };
     match name {
         "REQ" | "RESP" => match argument(rest, name == "REQ") {
@@ -99,7 +102,10 @@ fn operator(text: &str) -> Result<(), Wrong> {
         _ if SIMPLE.contains(&name) && rest.is_empty() => Ok(()),
         _ if SIMPLE.contains(&name) => wrong("this operator takes no argument"),
         _ => {
-            let problem = format!("the value has the operator {}, which is not known", quote(&format!("%{text}%")));
+            let problem = format!(
+                "the value has the operator {}, which is not known",
+                quote(&format!("%{text}%"))
+            );
             let advice = "write one of the access log's operators, or %% for the sign itself";
             Err((problem, advice.to_owned()))
         }

@@ -22,7 +22,10 @@ pub struct Authorities {
 impl Authorities {
     /// `rewrite.authority`.
     pub fn rewrite(&mut self, rewrite: &At<'_>, r: &mut Reading<'_>) {
-        if let Some(at) = rewrite.key("authority").filter(|at| at.as_text() != Some("")) {
+        if let Some(at) = rewrite
+            .key("authority")
+            .filter(|at| at.as_text() != Some(""))
+        {
             self.say("rewrite.authority", &at, r);
         }
     }
@@ -103,7 +106,9 @@ fn values(
             let problem = format!("\"{}\" stands twice, in different spelling", entry.key);
             r.wrong_key(&map, &entry.key, problem, "keep one of the two");
         }
-        let Some(text) = value.as_text() else { continue };
+        let Some(text) = value.as_text() else {
+            continue;
+        };
         if let Err(wrong) = Format::HeaderValue.check(text) {
             r.error(value.wrong(wrong.code, wrong.problem, &wrong.advice));
             continue;

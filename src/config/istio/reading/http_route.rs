@@ -47,7 +47,10 @@ fn route(at: &At<'_>, r: &mut Reading<'_>) -> Option<HttpRoute> {
         rewrite_path: rewrite.and_then(|at| http_traffic::rewrite(&at, r)),
         timeout: value::duration(at, "timeout").filter(|timeout| !timeout.is_zero()),
         retries: at.key("retries").map(|at| http_traffic::retries(&at, r)),
-        fault: at.key("fault").map(|at| http_traffic::fault(&at, r)).unwrap_or_default(),
+        fault: at
+            .key("fault")
+            .map(|at| http_traffic::fault(&at, r))
+            .unwrap_or_default(),
         mirrors: http_traffic::mirrors(at, r),
         request_headers,
         response_headers: response_headers.unwrap_or_default(),
@@ -58,10 +61,19 @@ fn route(at: &At<'_>, r: &mut Reading<'_>) -> Option<HttpRoute> {
 /// What may not stand together.
 fn beside(at: &At<'_>, r: &mut Reading<'_>) {
     for (action, others) in [
-        ("redirect", &["rewrite", "fault", "mirror", "mirrors", "retries"][..]),
-        ("directResponse", &["rewrite", "fault", "mirror", "mirrors", "retries"][..]),
+        (
+            "redirect",
+            &["rewrite", "fault", "mirror", "mirrors", "retries"][..],
+        ),
+        (
+            "directResponse",
+            &["rewrite", "fault", "mirror", "mirrors", "retries"][..],
+        ),
     ] {
-        for other in others.iter().filter(|other| at.has(action) && at.has(other)) {
+        for other in others
+            .iter()
+            .filter(|other| at.has(action) && at.has(other))
+        {
             let problem = format!("{other} means nothing beside {action}");
             r.wrong_key(at, other, problem, "keep one of the two");
         }
@@ -70,7 +82,10 @@ fn beside(at: &At<'_>, r: &mut Reading<'_>) {
 
 fn action(at: &At<'_>, r: &mut Reading<'_>) -> Option<HttpAction> {
     let actions = ["route", "redirect", "directResponse", "delegate"];
-    let full = |key: &&&str| at.key(key).is_some_and(|value| **key != "route" || value.items().next().is_some());
+    let full = |key: &&&str| {
+        at.key(key)
+            .is_some_and(|value| **key != "route" || value.items().next().is_some())
+    };
     let mut there = actions.iter().filter(full);
     let Some(first) = there.next() else {
         let problem = "there is none of route, redirect and directResponse".to_owned();
@@ -131,10 +146,20 @@ pub fn weight(at: &At<'_>, several: bool) -> u32 {
 }
 
 /// Of several destinations one must have a weight.
-pub fn check_weights(at: &At<'_>, several: bool, mut weights: impl Iterator<Item = u32>, r: &mut Reading<'_>) {
+pub fn check_weights(
+    at: &At<'_>,
+    several: bool,
+    mut weights: impl Iterator<Item = u32>,
+    r: &mut Reading<'_>,
+) {
     if several && weights.all(|weight| weight == 0) {
         let problem = "the weights of the destinations add up to 0".to_owned();
-        r.wrong_key(at, "route", problem, "write weight: 1 or more at one of them");
+        r.wrong_key(
+            at,
+            "route",
+            problem,
+            "write weight: 1 or more at one of them",
+        );
     }
 }
 
@@ -144,7 +169,12 @@ pub fn destination_of(at: &At<'_>, r: &mut Reading<'_>) -> Option<Destination> {
         Some(at) => destination(&at, r),
         None => {
             let problem = "there is no destination".to_owned();
-            r.wrong_key(at, "destination", problem, "write destination: {host: name}");
+            r.wrong_key(
+                at,
+                "destination",
+                problem,
+                "write destination: {host: name}",
+            );
             None
         }
     }
@@ -173,15 +203,34 @@ pub fn destination(at: &At<'_>, r: &mut Reading<'_>) -> Option<Destination> {
 }
 
 fn redirect(at: &At<'_>, r: &mut Reading<'_>) -> Option<Redirect> {
-    let keys = ["uri", "prefixRewrite", "authority", "port", "derivePort", "scheme", "redirectCode"];
+    let keys = [
+        "uri",
+        "prefixRewrite",
+        "authority",
+        "port",
+        "derivePort",
+        "scheme",
+        "redirectCode",
+    ];
     if !keys.iter().any(|key| at.has(key)) {
         let problem = "the redirect says nothing".to_owned();
-        r.wrong(at, problem, "write uri, authority, scheme, port or redirectCode");
+        r.wrong(
+            at,
+            problem,
+            "write uri, authority, scheme, port or redirectCode",
+        );
     }
-    let status = value::whole(at, "redirectCode").filter(|code| *code != 0).unwrap_or(301);
+    let status = value::whole(at, "redirectCode")
+        .filter(|code| *code != 0)
+        .unwrap_or(301);
     if ![301, 302, 303, 307, 308].contains(&status) {
         let problem = format!("{status} is not the status of a redirect");
-        r.wrong_key(at, "redirectCode", problem, "write 301, 302, 303, 307 or 308");
+        r.wrong_key(
+            at,
+            "redirectCode",
+            problem,
+            "write 301, 302, 303, 307 or 308",
+        );
     }
     let scheme = value::text(at, "scheme");
     if let Some(other) = scheme.filter(|scheme| !matches!(*scheme, "http" | "https")) {
@@ -211,23 +260,41 @@ fn respond(at: &At<'_>, r: &mut Reading<'_>) -> Option<Respond> {
     let status = value::whole(at, "status").unwrap_or_default();
     if !(200..=599).contains(&status) {
         let (problem, advice) = match status {
-            0 => ("the answer has no status".to_owned(), "write status: 200 or another"),
-            n => (format!("{n} is not a status to answer with"), "write one from 200 to 599"),
+            0 => (
+                "the answer has no status".to_owned(),
+                "write status: 200 or another",
+            ),
+            n => (
+                format!("{n} is not a status to answer with"),
+                "write one from 200 to 599",
+            ),
         };
         r.wrong_key(at, "status", problem, advice);
     }
     let body = at.key("body");
     let body = body.as_ref();
-    let text = body.and_then(|body| body.text("string")).map(|text| text.as_bytes().to_vec());
+    let text = body
+        .and_then(|body| body.text("string"))
+        .map(|text| text.as_bytes().to_vec());
     let bytes = body.and_then(|body| body.text("bytes")).map(secret::base64);
     if let (Some(None), Some(body)) = (&bytes, body) {
         let problem = "the body is not base64".to_owned();
-        r.wrong_key(body, "bytes", problem, "encode it, or write it under string");
+        r.wrong_key(
+            body,
+            "bytes",
+            problem,
+            "encode it, or write it under string",
+        );
     }
     let body_bytes = text.or_else(|| bytes.flatten()).unwrap_or_default();
     if body_bytes.len() > 1 << 20 {
         let problem = "the body has more than 1 MiB".to_owned();
-        r.error(at.wrong_key("body", Code::OutOfBounds, problem, "serve it from an upstream"));
+        r.error(at.wrong_key(
+            "body",
+            Code::OutOfBounds,
+            problem,
+            "serve it from an upstream",
+        ));
     }
     Some(Respond {
         status,

@@ -5,8 +5,8 @@
 //! Called by: http_route.
 
 use crate::config::cursor::At;
-use crate::config::format::{Format, quote};
 use crate::config::diagnostic::Code;
+use crate::config::format::{Format, quote};
 use crate::config::istio::virtual_service::Destination;
 use crate::config::validate::did_you_mean;
 use crate::model::{Abort, Fault, PathRewrite, Retries, RetryOn, Share};
@@ -23,7 +23,9 @@ pub fn rewrite(at: &At<'_>, r: &mut Reading<'_>) -> Option<PathRewrite> {
         let problem = "uri and uriRegexRewrite both say what becomes of the path".to_owned();
         r.wrong_key(at, "uri", problem, "keep one of the two");
     }
-    let authority = at.text("authority").is_some_and(|authority| !authority.is_empty());
+    let authority = at
+        .text("authority")
+        .is_some_and(|authority| !authority.is_empty());
     if !has_uri && !authority && expression.is_none() {
         let problem = "the rewrite says nothing".to_owned();
         r.wrong(at, problem, "write uri, authority or uriRegexRewrite");
@@ -31,10 +33,17 @@ pub fn rewrite(at: &At<'_>, r: &mut Reading<'_>) -> Option<PathRewrite> {
     let Some(expression) = expression else {
         return uri.map(|uri| PathRewrite::Replace(uri.to_owned()));
     };
-    let pattern = expression.key("match").filter(|at| at.as_text() != Some(""));
+    let pattern = expression
+        .key("match")
+        .filter(|at| at.as_text() != Some(""));
     let Some(pattern) = pattern else {
         let problem = "there is nothing to look for".to_owned();
-        r.wrong_key(&expression, "match", problem, "write match: with a regular expression");
+        r.wrong_key(
+            &expression,
+            "match",
+            problem,
+            "write match: with a regular expression",
+        );
         return None;
     };
     let pattern = names::formatted(&pattern, Format::Regex, r)?.to_owned();
@@ -63,9 +72,17 @@ pub fn retries(at: &At<'_>, r: &mut Reading<'_>) -> Retries {
             Some(at) => at.as_text() != Some(""),
             None => false,
         };
-        for key in ["retryOn", "perTryTimeout"].into_iter().filter(|key| says(key)) {
+        for key in ["retryOn", "perTryTimeout"]
+            .into_iter()
+            .filter(|key| says(key))
+        {
             let problem = format!("{key} means nothing: attempts is 0, and nothing is tried again");
-            r.wrong_key(at, key, problem, "write attempts: 2 or more, or leave it out");
+            r.wrong_key(
+                at,
+                key,
+                problem,
+                "write attempts: 2 or more, or leave it out",
+            );
         }
     }
     if let Some(words) = at.key("retryOn")
@@ -104,7 +121,11 @@ fn retry_on(at: &At<'_>, text: &str, r: &mut Reading<'_>) -> RetryOn {
         grpc_cancelled: false,
         ..RetryOn::default()
     };
-    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+    for word in text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+    {
         match word {
             "5xx" => on.server_error = true,
             "gateway-error" => on.gateway_error = true,
@@ -119,7 +140,9 @@ fn retry_on(at: &At<'_>, text: &str, r: &mut Reading<'_>) -> RetryOn {
             "unavailable" => on.grpc_unavailable = true,
             // Of the statuses that are listed beside it.
             "retriable-status-codes" => {}
-            "reset-before-request" | "envoy-ratelimited" | "retriable-headers"
+            "reset-before-request"
+            | "envoy-ratelimited"
+            | "retriable-headers"
             | "http3-post-connect-failure" => {
                 let problem = format!("sortie does not retry on {word}");
                 let advice = "leave it out; connect-failure and reset come near to it";
@@ -152,7 +175,11 @@ fn percentage(at: &At<'_>, key: &str) -> Option<Share> {
 fn share(percent: f64) -> Share {
     let millionths = (percent.clamp(0.0, 100.0) * 10_000.0).round();
     // In range: it was clamped.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1,000,000")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 to 1,000,000"
+    )]
     Share(millionths as u32)
 }
 
@@ -186,7 +213,11 @@ pub fn fault(at: &At<'_>, r: &mut Reading<'_>) -> Fault {
 fn never(at: &At<'_>, how_often: Option<Share>, r: &mut Reading<'_>) {
     if how_often.is_none() {
         let problem = "without a percentage it never happens".to_owned();
-        r.odd(at, problem, "write percentage: {value: 100} for every request");
+        r.odd(
+            at,
+            problem,
+            "write percentage: {value: 100} for every request",
+        );
     }
 }
 
@@ -202,7 +233,12 @@ fn status(at: &At<'_>, r: &mut Reading<'_>) -> Option<Abort> {
         let there = at.has("httpStatus") || at.has("http2Error");
         if !there {
             let problem = "the abort says no status".to_owned();
-            r.wrong_key(at, "httpStatus", problem, "write httpStatus: 503, or grpcStatus: UNAVAILABLE");
+            r.wrong_key(
+                at,
+                "httpStatus",
+                problem,
+                "write httpStatus: 503, or grpcStatus: UNAVAILABLE",
+            );
         }
         return None;
     };
@@ -211,7 +247,12 @@ fn status(at: &At<'_>, r: &mut Reading<'_>) -> Option<Abort> {
     let number = number.or_else(|| text.parse().ok().filter(|n| *n <= 16));
     if number.is_none() {
         let problem = format!("{} is not a status of gRPC", quote(text));
-        r.wrong_key(at, "grpcStatus", problem, &format!("write one of {}", GRPC.join(", ")));
+        r.wrong_key(
+            at,
+            "grpcStatus",
+            problem,
+            &format!("write one of {}", GRPC.join(", ")),
+        );
     }
     number.map(Abort::Grpc)
 }
@@ -239,7 +280,9 @@ const GRPC: &[&str] = &[
 
 /// `mirror` with its percentage, or `mirrors`.
 pub fn mirrors(at: &At<'_>, r: &mut Reading<'_>) -> Vec<(Destination, Share)> {
-    let several = at.key("mirrors").filter(|list| list.items().next().is_some());
+    let several = at
+        .key("mirrors")
+        .filter(|list| list.items().next().is_some());
     if at.has("mirror") && several.is_some() {
         let problem = "mirror and mirrors both say who gets a copy".to_owned();
         r.wrong_key(at, "mirror", problem, "keep one of the two");
@@ -252,7 +295,9 @@ pub fn mirrors(at: &At<'_>, r: &mut Reading<'_>) -> Vec<(Destination, Share)> {
     let mut all = Vec::new();
     if let Some(mirror) = at.key("mirror") {
         let percent = value::number(at, "mirrorPercent").map(share);
-        let share = percentage(at, "mirrorPercentage").or(percent).unwrap_or(Share::ALL);
+        let share = percentage(at, "mirrorPercentage")
+            .or(percent)
+            .unwrap_or(Share::ALL);
         all.extend(http_route::destination(&mirror, r).map(|destination| (destination, share)));
     }
     for item in several.iter().flat_map(At::items) {

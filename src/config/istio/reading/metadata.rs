@@ -56,7 +56,11 @@ pub fn check(root: &At<'_>, r: &mut Reading<'_>) {
         && seconds(text).is_none()
     {
         let problem = format!("{text:?} is not a time");
-        r.wrong(&stamp, problem, "write it as 2024-05-01T12:00:00Z, or leave it out");
+        r.wrong(
+            &stamp,
+            problem,
+            "write it as 2024-05-01T12:00:00Z, or leave it out",
+        );
     }
 }
 
@@ -64,15 +68,27 @@ pub fn check(root: &At<'_>, r: &mut Reading<'_>) {
 pub fn seconds(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(['T', 't', ' '])?;
     let mut parts = date.splitn(3, '-');
-    let (year, month, day) = (digits(parts.next()?, 4)?, digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
+    let (year, month, day) = (
+        digits(parts.next()?, 4)?,
+        digits(parts.next()?, 2)?,
+        digits(parts.next()?, 2)?,
+    );
     let (clock, offset) = match time.find(['Z', 'z', '+', '-']) {
         Some(at) => time.split_at(at),
         None => return None,
     };
     let clock = clock.split_once('.').map_or(clock, |(whole, _)| whole);
     let mut parts = clock.splitn(3, ':');
-    let (hour, minute, second) = (digits(parts.next()?, 2)?, digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
-    let real = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second <= 60;
+    let (hour, minute, second) = (
+        digits(parts.next()?, 2)?,
+        digits(parts.next()?, 2)?,
+        digits(parts.next()?, 2)?,
+    );
+    let real = (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second <= 60;
     if !real {
         return None;
     }
@@ -113,13 +129,21 @@ pub fn export_to(spec: &At<'_>, r: &mut Reading<'_>) -> ExportTo {
     let texts = value::strings(spec, "exportTo");
     for (n, text) in texts.iter().enumerate() {
         if texts.iter().take(n).any(|other| other == text) {
-            r.wrong(&list, format!("{text:?} stands twice"), "keep one of the two");
+            r.wrong(
+                &list,
+                format!("{text:?} stands twice"),
+                "keep one of the two",
+            );
         }
     }
     for (alone, means) in [("*", "every namespace"), ("~", "no namespace")] {
         if texts.len() > 1 && texts.iter().any(|text| text == alone) {
             let problem = format!("{alone:?} stands beside others");
-            r.wrong(&list, problem, &format!("{alone:?} is {means}: write it alone"));
+            r.wrong(
+                &list,
+                problem,
+                &format!("{alone:?} is {means}: write it alone"),
+            );
         }
     }
     of_namespaces(&texts, &r.namespace)
@@ -147,7 +171,11 @@ pub fn selector(spec: &At<'_>, key: &str, labels: &str, r: &mut Reading<'_>) -> 
     let found = value::labels(&at, labels).unwrap_or_default();
     if found.is_empty() {
         let problem = "the selector is empty: it selects every workload of its namespace";
-        r.odd(&at, problem.to_owned(), "write labels, or leave the selector out");
+        r.odd(
+            &at,
+            problem.to_owned(),
+            "write labels, or leave the selector out",
+        );
     }
     Some(found)
 }

@@ -41,7 +41,12 @@ pub fn formatted<'a>(at: &At<'a>, format: Format, r: &mut Reading<'_>) -> Option
 }
 
 /// The text of a key, where it is there, not empty, and has this format.
-pub fn formatted_key<'a>(at: &'a At<'_>, key: &str, format: Format, r: &mut Reading<'_>) -> Option<&'a str> {
+pub fn formatted_key<'a>(
+    at: &'a At<'_>,
+    key: &str,
+    format: Format,
+    r: &mut Reading<'_>,
+) -> Option<&'a str> {
     let at = at.key(key)?;
     match at.as_text() {
         Some("") | None => None,

@@ -44,7 +44,8 @@ pub fn config_map(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> ConfigMap {
 
 fn plain(root: &At<'_>, key: &str) -> BTreeMap<String, SecretBytes> {
     let texts = value::labels(root, key).unwrap_or_default();
-    let bytes = |(key, text): (String, String)| (key, SecretBytes(Zeroizing::new(text.into_bytes())));
+    let bytes =
+        |(key, text): (String, String)| (key, SecretBytes(Zeroizing::new(text.into_bytes())));
     texts.into_iter().map(bytes).collect()
 }
 

@@ -35,7 +35,11 @@ pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<Service> {
                 Ok(ip) => ips.push(ip),
                 Err(_) => {
                     let problem = format!("{} is not an IP address", quote(text));
-                    r.wrong(&at, problem, "write the address, or None for a headless Service");
+                    r.wrong(
+                        &at,
+                        problem,
+                        "write the address, or None for a headless Service",
+                    );
                 }
             },
         }
@@ -61,7 +65,12 @@ fn external_name(spec: &At<'_>, r: &mut Reading<'_>) -> Option<Host> {
     let text = names::formatted_key(spec, "externalName", Format::Host, r);
     if text.is_none() && !spec.has("externalName") {
         let problem = "type: ExternalName needs a name".to_owned();
-        r.wrong_key(spec, "externalName", problem, "write externalName: name.example.com");
+        r.wrong_key(
+            spec,
+            "externalName",
+            problem,
+            "write externalName: name.example.com",
+        );
     }
     Host::parse(text?).ok()
 }
@@ -87,7 +96,9 @@ fn service_accounts(meta: &Meta, trust_domain: &str) -> Vec<String> {
 }
 
 fn listed(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|text| !text.is_empty())
+    text.split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
 }
 
 fn ports(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<ServicePort> {
@@ -123,7 +134,11 @@ fn target(item: &At<'_>, r: &mut Reading<'_>) -> Option<TargetPort> {
     if let Some(number) = value::as_whole(&at).filter(|_| at.as_text().is_none()) {
         let port = u16::try_from(number).ok().filter(|port| *port > 0);
         if port.is_none() && number > 0 {
-            r.wrong(&at, format!("{number} is not a port"), "write a port from 1 to 65535, or its name");
+            r.wrong(
+                &at,
+                format!("{number} is not a port"),
+                "write a port from 1 to 65535, or its name",
+            );
         }
         return port.map(TargetPort::Number);
     }
@@ -189,8 +204,13 @@ pub fn endpoints(root: &At<'_>, meta: &Meta, r: &mut Reading<'_>) -> Vec<Endpoin
 /// An EndpointSlice: its ready addresses.
 pub fn slice(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<Endpoints> {
     let Some(service) = meta.labels.get("kubernetes.io/service-name") else {
-        let problem = "the label kubernetes.io/service-name is missing, so it belongs to no Service";
-        r.odd(root, problem.to_owned(), "write the label with the Service's name");
+        let problem =
+            "the label kubernetes.io/service-name is missing, so it belongs to no Service";
+        r.odd(
+            root,
+            problem.to_owned(),
+            "write the label with the Service's name",
+        );
         return None;
     };
     let list = root.key("endpoints");
@@ -199,7 +219,9 @@ pub fn slice(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<Endpoints
     for item in list.iter().flat_map(At::items).filter(|_| !names) {
         let conditions = item.key("conditions");
         // Nothing said counts as ready.
-        let ready = conditions.and_then(|at| value::flag(&at, "ready")).unwrap_or(true);
+        let ready = conditions
+            .and_then(|at| value::flag(&at, "ready"))
+            .unwrap_or(true);
         let texts = item.key("addresses");
         for at in texts.iter().flat_map(At::items).filter(|_| ready) {
             addresses.extend(address(&at, pod(&item), r));

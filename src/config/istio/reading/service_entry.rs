@@ -58,7 +58,10 @@ pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<ServiceEnt
 }
 
 fn hosts(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<Written<HostPattern>> {
-    let Some(list) = spec.key("hosts").filter(|list| list.items().next().is_some()) else {
+    let Some(list) = spec
+        .key("hosts")
+        .filter(|list| list.items().next().is_some())
+    else {
         let problem = "a ServiceEntry needs at least one host".to_owned();
         r.wrong_key(spec, "hosts", problem, "write hosts: [name.example.com]");
         return Vec::new();
@@ -90,7 +93,10 @@ fn ports(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<ServicePort> {
             continue;
         };
         if let Some(other) = ports.iter().find(|other| other.number == port.number) {
-            let problem = format!("port {} stands twice; the first is at line {}", port.number, other.place.line);
+            let problem = format!(
+                "port {} stands twice; the first is at line {}",
+                port.number, other.place.line
+            );
             r.wrong_key(&item, "number", problem, "keep one of the two");
         }
         if ports.iter().any(|other| other.name == port.name) {
@@ -105,13 +111,23 @@ fn ports(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<ServicePort> {
 fn port(at: &At<'_>, r: &mut Reading<'_>) -> Option<ServicePort> {
     if !at.has("number") {
         let problem = "the port has no number".to_owned();
-        r.wrong_key(at, "number", problem, "write number: 443 or whichever it is");
+        r.wrong_key(
+            at,
+            "number",
+            problem,
+            "write number: 443 or whichever it is",
+        );
     }
     match value::text(at, "name") {
         Some(_) => label(&at.key("name")?, r),
         None => {
             let problem = "the port has no name".to_owned();
-            r.wrong_key(at, "name", problem, "write a name such as https or http-web");
+            r.wrong_key(
+                at,
+                "name",
+                problem,
+                "write a name such as https or http-web",
+            );
         }
     }
     let protocol = match value::text(at, "protocol") {
@@ -138,7 +154,8 @@ pub fn label(at: &At<'_>, r: &mut Reading<'_>) {
     let edge = text.starts_with('-') || text.ends_with('-');
     if text.is_empty() || text.len() > 63 || edge || !text.bytes().all(allowed) {
         let problem = format!("{} is not a DNS label", quote(text));
-        let advice = "write at most 63 lower-case letters, digits and \"-\", none of these at an end";
+        let advice =
+            "write at most 63 lower-case letters, digits and \"-\", none of these at an end";
         r.wrong(at, problem, advice);
     }
 }
@@ -167,13 +184,16 @@ fn addresses(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<ipnet::IpNet> {
 fn endpoints(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<Workload> {
     let list = spec.key("endpoints");
     let items = list.iter().flat_map(At::items);
-    items.filter_map(|item| workload::workload(&item, r)).collect()
+    items
+        .filter_map(|item| workload::workload(&item, r))
+        .collect()
 }
 
 /// What resolution, hosts and endpoints say of each other.
 fn fits(spec: &At<'_>, entry: &ServiceEntry, r: &mut Reading<'_>) {
     let written = spec.has("endpoints") && !entry.endpoints.is_empty();
-    let mut wrong = |key: &str, problem: &str, advice: &str| r.wrong_key(spec, key, problem.to_owned(), advice);
+    let mut wrong =
+        |key: &str, problem: &str, advice: &str| r.wrong_key(spec, key, problem.to_owned(), advice);
     if written && entry.selector.is_some() {
         wrong(
             "workloadSelector",
@@ -181,10 +201,16 @@ fn fits(spec: &At<'_>, entry: &ServiceEntry, r: &mut Reading<'_>) {
             "keep one of the two",
         );
     }
-    let wide = entry.hosts.iter().any(|host| matches!(host.value, HostPattern::Suffix(_)));
+    let wide = entry
+        .hosts
+        .iter()
+        .any(|host| matches!(host.value, HostPattern::Suffix(_)));
     let named = |workload: &Workload| matches!(&workload.address, WorkloadAddress::Host(host) if host.ip().is_none());
     let unix = |workload: &Workload| matches!(workload.address, WorkloadAddress::Unix(_));
-    let cidr = entry.addresses.iter().any(|net| net.prefix_len() < net.max_prefix_len());
+    let cidr = entry
+        .addresses
+        .iter()
+        .any(|net| net.prefix_len() < net.max_prefix_len());
     match entry.resolution {
         EntryResolution::None if written => wrong(
             "endpoints",
@@ -206,24 +232,44 @@ fn fits(spec: &At<'_>, entry: &ServiceEntry, r: &mut Reading<'_>) {
             "with DYNAMIC_DNS the request's own host is looked up, and endpoints are given",
             "write resolution: DNS, or leave the endpoints out",
         ),
-        EntryResolution::DynamicDns if entry.hosts.iter().any(|host| matches!(host.value, HostPattern::Exact(_))) => wrong(
-            "resolution",
-            "DYNAMIC_DNS is for wildcard hosts alone",
-            "write resolution: DNS",
-        ),
-        EntryResolution::Dns | EntryResolution::DnsRoundRobin if wide && entry.endpoints.is_empty() => wrong(
-            "resolution",
-            "a wildcard host cannot be looked up, and there are no endpoints",
-            "write endpoints, or resolution: DYNAMIC_DNS to look up each request's host",
-        ),
-        EntryResolution::Dns | EntryResolution::DnsRoundRobin if entry.endpoints.iter().any(unix) => wrong(
-            "endpoints",
-            "unix:// is no name to look up",
-            "write resolution: STATIC",
-        ),
+        EntryResolution::DynamicDns
+            if entry
+                .hosts
+                .iter()
+                .any(|host| matches!(host.value, HostPattern::Exact(_))) =>
+        {
+            wrong(
+                "resolution",
+                "DYNAMIC_DNS is for wildcard hosts alone",
+                "write resolution: DNS",
+            )
+        }
+        EntryResolution::Dns | EntryResolution::DnsRoundRobin
+            if wide && entry.endpoints.is_empty() =>
+        {
+            wrong(
+                "resolution",
+                "a wildcard host cannot be looked up, and there are no endpoints",
+                "write endpoints, or resolution: DYNAMIC_DNS to look up each request's host",
+            )
+        }
+        EntryResolution::Dns | EntryResolution::DnsRoundRobin
+            if entry.endpoints.iter().any(unix) =>
+        {
+            wrong(
+                "endpoints",
+                "unix:// is no name to look up",
+                "write resolution: STATIC",
+            )
+        }
         _ => {}
     }
-    if cidr && !matches!(entry.resolution, EntryResolution::None | EntryResolution::Static) {
+    if cidr
+        && !matches!(
+            entry.resolution,
+            EntryResolution::None | EntryResolution::Static
+        )
+    {
         wrong(
             "addresses",
             "a network can stand here only with resolution NONE or STATIC",
@@ -235,28 +281,45 @@ fn fits(spec: &At<'_>, entry: &ServiceEntry, r: &mut Reading<'_>) {
 /// What ports, hosts and endpoints say of each other.
 fn fits_ports(spec: &At<'_>, entry: &ServiceEntry, r: &mut Reading<'_>) {
     let declared = |name: &str| entry.ports.iter().any(|port| port.name.as_ref() == name);
-    let unknown = entry.endpoints.iter().flat_map(|workload| workload.ports.keys());
+    let unknown = entry
+        .endpoints
+        .iter()
+        .flat_map(|workload| workload.ports.keys());
     for name in unknown.filter(|name| !declared(name)) {
-        let problem = format!("an endpoint has a port {name:?} that the ServiceEntry does not declare");
+        let problem =
+            format!("an endpoint has a port {name:?} that the ServiceEntry does not declare");
         let advice = "write a name of spec.ports";
         r.wrong_key(spec, "endpoints", problem, advice);
     }
     let unix = |workload: &Workload| matches!(workload.address, WorkloadAddress::Unix(_));
     if entry.ports.len() > 1 && entry.endpoints.iter().any(unix) {
         let problem = "a unix:// endpoint serves one port, and several are declared".to_owned();
-        r.wrong_key(spec, "endpoints", problem, "write one port, or one ServiceEntry for each");
+        r.wrong_key(
+            spec,
+            "endpoints",
+            problem,
+            "write one port, or one ServiceEntry for each",
+        );
     }
     if entry.ports.is_empty() {
         let problem = "there are no ports, so nothing leads to its hosts".to_owned();
         r.odd(spec, problem, "write ports with number, name and protocol");
     }
-    let tcp = entry.ports.iter().find(|port| port.protocol == Protocol::Tcp);
+    let tcp = entry
+        .ports
+        .iter()
+        .find(|port| port.protocol == Protocol::Tcp);
     let Some(tcp) = tcp else { return };
     if entry.hosts.len() > 1 && entry.resolution != EntryResolution::None {
         let problem = format!(
             "port {} is TCP, where connections name no host, and there are several hosts",
             tcp.number
         );
-        r.wrong_key(spec, "hosts", problem, "write one ServiceEntry for each host, or resolution: NONE");
+        r.wrong_key(
+            spec,
+            "hosts",
+            problem,
+            "write one ServiceEntry for each host, or resolution: NONE",
+        );
     }
 }

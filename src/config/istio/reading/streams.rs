@@ -32,7 +32,12 @@ pub fn tls(spec: &At<'_>, hosts: &[HostPattern], r: &mut Reading<'_>) -> Vec<Tls
             .collect();
         if matches.is_empty() {
             let problem = "a tls route needs a match".to_owned();
-            r.wrong_key(&item, "match", problem, "write match: with sniHosts: [name]");
+            r.wrong_key(
+                &item,
+                "match",
+                problem,
+                "write match: with sniHosts: [name]",
+            );
         }
         routes.push(TlsRoute {
             matches,
@@ -65,7 +70,9 @@ pub fn tcp(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<TcpRoute> {
 }
 
 fn tls_match(at: &At<'_>, hosts: &[HostPattern], r: &mut Reading<'_>) -> TlsMatch {
-    let list = at.key("sniHosts").filter(|list| list.items().next().is_some());
+    let list = at
+        .key("sniHosts")
+        .filter(|list| list.items().next().is_some());
     if list.is_none() {
         let problem = "a tls match needs sniHosts".to_owned();
         r.wrong_key(at, "sniHosts", problem, "write sniHosts: [name]");
@@ -77,11 +84,21 @@ fn tls_match(at: &At<'_>, hosts: &[HostPattern], r: &mut Reading<'_>) -> TlsMatc
         };
         let text = item.as_text().unwrap_or_default();
         if text.parse::<IpAddr>().is_ok() {
-            let problem = format!("{} is an address, and no client sends one as server name", quote(text));
-            r.odd(&item, problem, "write the name that clients send, or a tcp route");
+            let problem = format!(
+                "{} is an address, and no client sends one as server name",
+                quote(text)
+            );
+            r.odd(
+                &item,
+                problem,
+                "write the name that clients send, or a tcp route",
+            );
         }
         if !hosts.is_empty() && !hosts.iter().any(|host| names::covers(host, &value)) {
-            let problem = format!("{} is not among the hosts of the VirtualService", quote(text));
+            let problem = format!(
+                "{} is not among the hosts of the VirtualService",
+                quote(text)
+            );
             r.wrong(&item, problem, "write it under spec.hosts as well");
         }
         let place = item.place();
@@ -104,7 +121,10 @@ fn networks(at: &At<'_>, r: &mut Reading<'_>) -> Vec<IpNet> {
 
 fn source(at: &At<'_>, r: &mut Reading<'_>) -> Vec<IpNet> {
     let subnet = at.key("sourceSubnet").filter(|at| at.as_text() != Some(""));
-    subnet.and_then(|at| names::network(&at, r)).into_iter().collect()
+    subnet
+        .and_then(|at| names::network(&at, r))
+        .into_iter()
+        .collect()
 }
 
 fn destinations(at: &At<'_>, r: &mut Reading<'_>) -> Vec<StreamDestination> {
@@ -122,7 +142,12 @@ fn destinations(at: &At<'_>, r: &mut Reading<'_>) -> Vec<StreamDestination> {
     }
     if list.iter().flat_map(At::items).next().is_none() {
         let problem = "there is no destination".to_owned();
-        r.wrong_key(at, "route", problem, "write route: with at least one destination");
+        r.wrong_key(
+            at,
+            "route",
+            problem,
+            "write route: with at least one destination",
+        );
     }
     http_route::check_weights(at, several, all.iter().map(|one| one.weight), r);
     all

@@ -19,7 +19,10 @@ pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<VirtualSer
     let gateways = value::texts(&spec, "gateways");
     let patterns = hosts(&spec, &gateways, r);
     let kinds = ["http", "tls", "tcp"];
-    let any = kinds.iter().any(|key| spec.key(key).is_some_and(|list| list.items().next().is_some()));
+    let any = kinds.iter().any(|key| {
+        spec.key(key)
+            .is_some_and(|list| list.items().next().is_some())
+    });
     if !any {
         let problem = "there is none of http, tls and tcp".to_owned();
         r.wrong(&spec, problem, "write http: with at least one route");
@@ -37,7 +40,10 @@ pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<VirtualSer
 
 /// The hosts, expanded (H3).
 fn hosts(spec: &At<'_>, gateways: &[Written<String>], r: &mut Reading<'_>) -> Vec<HostPattern> {
-    let Some(list) = spec.key("hosts").filter(|list| list.items().next().is_some()) else {
+    let Some(list) = spec
+        .key("hosts")
+        .filter(|list| list.items().next().is_some())
+    else {
         // Only another VirtualService can refer to it (X8).
         if spec.has("gateways") {
             let problem = "gateways are named, and no host".to_owned();
@@ -45,7 +51,11 @@ fn hosts(spec: &At<'_>, gateways: &[Written<String>], r: &mut Reading<'_>) -> Ve
         } else {
             let problem = "there are no hosts: it serves only as a delegate, and sortie does not \
                            follow delegates";
-            r.odd(spec, problem.to_owned(), "write hosts: [name], or remove the document");
+            r.odd(
+                spec,
+                problem.to_owned(),
+                "write hosts: [name], or remove the document",
+            );
         }
         return Vec::new();
     };
@@ -57,11 +67,18 @@ fn hosts(spec: &At<'_>, gateways: &[Written<String>], r: &mut Reading<'_>) -> Ve
         };
         if pattern == HostPattern::Any && mesh {
             let problem = "\"*\" would take every host of the mesh".to_owned();
-            r.wrong(&item, problem, "name the hosts, or name a gateway under gateways");
+            r.wrong(
+                &item,
+                problem,
+                "name the hosts, or name a gateway under gateways",
+            );
         }
         let pattern = expanded(&pattern, r);
         if patterns.iter().any(|other| names::overlap(other, &pattern)) {
-            let problem = format!("{} overlaps with a host before it", quote(&pattern.to_string()));
+            let problem = format!(
+                "{} overlaps with a host before it",
+                quote(&pattern.to_string())
+            );
             r.wrong(&item, problem, "keep the wider of the two");
         }
         patterns.push(pattern);

@@ -44,7 +44,9 @@ pub fn workload(at: &At<'_>, r: &mut Reading<'_>) -> Option<Workload> {
         address,
         ports: entries.filter_map(number).collect(),
         labels: value::labels(at, "labels").unwrap_or_default(),
-        weight: value::whole(at, "weight").filter(|weight| *weight > 0).unwrap_or(1),
+        weight: value::whole(at, "weight")
+            .filter(|weight| *weight > 0)
+            .unwrap_or(1),
         service_account: value::text(at, "serviceAccount").map(Into::into),
         place: at.place(),
     })

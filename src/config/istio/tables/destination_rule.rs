@@ -60,7 +60,8 @@ static CONSISTENT_HASH: Table = Table::new(&[
     silent("minimumRingSize", COUNT),
 ]);
 
-static DISTRIBUTE: Table = Table::new(&[silent("from", Kind::Text), silent("to", Kind::Map(&COUNT))]);
+static DISTRIBUTE: Table =
+    Table::new(&[silent("from", Kind::Text), silent("to", Kind::Map(&COUNT))]);
 static FAILOVER: Table = Table::new(&[silent("from", Kind::Text), silent("to", Kind::Text)]);
 static LOCALITY: Table = Table::new(&[
     silent("distribute", Kind::List(&Kind::Object(&DISTRIBUTE))),
@@ -86,8 +87,16 @@ static LOAD_BALANCER: Table = Table::new(&[
         Kind::Object(&LOCALITY),
         "endpoints of every locality are the same to sortie; leave it out",
     ),
-    warned("warmupDurationSecs", Kind::Duration, "a new endpoint gets its share at once"),
-    warned("warmup", Kind::Object(&WARMUP), "a new endpoint gets its share at once"),
+    warned(
+        "warmupDurationSecs",
+        Kind::Duration,
+        "a new endpoint gets its share at once",
+    ),
+    warned(
+        "warmup",
+        Kind::Object(&WARMUP),
+        "a new endpoint gets its share at once",
+    ),
 ])
 .exclusive(&[&["simple", "consistentHash"]]);
 
@@ -110,7 +119,11 @@ static TCP_POOL: Table = Table::new(&[
         Kind::Duration,
         "connections are retired by http.idleTimeout and http.maxRequestsPerConnection",
     ),
-    warned("idleTimeout", Kind::DurationOrZero, "write http.idleTimeout for HTTP"),
+    warned(
+        "idleTimeout",
+        Kind::DurationOrZero,
+        "write http.idleTimeout for HTTP",
+    ),
 ]);
 
 static HTTP_POOL: Table = Table::new(&[
@@ -121,7 +134,11 @@ static HTTP_POOL: Table = Table::new(&[
     ),
     yes("http2MaxRequests", COUNT),
     yes("maxRequestsPerConnection", COUNT),
-    warned("maxRetries", COUNT, "retries are bounded by a share of the requests under way"),
+    warned(
+        "maxRetries",
+        COUNT,
+        "retries are bounded by a share of the requests under way",
+    ),
     yes("idleTimeout", Kind::Duration),
     yes("h2UpgradePolicy", Kind::Enum(H2_UPGRADE)),
     warned(
@@ -129,7 +146,11 @@ static HTTP_POOL: Table = Table::new(&[
         Kind::Bool,
         "write h2UpgradePolicy: UPGRADE or DO_NOT_UPGRADE",
     ),
-    warned("maxConcurrentStreams", COUNT, "the upstream says how many it takes"),
+    warned(
+        "maxConcurrentStreams",
+        COUNT,
+        "the upstream says how many it takes",
+    ),
 ]);
 
 /// `connectionPool`.

@@ -44,8 +44,10 @@ static SERVICE_SPEC: Table = Table::open(&[
 ]);
 
 /// Service.
-pub static SERVICE: Table =
-    Table::open(&[yes("metadata", METADATA), yes("spec", Kind::Object(&SERVICE_SPEC))]);
+pub static SERVICE: Table = Table::open(&[
+    yes("metadata", METADATA),
+    yes("spec", Kind::Object(&SERVICE_SPEC)),
+]);
 
 static REFERENCE: Table = Table::open(&[yes("kind", Kind::Text), yes("name", Kind::Text)]);
 static ADDRESS: Table = Table::open(&[
@@ -83,10 +85,8 @@ pub static ENDPOINT_SLICE: Table = Table::open(&[
     yes("ports", Kind::List(&Kind::Object(&ENDPOINT_PORT))),
 ]);
 
-static CONTAINER_PORT: Table = Table::open(&[
-    yes("name", Kind::Text),
-    yes("containerPort", Kind::Port),
-]);
+static CONTAINER_PORT: Table =
+    Table::open(&[yes("name", Kind::Text), yes("containerPort", Kind::Port)]);
 static CONTAINER: Table = Table::open(&[
     yes("name", Kind::Text),
     yes("ports", Kind::List(&Kind::Object(&CONTAINER_PORT))),
@@ -119,5 +119,7 @@ static WORKLOAD_SPEC: Table = Table::open(&[
 ]);
 
 /// Deployment, StatefulSet, DaemonSet, ReplicaSet.
-pub static TEMPLATED: Table =
-    Table::open(&[yes("metadata", METADATA), yes("spec", Kind::Object(&WORKLOAD_SPEC))]);
+pub static TEMPLATED: Table = Table::open(&[
+    yes("metadata", METADATA),
+    yes("spec", Kind::Object(&WORKLOAD_SPEC)),
+]);

@@ -62,7 +62,11 @@ static HTTP_MATCH: Table = Table::new(&[
     yes("ignoreUriCase", Kind::Bool),
     yes("withoutHeaders", STRING_MATCHES),
     yes("sourceNamespace", Kind::Text),
-    warned("statPrefix", Kind::Text, "metrics have the labels of the destination; leave it out"),
+    warned(
+        "statPrefix",
+        Kind::Text,
+        "metrics have the labels of the destination; leave it out",
+    ),
 ]);
 
 static REDIRECT: Table = Table::new(&[
@@ -86,8 +90,7 @@ static DIRECT_RESPONSE: Table = Table::new(&[
 
 static DELEGATE: Table = Table::new(&[yes("name", Kind::Text), yes("namespace", Kind::Text)]);
 
-static REGEX_REWRITE: Table =
-    Table::new(&[yes("match", Kind::Text), yes("rewrite", Kind::Text)]);
+static REGEX_REWRITE: Table = Table::new(&[yes("match", Kind::Text), yes("rewrite", Kind::Text)]);
 
 static REWRITE: Table = Table::new(&[
     yes("uri", Kind::Text),
@@ -114,7 +117,11 @@ static PERCENTAGE: Table = Table::new(&[yes("value", Kind::Percent)]);
 static DELAY: Table = Table::new(&[
     yes("percent", Kind::Whole(0, 100)),
     yes("fixedDelay", Kind::Duration),
-    refused("exponentialDelay", Kind::Duration, "write fixedDelay; Istio never built this one"),
+    refused(
+        "exponentialDelay",
+        Kind::Duration,
+        "write fixedDelay; Istio never built this one",
+    ),
     yes("percentage", Kind::Object(&PERCENTAGE)),
 ])
 .exclusive(&[&["fixedDelay", "exponentialDelay"]]);
@@ -122,7 +129,11 @@ static DELAY: Table = Table::new(&[
 static ABORT: Table = Table::new(&[
     yes("httpStatus", Kind::Whole(0, 999)),
     yes("grpcStatus", Kind::Text),
-    refused("http2Error", Kind::Text, "write httpStatus or grpcStatus; Istio never built this one"),
+    refused(
+        "http2Error",
+        Kind::Text,
+        "write httpStatus or grpcStatus; Istio never built this one",
+    ),
     yes("percentage", Kind::Object(&PERCENTAGE)),
 ])
 .exclusive(&[&["httpStatus", "grpcStatus", "http2Error"]]);
