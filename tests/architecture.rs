@@ -21,7 +21,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("watch", ""),
     ("telemetry", "model"),
     ("tls", "model"),
-    ("config", "model telemetry"),
+    ("config", "model"),
     ("upstream", "model tls telemetry"),
     ("certs", "model tls watch telemetry"),
     ("route", "model telemetry upstream"),

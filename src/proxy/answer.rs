@@ -46,6 +46,7 @@ pub(super) fn error(
             code => code,
         };
         let answer = trailers_only(code, &words);
+        record.answers(answer.status(), answer.headers());
         record.tell(stats);
         return answer;
     }
@@ -64,6 +65,7 @@ pub(super) fn error(
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    record.answers(status, answer.headers());
     record.tell(stats);
     answer
 }
@@ -88,6 +90,7 @@ pub(super) fn direct(
         headers.insert(LOCATION, location);
     }
     changes.to_answer(headers, &record, "");
+    record.answers(status, headers);
     record.tell(None);
     answer
 }
@@ -108,6 +111,7 @@ pub(super) fn aborted(
         }
     };
     record.aborted(answer.status().as_u16(), grpc_status(answer.headers()));
+    record.answers(answer.status(), answer.headers());
     record.tell(Some(stats));
     answer
 }

@@ -29,6 +29,10 @@ use crate::model::{Destination, UnknownHosts};
 use crate::route::{self, Choice, Found, Matched, Route, RouteAction, Scheme};
 use crate::snapshot::Snapshot;
 
+/// Istio's names of the routes of unknown hosts (ISTIO.md O2, O4).
+const BLOCK_ALL: &str = "block_all";
+const ALLOW_ANY: &str = "allow_any";
+
 /// Answers one request.
 pub(super) async fn forward(
     connection: Arc<Connection>,
@@ -192,6 +196,7 @@ async fn unknown(
 ) -> Response<AnswerBody> {
     let context = &connection.context;
     if snapshot.unknown(connection.kind) == UnknownHosts::Refuse {
+        record.routed(Some(BLOCK_ALL));
         let error = ProxyError::UnknownHost(asked.destination.to_string());
         return answer::error(&error, record, Some(&context.black_hole), false);
     }
@@ -202,6 +207,7 @@ async fn unknown(
         upgrade,
         destination,
     } = asked;
+    record.routed(Some(ALLOW_ANY));
     if headers::has_own_via(&parts.headers, &context.pseudonym) {
         return answer::error(&ProxyError::Loop, record, Some(upstream.stats()), false);
     }
@@ -274,5 +280,6 @@ fn finish(
     parts.version = http::Version::HTTP_11;
     headers::remove_hop_by_hop(&mut parts.headers);
     changes.to_answer(&mut parts.headers, &record, body.stats().name());
+    record.answers(parts.status, &parts.headers);
     Response::from_parts(parts, AnswerBody::relay(body, record, deadline))
 }

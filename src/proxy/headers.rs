@@ -300,6 +300,12 @@ pub fn remove_internal(headers: &mut HeaderMap) {
     }
 }
 
+/// Bytes that headers take on the wire as HTTP/1 writes them (ISTIO.md B1).
+pub fn wire_size(headers: &HeaderMap) -> u64 {
+    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    headers.iter().map(line).sum::<usize>() as u64
+}
+
 /// The name under which this process marks what it has passed on (RFC 9110 section 7.6.3). A
 /// pseudonym, so that no host name leaves with it; random, so that two sorties in a row are no loop.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::connection::Connection;
 use super::control::Fault;
 use super::error::{ProxyError, Verdict};
+use super::headers::wire_size;
 use super::received::Received;
 use crate::model::EndpointAddr;
 use crate::telemetry::{
@@ -52,6 +53,8 @@ pub(super) struct Record {
     line: Option<Box<Line>>,
     head: bool,
     protocol: RequestProtocol,
+    /// Bytes of the two heads, as HTTP/1 writes them (ISTIO.md B1).
+    heads: (u64, u64),
     /// Shared with the request's body, where there is one.
     pub(super) received: Option<Arc<Received>>,
     pub(super) sent: u64,
@@ -84,6 +87,7 @@ impl Record {
             line,
             head: parts.method == Method::HEAD,
             protocol,
+            heads: (request_head(parts), 0),
             received: None,
             sent: 0,
             code: 0,
@@ -108,6 +112,12 @@ impl Record {
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// This head goes to the client.
+    pub(super) fn answers(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let reason = status.canonical_reason().unwrap_or_default().len() as u64;
+        self.heads.1 = reason + 17 + wire_size(headers);
     }
 
     /// An upstream's answer begins.
@@ -264,8 +274,8 @@ impl Record {
             flags: self.flags,
             protocol: self.protocol,
             duration: self.began.elapsed(),
-            request_bytes: self.bytes_received(),
-            response_bytes: self.sent,
+            request_bytes: self.heads.0 + self.bytes_received(),
+            response_bytes: self.heads.1 + self.sent,
         });
         let (Some(log), Some(line)) = (&self.connection.context.access_log, &self.line) else {
             return;
@@ -362,12 +372,21 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// gRPC's outcome, from an answer's head or trailers.
-pub(super) fn grpc_status(headers: &http::HeaderMap) -> Option<u32> {
+pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
+/// Bytes of the request's head: `GET /x HTTP/1.1`, the headers, and an empty line.
+fn request_head(parts: &Parts) -> u64 {
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or(1, |path| path.as_str().len());
+    (parts.method.as_str().len() + target + 14) as u64 + wire_size(&parts.headers)
+}
+
 /// RFC-less but universal: gRPC is told by its content type.
-fn is_grpc(headers: &http::HeaderMap) -> bool {
+fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))

@@ -61,6 +61,7 @@ pub fn build(
         }
         (Ok(_), Err(errors)) => return Err(errors),
     };
+    context.metrics.describe_source(&config.facts);
     Ok(Snapshot {
         version,
         table,

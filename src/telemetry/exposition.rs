@@ -13,9 +13,10 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::exposition_page::{Labels, Page};
-use super::metrics::{BLACK_HOLE, Metrics, PASSTHROUGH, UNKNOWN};
+use super::labels::request_labels;
+use super::metrics::{BLACK_HOLE, Metrics, UNKNOWN};
 use super::shard::lock;
-use super::upstream_stats::{BUCKETS, Event, Grpc, Histogram, Level, Series, SeriesKey, Sums};
+use super::upstream_stats::{BUCKETS, Event, Histogram, Level, Series, Sums};
 
 /// Reads the counters of one [`Metrics`] when asked.
 #[derive(Debug)]
@@ -48,9 +49,12 @@ fn sums(metrics: &Metrics) -> Vec<(Arc<str>, Sums)> {
         .map(|tracked| Arc::clone(&tracked.stats))
         .collect();
     drop(tracked);
-    let used = all
-        .iter()
-        .filter_map(|stats| Some((Arc::clone(stats.name()), stats.sums()?)));
+    let source = metrics.source();
+    let used = all.iter().filter_map(|stats| {
+        let mut sums = stats.sums()?;
+        sums.parties.source = Arc::clone(&source);
+        Some((Arc::clone(stats.name()), sums))
+    });
     used.collect()
 }
 
@@ -92,7 +96,7 @@ impl Page<'_> {
         let rows = || {
             upstreams.iter().flat_map(|(name, sums)| {
                 let series = sums.series.iter();
-                series.map(|(key, series)| (request_labels(name, *key), series))
+                series.map(|(key, series)| (request_labels(name, &sums.parties, *key), series))
             })
         };
         let counts = rows().map(|(labels, series)| (labels, series.duration.count()));
@@ -341,34 +345,6 @@ impl Page<'_> {
             [(Vec::new(), metrics.access_log.write_errors.value())],
         )
     }
-}
-
-/// B2, B4. What sortie cannot know is `unknown`, as it is in Istio.
-fn request_labels(upstream: &str, key: SeriesKey) -> Labels<'_> {
-    let service = match upstream {
-        BLACK_HOLE | PASSTHROUGH => UNKNOWN,
-        name => name,
-    };
-    let code = match key.code {
-        class @ 1..=9 => format!("{class}xx"),
-        code => code.to_string(),
-    };
-    let protocol = if key.grpc == Grpc::No { "http" } else { "grpc" };
-    let mut labels: Labels<'_> = vec![
-        ("reporter", "source".into()),
-        ("destination_service", service.into()),
-        ("destination_service_name", upstream.into()),
-        ("request_protocol", protocol.into()),
-        ("response_code", code.into()),
-        ("response_flags", key.flags.to_string().into()),
-        ("connection_security_policy", UNKNOWN.into()),
-    ];
-    match key.grpc {
-        Grpc::No => {}
-        Grpc::Unknown => labels.push(("grpc_response_status", UNKNOWN.into())),
-        Grpc::Status(status) => labels.push(("grpc_response_status", status.to_string().into())),
-    }
-    labels
 }
 
 fn by_reason<'a>(

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::registry::Registry;
 
+use super::labels::SourceLabels;
 use super::shard::{Counter, Gauge, ReasonCounter, lock};
 use super::upstream_stats::UpstreamStats;
+use crate::model::{ProxyFacts, ServiceLabels};
 
 /// An upstream that no configuration names any more is shown for this long.
 pub const GRACE: Duration = Duration::from_secs(15 * 60);
@@ -40,6 +42,7 @@ pub struct Metrics {
     /// When this instance was made, as good as the process's start.
     pub(super) started: SystemTime,
     pub(super) upstreams: Mutex<BTreeMap<Arc<str>, Tracked>>,
+    source: Mutex<Arc<SourceLabels>>,
     workers: usize,
     registry: Registry,
 }
@@ -184,6 +187,7 @@ impl Metrics {
                 },
                 started: SystemTime::now(),
                 upstreams: Mutex::default(),
+                source: Mutex::default(),
                 workers,
                 registry,
             }
@@ -212,6 +216,31 @@ impl Metrics {
         };
         upstreams.insert(name, tracked);
         stats
+    }
+
+    /// The same for an upstream of which is known what service it is a part of, for Istio's labels
+    /// (ISTIO.md B2). The last one to say so is believed.
+    pub fn upstream_of(
+        &self,
+        name: &str,
+        service: Option<&Arc<ServiceLabels>>,
+    ) -> Arc<UpstreamStats> {
+        let stats = self.upstream(name);
+        stats.describe(service);
+        stats
+    }
+
+    /// Says who this proxy is, for Istio's labels, from now on.
+    pub fn describe_source(&self, facts: &ProxyFacts) {
+        let labels = SourceLabels::of(facts);
+        let mut source = lock(&self.source);
+        if **source != labels {
+            *source = Arc::new(labels);
+        }
+    }
+
+    pub(super) fn source(&self) -> Arc<SourceLabels> {
+        Arc::clone(&lock(&self.source))
     }
 
     /// Everything in OpenMetrics text.
@@ -448,15 +477,37 @@ mod tests {
     fn b1_requests_have_istios_names_and_labels() {
         let samples = check(&filled().encode(), true);
         let labels = |service, name, protocol, code, flags| {
-            pairs(&[
+            let mut labels = pairs(&[
                 ("reporter", "source"),
+                ("source_canonical_revision", "latest"),
+                ("destination_canonical_revision", "latest"),
                 ("destination_service", service),
                 ("destination_service_name", name),
                 ("request_protocol", protocol),
                 ("response_code", code),
                 ("response_flags", flags),
                 ("connection_security_policy", "unknown"),
-            ])
+            ]);
+            for unknown in [
+                "source_workload",
+                "source_canonical_service",
+                "source_workload_namespace",
+                "source_principal",
+                "source_app",
+                "source_version",
+                "source_cluster",
+                "destination_workload",
+                "destination_workload_namespace",
+                "destination_principal",
+                "destination_app",
+                "destination_version",
+                "destination_canonical_service",
+                "destination_service_namespace",
+                "destination_cluster",
+            ] {
+                labels.push((unknown.to_owned(), "unknown".to_owned()));
+            }
+            sorted(labels)
         };
         let bank = "bank \"north\"\\";
         let failed = labels(bank, bank, "http", "503", "UF,URX");
@@ -489,6 +540,50 @@ mod tests {
         assert_eq!(samples[&sum], 7.5);
         let sum = ("istio_response_bytes_sum".to_owned(), good);
         assert_eq!(samples[&sum], 4096.0);
+    }
+
+    #[test]
+    fn b2_a_reload_with_other_facts_and_services_changes_the_labels_and_not_the_counts() {
+        let metrics = Metrics::new(1);
+        let record = RequestRecord {
+            code: 200,
+            flags: Flags::NONE,
+            protocol: RequestProtocol::Http,
+            duration: Duration::from_millis(1),
+            request_bytes: 1,
+            response_bytes: 1,
+        };
+        let name = "outbound|80||bank.example";
+        let described = |namespace: &str, service: &str| {
+            metrics.describe_source(&ProxyFacts {
+                namespace: namespace.into(),
+                ..ProxyFacts::default()
+            });
+            let service = Arc::new(ServiceLabels {
+                host: service.into(),
+                name: service.into(),
+                ..ServiceLabels::default()
+            });
+            metrics.upstream_of(name, Some(&service)).record(&record);
+            let page = metrics.encode();
+            let lines = page
+                .lines()
+                .filter(|line| line.starts_with("istio_requests_total"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        for (round, namespace, service) in [(1, "shop", "bank"), (2, "store", "bourse")] {
+            let lines = described(namespace, service);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            let words = [
+                format!("source_workload_namespace=\"{namespace}\""),
+                format!("destination_service=\"{service}\""),
+                format!("}} {round}"),
+            ];
+            assert!(
+                words.iter().all(|word| lines[0].contains(word)),
+                "{lines:?}"
+            );
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod exposition;
 mod exposition_page;
 mod flags;
 mod header_format;
+mod labels;
 mod logging;
 mod metrics;
 mod shard;

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::flags::Flags;
+use super::labels::Parties;
 use super::shard::{Few, LazyShards, lock};
+use crate::model::ServiceLabels;
 
 /// Upper bounds of all histograms: Envoy's (ISTIO.md B1), in milliseconds or in bytes.
 pub const BUCKETS: [f64; 19] = [
@@ -143,6 +145,8 @@ pub struct RequestRecord {
 #[derive(Debug)]
 pub struct UpstreamStats {
     name: Arc<str>,
+    /// Read when the page is written, never by a request.
+    service: Mutex<Option<Arc<ServiceLabels>>>,
     shards: LazyShards<Shard>,
 }
 
@@ -293,6 +297,8 @@ impl Requests {
 /// The sums over all workers.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
+    /// Whose requests these are; the source is for the reader to fill in.
+    pub(super) parties: Parties,
     events: [u64; EVENTS],
     levels: [i64; LEVELS],
     pub(super) series: BTreeMap<SeriesKey, Series>,
@@ -317,6 +323,7 @@ impl UpstreamStats {
     pub(super) fn new(name: Arc<str>, workers: usize) -> Self {
         UpstreamStats {
             name,
+            service: Mutex::default(),
             shards: LazyShards::new(workers),
         }
     }
@@ -324,6 +331,11 @@ impl UpstreamStats {
     /// The upstream's name, as in the configuration.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Says which service the upstream is a part of, from now on.
+    pub(super) fn describe(&self, service: Option<&Arc<ServiceLabels>>) {
+        *lock(&self.service) = service.map(Arc::clone);
     }
 
     /// Counts `event` once.
@@ -419,6 +431,7 @@ impl UpstreamStats {
         let mut shards = self.shards.all().peekable();
         shards.peek()?;
         let mut sums = Sums::default();
+        sums.parties.service = lock(&self.service).clone();
         for shard in shards {
             for (sum, cell) in sums.events.iter_mut().zip(&shard.events) {
                 *sum += cell.load(Ordering::Relaxed);

@@ -68,7 +68,9 @@ impl Upstream {
     ) -> Arc<Upstream> {
         let workers = context.workers.max(1);
         let core = Arc::new(Core::new(Parts {
-            stats: context.metrics.upstream(&spec.name),
+            stats: context
+                .metrics
+                .upstream_of(&spec.name, spec.service.as_ref()),
             spec,
             tls,
             own: context.own.clone(),
