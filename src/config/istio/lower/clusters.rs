@@ -178,7 +178,7 @@ impl<'a> Clusters<'a> {
         out: &mut Diagnostics,
     ) -> Arc<str> {
         if let Some(finding) = failed.finding {
-            out.push(finding);
+            out.push(*finding);
         }
         let mut spec = UpstreamSpec::new(&name);
         spec.place = place.clone();

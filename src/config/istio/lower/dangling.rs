@@ -18,7 +18,7 @@ use crate::model::{BrokenKind, Host, HostPattern, Place};
 pub struct Failed {
     pub kind: BrokenKind,
     pub reason: String,
-    pub finding: Option<Diagnostic>,
+    pub finding: Option<Box<Diagnostic>>,
 }
 
 impl Failed {
@@ -39,7 +39,7 @@ impl Failed {
         Failed {
             kind: BrokenKind::NoCluster,
             reason,
-            finding: Some(finding),
+            finding: Some(Box::new(finding)),
         }
     }
 }

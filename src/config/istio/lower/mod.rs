@@ -4,6 +4,7 @@
 //! Never: reads a document again, or a file.
 //! Called by: load.
 
+mod analysis;
 mod auto_mtls;
 mod client_tls;
 mod clusters;
@@ -51,6 +52,7 @@ pub fn lower(
     traffic::refuse(manifests, options, out);
     let manifests = &*manifests;
     let registry = Registry::build(manifests, options, out);
+    analysis::check(manifests, &registry, options, out);
     let mut clusters = Clusters::new(manifests, &registry, options);
     routes::lower(manifests, &registry, &mut clusters, options, config, out);
     config.upstreams.extend(clusters.into_upstreams());

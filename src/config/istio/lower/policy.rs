@@ -8,9 +8,7 @@ use std::collections::HashMap;
 
 use super::host_index::HostIndex;
 use super::names;
-use super::report;
 use super::scope::Scope;
-use crate::config::diagnostic::{Code, Diagnostics};
 use crate::config::istio::Manifests;
 use crate::config::istio::destination_rule::{DestinationRule, Subset, TrafficPolicy};
 use crate::config::istio::manifests::{Governs, RefusedObject};
@@ -176,31 +174,4 @@ fn hold<'a>(slot: &mut Option<Merged<'a>>, refused: &'a RefusedObject, host: &Ho
         selecting: false,
     });
     merged.refused.get_or_insert(refused);
-}
-
-/// IST0174: rules whose host nobody declares.
-pub fn unknown_hosts(
-    manifests: &Manifests,
-    knows: impl Fn(&HostPattern) -> bool,
-    domain: &str,
-    out: &mut Diagnostics,
-) {
-    for rule in &manifests.destination_rules {
-        let namespace = &rule.meta.namespace;
-        let Ok(host) = names::expand(&rule.host.value, namespace, domain) else {
-            continue;
-        };
-        if !knows(&host) {
-            let problem = format!("no service that this proxy sees has the host {host}");
-            let advice = "declare it in a ServiceEntry, or correct the host; until then the rule \
-                          has no effect";
-            out.push(report::at(
-                &rule.meta.object(),
-                &rule.host.place,
-                Code::RuleForUnknownHost,
-                problem,
-                advice,
-            ));
-        }
-    }
 }

@@ -55,7 +55,7 @@ impl Ground<'_, '_> {
         };
         let mirrors = route.mirrors.iter().filter(|(_, share)| share.0 > 0);
         let mirrors = mirrors.map(|(destination, share)| Mirror {
-            upstream: self.upstream(active, destination, port),
+            upstream: self.http_upstream(active, destination, port),
             share: *share,
         });
         RuleSpec {
@@ -87,7 +87,7 @@ impl Ground<'_, '_> {
         let is_alone = to.len() == 1;
         let chosen = to.iter().filter(|one| is_alone || one.weight > 0);
         let chosen = chosen.map(|one| Weighted {
-            upstream: self.upstream(active, &one.destination, port),
+            upstream: self.http_upstream(active, &one.destination, port),
             weight: if is_alone { 1 } else { one.weight },
             // V11: the authority of the rule beats that of a destination.
             host: match route.rewrite_authority {
@@ -98,6 +98,23 @@ impl Ground<'_, '_> {
             response_headers: one.response_headers.clone(),
         });
         chosen.collect()
+    }
+
+    /// The same as [`Ground::upstream`], with a word where HTTP would go in plaintext to a port that
+    /// is declared for TLS.
+    fn http_upstream(
+        &mut self,
+        active: &Active<'_>,
+        destination: &Destination,
+        port: u16,
+    ) -> Arc<str> {
+        let name = self.upstream(active, destination, port);
+        let referrer = Referrer {
+            object: Arc::clone(&active.object),
+            place: destination.place.clone(),
+        };
+        self.clusters.carries_http(&name, &referrer, self.out);
+        name
     }
 
     /// The upstream that `destination` names, where the client asked for `port` (V10).

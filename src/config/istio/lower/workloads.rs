@@ -22,34 +22,78 @@ const DEFAULT_ACCOUNT: &str = "default";
 
 /// All workloads, for fast look-ups.
 pub struct Workloads<'a> {
-    entries: HashMap<&'a str, Vec<&'a WorkloadEntry>>,
-    pods: HashMap<&'a str, Vec<&'a Pod>>,
+    entries: Labelled<'a, WorkloadEntry>,
+    pods: Labelled<'a, Pod>,
     by_ip: HashMap<IpAddr, &'a Pod>,
     by_name: HashMap<(&'a str, &'a str), &'a Pod>,
+}
+
+/// Things by namespace, and by each of their labels: a selector looks at few of many.
+struct Labelled<'a, T> {
+    all: HashMap<&'a str, Vec<(&'a T, &'a Labels)>>,
+    by_label: HashMap<(&'a str, &'a str, &'a str), Vec<(&'a T, &'a Labels)>>,
+}
+
+impl<'a, T> Labelled<'a, T> {
+    fn new(things: impl Iterator<Item = (&'a T, &'a str, &'a Labels)>) -> Labelled<'a, T> {
+        let mut labelled = Labelled {
+            all: HashMap::new(),
+            by_label: HashMap::new(),
+        };
+        for (thing, namespace, labels) in things {
+            let all = labelled.all.entry(namespace).or_default();
+            all.push((thing, labels));
+            for (key, value) in labels {
+                let label = (namespace, key.as_str(), value.as_str());
+                let held = labelled.by_label.entry(label).or_default();
+                held.push((thing, labels));
+            }
+        }
+        labelled
+    }
+
+    /// Those of `namespace` that have all of `wanted`, in the order of loading.
+    fn find<'b>(
+        &'b self,
+        namespace: &'b str,
+        wanted: &'b Labels,
+    ) -> impl Iterator<Item = &'a T> + use<'a, 'b, T> {
+        let lists = wanted.iter().map(|(key, value)| {
+            let label = (namespace, key.as_str(), value.as_str());
+            self.by_label.get(&label).map_or(&[][..], Vec::as_slice)
+        });
+        let fewest = lists.min_by_key(|list| list.len());
+        let candidates = match fewest {
+            Some(list) => list,
+            None => self.all.get(namespace).map_or(&[][..], Vec::as_slice),
+        };
+        let found = candidates.iter().copied();
+        found
+            .filter(move |(_, labels)| selects(wanted, labels))
+            .map(|(thing, _)| thing)
+    }
 }
 
 impl<'a> Workloads<'a> {
     /// Those of `manifests`.
     pub fn new(manifests: &'a Manifests) -> Workloads<'a> {
+        let entries = manifests.workload_entries.iter();
+        let pods = manifests.pods.iter();
         let mut all = Workloads {
-            entries: HashMap::new(),
-            pods: HashMap::new(),
+            entries: Labelled::new(
+                entries.map(|one| (one, one.meta.namespace.as_ref(), entry_labels(one))),
+            ),
+            pods: Labelled::new(pods.map(|one| (one, one.meta.namespace.as_ref(), &one.labels))),
             by_ip: HashMap::new(),
             by_name: HashMap::new(),
         };
-        for entry in &manifests.workload_entries {
-            let namespace = entry.meta.namespace.as_ref();
-            all.entries.entry(namespace).or_default().push(entry);
-        }
         for pod in &manifests.pods {
-            let namespace = pod.meta.namespace.as_ref();
-            all.pods.entry(namespace).or_default().push(pod);
             for ip in &pod.ips {
                 all.by_ip.entry(*ip).or_insert(pod);
             }
             if pod.meta.kind == "Pod" {
-                let name = pod.meta.name.as_ref();
-                all.by_name.entry((namespace, name)).or_insert(pod);
+                let name = (pod.meta.namespace.as_ref(), pod.meta.name.as_ref());
+                all.by_name.entry(name).or_insert(pod);
             }
         }
         all
@@ -58,30 +102,24 @@ impl<'a> Workloads<'a> {
     /// The WorkloadEntries of `namespace` that have these labels.
     pub fn entries<'b>(
         &'b self,
-        namespace: &str,
+        namespace: &'b str,
         labels: &'b Labels,
     ) -> impl Iterator<Item = &'a WorkloadEntry> + use<'a, 'b> {
-        let all = self.entries.get(namespace).map_or(&[][..], Vec::as_slice);
-        all.iter()
-            .copied()
-            .filter(move |entry| selects(labels, entry_labels(entry)))
+        self.entries.find(namespace, labels)
     }
 
     /// The Pods and pod templates of `namespace` that have these labels.
     pub fn pods<'b>(
         &'b self,
-        namespace: &str,
+        namespace: &'b str,
         labels: &'b Labels,
     ) -> impl Iterator<Item = &'a Pod> + use<'a, 'b> {
-        let all = self.pods.get(namespace).map_or(&[][..], Vec::as_slice);
-        all.iter()
-            .copied()
-            .filter(move |pod| selects(labels, &pod.labels))
+        self.pods.find(namespace, labels)
     }
 
     /// True where any workload of `namespace` is known at all.
     pub fn knows(&self, namespace: &str) -> bool {
-        self.entries.contains_key(namespace) || self.pods.contains_key(namespace)
+        self.entries.all.contains_key(namespace) || self.pods.all.contains_key(namespace)
     }
 
     /// The Pod of this name, else the one that has this address.

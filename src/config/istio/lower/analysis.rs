@@ -1,0 +1,311 @@
+//! What is odd about services and DestinationRules, whether or not anything uses them (ISTIO.md B13).
+//!
+//! Owns: IST0118, IST0127, IST0134, IST0173, IST0174, IST0177, and SRT0502 of DestinationRules.
+//! Never: changes what is served.
+//! Called by: lower, once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::auto_mtls;
+use super::names;
+use super::registry::{Known, Registry};
+use super::report;
+use super::workloads::Workloads;
+use crate::config::diagnostic::{Code, Diagnostics};
+use crate::config::istio::Manifests;
+use crate::config::istio::destination_rule::DestinationRule;
+use crate::config::istio::manifests::Governs;
+use crate::config::istio::meta::{Labels, Meta, selects};
+use crate::config::istio::service_entry::{EntryResolution, Protocol};
+use crate::config::options::LoadOptions;
+use crate::model::{HostPattern, Place};
+
+/// Says all of it.
+pub fn check(
+    manifests: &Manifests,
+    registry: &Registry,
+    options: &LoadOptions,
+    out: &mut Diagnostics,
+) {
+    port_names(manifests, out);
+    tcp_ports(manifests, out);
+    conflicts(registry, out);
+    merged_ports(manifests, out);
+    selectors(manifests, options, out);
+    for rule in &manifests.destination_rules {
+        rule_for(rule, manifests, registry, options, out);
+    }
+    auto_mtls::unknown_targets(manifests, out);
+}
+
+/// IST0118: a Service's port whose name says nothing of the protocol.
+fn port_names(manifests: &Manifests, out: &mut Diagnostics) {
+    for service in &manifests.services {
+        for port in &service.ports {
+            if port.protocol == Protocol::Sniff && service.external_name.is_none() {
+                let problem = format!(
+                    "port {} is named {:?}, which says nothing of its protocol: the first bytes of \
+                     each connection are looked at",
+                    port.number, port.name
+                );
+                let advice = "begin the name with http-, http2-, grpc-, https-, tls- or tcp-, or \
+                              write appProtocol";
+                let object = service.meta.object();
+                let code = Code::PortNameWithoutProtocol;
+                out.push(report::at(&object, &port.place, code, problem, advice));
+            }
+        }
+    }
+}
+
+/// IST0134: a TCP port of a ServiceEntry without addresses is that port of every address (V20).
+fn tcp_ports(manifests: &Manifests, out: &mut Diagnostics) {
+    for entry in &manifests.service_entries {
+        if !entry.addresses.is_empty() {
+            continue;
+        }
+        for port in &entry.ports {
+            if port.protocol == Protocol::Tcp {
+                let problem = format!(
+                    "port {} is TCP and the entry has no addresses, and so it takes every \
+                     connection to port {}, wherever it goes",
+                    port.number, port.number
+                );
+                let advice = "write addresses, or protocol TLS if the bytes are TLS";
+                let object = entry.meta.object();
+                let code = Code::TcpWithoutAddresses;
+                out.push(report::at(&object, &port.place, code, problem, advice));
+            }
+        }
+    }
+}
+
+/// What a protocol means for a port that services share.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Http,
+    Opaque,
+}
+
+fn class(protocol: Protocol) -> Option<Class> {
+    match protocol {
+        Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb => Some(Class::Http),
+        Protocol::Tcp => Some(Class::Opaque),
+        // TLS is told from both by its first bytes, and nothing is known of the others.
+        Protocol::Tls | Protocol::Udp | Protocol::Sniff => None,
+    }
+}
+
+/// IST0177: one port of every address, HTTP to one ServiceEntry and TCP to another (V20).
+fn conflicts(registry: &Registry, out: &mut Diagnostics) {
+    let mut first: HashMap<u16, (Class, &Known, &Place)> = HashMap::new();
+    let entries = registry.services.iter().filter(|known| !known.kubernetes);
+    for known in entries.filter(|known| known.addresses.is_empty()) {
+        for port in &known.ports {
+            let Some(class) = class(port.protocol) else {
+                continue;
+            };
+            let held = *first
+                .entry(port.number)
+                .or_insert((class, known, &port.place));
+            let (other, by, place) = held;
+            if other != class {
+                let problem = format!(
+                    "port {} of {} is {}, and {} at {place} declares it {} for every address",
+                    port.number,
+                    known.host,
+                    class.name(),
+                    by.object,
+                    other.name(),
+                );
+                let advice = "give the TCP service addresses, or another port";
+                let code = Code::ProtocolsConflict;
+                out.push(report::at(
+                    &known.object,
+                    &port.place,
+                    code,
+                    problem,
+                    advice,
+                ));
+            }
+        }
+    }
+}
+
+impl Class {
+    fn name(self) -> &'static str {
+        match self {
+            Class::Http => "HTTP",
+            Class::Opaque => "TCP",
+        }
+    }
+}
+
+/// IST0177: ServiceEntries of one host and namespace that disagree about a port.
+fn merged_ports(manifests: &Manifests, out: &mut Diagnostics) {
+    type Key<'a> = (&'a HostPattern, &'a str, u16);
+    let mut first: HashMap<Key<'_>, (Protocol, &Meta)> = HashMap::new();
+    for entry in &manifests.service_entries {
+        for host in &entry.hosts {
+            for port in &entry.ports {
+                let key = (&host.value, entry.meta.namespace.as_ref(), port.number);
+                let held = first.entry(key).or_insert((port.protocol, &entry.meta));
+                if held.0 != port.protocol {
+                    let problem = format!(
+                        "port {} of {} has another protocol in {} ({})",
+                        port.number, host.value, held.1, held.1.place
+                    );
+                    let advice = "declare the port once, or with the same protocol";
+                    let object = entry.meta.object();
+                    let code = Code::ProtocolsConflict;
+                    out.push(report::at(&object, &port.place, code, problem, advice));
+                }
+            }
+        }
+    }
+}
+
+/// IST0127: selectors that match no workload, where any workload of the namespace is known.
+fn selectors(manifests: &Manifests, options: &LoadOptions, out: &mut Diagnostics) {
+    let workloads = Workloads::new(manifests);
+    let facts = &options.facts;
+    let mut check = |meta: &Meta, labels: Option<&Labels>, always: bool| {
+        let Some(labels) = labels.filter(|labels| !labels.is_empty()) else {
+            return;
+        };
+        let namespace = meta.namespace.as_ref();
+        let itself = meta.namespace == facts.namespace && selects(labels, &facts.labels);
+        let found = itself
+            || workloads.entries(namespace, labels).next().is_some()
+            || workloads.pods(namespace, labels).next().is_some();
+        if !found && (always || workloads.knows(namespace)) {
+            let wanted: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let problem = format!(
+                "its selector {} matches no workload of namespace {namespace:?}",
+                wanted.join(",")
+            );
+            let advice = "correct the labels, or load the workloads' documents too";
+            out.push(report::about(
+                meta,
+                Code::SelectsNoWorkload,
+                problem,
+                advice,
+            ));
+        }
+    };
+    for entry in &manifests.service_entries {
+        check(&entry.meta, entry.selector.as_ref(), true);
+    }
+    for service in &manifests.services {
+        let meta = &service.meta;
+        let mut endpoints = manifests.endpoints.iter();
+        let declared =
+            endpoints.any(|one| one.service == meta.name && one.meta.namespace == meta.namespace);
+        if !declared {
+            check(meta, Some(&service.selector), false);
+        }
+    }
+    for policy in &manifests.peer_authentications {
+        check(&policy.meta, policy.selector.as_ref(), false);
+    }
+    for sidecar in &manifests.sidecars {
+        check(&sidecar.meta, sidecar.selector.as_ref(), false);
+    }
+    for rule in &manifests.destination_rules {
+        check(&rule.meta, rule.selector.as_ref(), false);
+    }
+}
+
+fn rule_for(
+    rule: &DestinationRule,
+    manifests: &Manifests,
+    registry: &Registry,
+    options: &LoadOptions,
+    out: &mut Diagnostics,
+) {
+    let domain = &options.facts.cluster_domain;
+    let written = &rule.host;
+    let Ok(host) = names::expand(&written.value, &rule.meta.namespace, domain) else {
+        return;
+    };
+    let object = rule.meta.object();
+    if let Some(known) = registry.destination(&host) {
+        return subsets(rule, known, out);
+    }
+    if let Some(full) = dotted(&written.value, manifests, domain) {
+        let problem = format!(
+            "host {:?} has a dot, and so it is no short name: it does not mean {full}",
+            written.value
+        );
+        let advice = format!("write {full}");
+        let code = Code::DottedShortName;
+        out.push(report::at(&object, &written.place, code, problem, advice));
+        return;
+    }
+    if !may_apply(&host, manifests, registry, domain) {
+        let problem = format!("no service that this proxy sees has the host {host}");
+        let advice = "declare it in a ServiceEntry, or correct the host: the rule has no effect";
+        let code = Code::RuleForUnknownHost;
+        out.push(report::at(&object, &written.place, code, problem, advice));
+    }
+}
+
+/// A wildcard of some service, a name that only the cluster's DNS knows, or what was refused.
+fn may_apply(host: &HostPattern, manifests: &Manifests, registry: &Registry, domain: &str) -> bool {
+    let by_dns = match host {
+        HostPattern::Exact(name) => names::cluster_local(name.as_str(), domain).is_some(),
+        HostPattern::Suffix(_) | HostPattern::Any => {
+            let mut services = registry.services.iter();
+            services.any(|known| host.matches(&known.host.to_string()))
+        }
+    };
+    let mut refused = manifests.refused.iter();
+    by_dns
+        || refused.any(|object| match &object.governs {
+            Governs::Hosts(hosts) => hosts.contains(host),
+            Governs::Nothing | Governs::Unknown => false,
+        })
+}
+
+/// H3: `X.Y` where there is a Service X in namespace Y.
+fn dotted(written: &str, manifests: &Manifests, domain: &str) -> Option<String> {
+    let (name, namespace) = written.split_once('.')?;
+    let mut services = manifests.services.iter();
+    let meant = |meta: &Meta| *meta.name == *name && *meta.namespace == *namespace;
+    services
+        .any(|service| meant(&service.meta))
+        .then(|| format!("{name}.{namespace}.svc.{domain}"))
+}
+
+/// IST0173: subsets that select nothing.
+fn subsets(rule: &DestinationRule, known: &Known, out: &mut Diagnostics) {
+    if matches!(
+        known.resolution,
+        EntryResolution::None | EntryResolution::DynamicDns
+    ) {
+        return;
+    }
+    for subset in &rule.subsets {
+        let mut endpoints = known.endpoints.iter();
+        if endpoints.any(|endpoint| selects(&subset.labels, &endpoint.labels)) {
+            continue;
+        }
+        let wanted: Vec<String> = subset
+            .labels
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
+        let problem = format!(
+            "subset {:?} wants endpoints labelled {}, and none of the {} of {} is",
+            subset.name,
+            wanted.join(","),
+            known.endpoints.len(),
+            known.object
+        );
+        let advice = "correct the labels, or load the documents of the pods that have them";
+        let object: Arc<str> = rule.meta.object();
+        let code = Code::SubsetSelectsNothing;
+        out.push(report::at(&object, &subset.place, code, problem, advice));
+    }
+}
