@@ -197,12 +197,13 @@ fn selectors(manifests: &Manifests, options: &LoadOptions, out: &mut Diagnostics
     for entry in &manifests.service_entries {
         check(&entry.meta, entry.selector.as_ref(), true);
     }
+    let endpoints = manifests.endpoints.iter();
+    let declared: HashSet<(&str, &str)> = endpoints
+        .map(|one| (one.meta.namespace.as_ref(), one.service.as_ref()))
+        .collect();
     for service in &manifests.services {
         let meta = &service.meta;
-        let mut endpoints = manifests.endpoints.iter();
-        let declared =
-            endpoints.any(|one| one.service == meta.name && one.meta.namespace == meta.namespace);
-        if !declared {
+        if !declared.contains(&(meta.namespace.as_ref(), meta.name.as_ref())) {
             check(meta, Some(&service.selector), false);
         }
     }
