@@ -31,6 +31,7 @@
 //! - 2 [`upstream`] endpoints, pools, connections. Cold: [`certs`], files to credentials.
 //! - 3 [`route`] the table. 4 [`snapshot`] the wall. Cold: [`publish`] builds and swaps.
 //! - 5 [`proxy`] one request, one answer. 6 [`listener`] sockets; [`worker`] one thread each.
+//!   [`explain`] asks the tables why.
 //! - 7 [`admin`] its own port. 8 [`app`] wiring; [`cli`] one file per command; `main`.
 
 pub mod admin;
@@ -39,6 +40,7 @@ pub mod certs;
 pub mod cli;
 pub mod config;
 pub mod drain;
+pub mod explain;
 pub mod listener;
 pub mod model;
 pub mod proxy;

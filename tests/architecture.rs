@@ -36,16 +36,20 @@ const FLOORS: &[(&str, &str)] = &[
         "worker",
         "model listener proxy snapshot route upstream tls drain telemetry",
     ),
-    ("admin", "model snapshot certs telemetry drain"),
+    (
+        "explain",
+        "model proxy snapshot route upstream tls telemetry",
+    ),
+    ("admin", "model snapshot certs telemetry drain explain"),
     (
         "app",
         "model drain watch telemetry tls config upstream certs route snapshot publish proxy \
-         listener worker admin",
+         listener worker explain admin",
     ),
     (
         "cli",
         "model drain watch telemetry tls config upstream certs route snapshot publish proxy \
-         listener worker admin app",
+         listener worker explain admin app",
     ),
     ("main", "cli"),
 ];

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::state::{AdminState, Command};
 use super::view::{ConfigView, RoutesView};
+use crate::explain::{Asked, Question};
 use crate::model::{Destination, Host};
 
 /// A command that has not been answered after this is reported as still running.
@@ -35,6 +36,7 @@ enum Page {
     Config,
     Certs,
     Routes,
+    Explain,
     Logging,
     Reload,
     Drain,
@@ -75,6 +77,12 @@ const PAGES: &[(&str, Page, bool, &str)] = &[
         Page::Routes,
         false,
         "routes and upstreams; ?host=NAME for one host",
+    ),
+    (
+        "/explain",
+        Page::Explain,
+        false,
+        "why a request goes where it goes; ?url=URL&method=M&header=K:V&captured=IP",
     ),
     (
         "/logging",
@@ -124,6 +132,7 @@ pub(super) async fn answer(state: &AdminState, request: &Parts) -> Answer {
             json(StatusCode::OK, &serde_json::json!({ "certificates": rows }))
         }
         Page::Routes => routes(state, request.uri.query()),
+        Page::Explain => explain(state, request.uri.query()),
         Page::Logging => logging(state, request.uri.query()),
         Page::Reload => reload(state).await,
         Page::Drain => match ask(state, Command::Drain).await {
@@ -234,6 +243,14 @@ fn routes(state: &AdminState, query: Option<&str>) -> Answer {
     let health = |name: &str| state.inside.upstream(name);
     let view = RoutesView::new(&config, host.as_deref(), health);
     json(StatusCode::OK, &view)
+}
+
+fn explain(state: &AdminState, query: Option<&str>) -> Answer {
+    let asked = Asked::from_query(query.unwrap_or_default());
+    match Question::parse(&asked) {
+        Ok(question) => json(StatusCode::OK, &state.inside.explain(&question)),
+        Err(problem) => text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
+    }
 }
 
 fn logging(state: &AdminState, query: Option<&str>) -> Answer {

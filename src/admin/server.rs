@@ -83,6 +83,7 @@ mod tests {
     use crate::admin::{Command, Inside, ReloadReport, UpstreamHealth};
     use crate::certs::CredentialRow;
     use crate::drain::Drain;
+    use crate::explain::{Explanation, Question};
     use crate::model::{Config, ListenAddr, ListenerKind};
     use crate::telemetry::{Metrics, Status};
     use std::net::SocketAddr;
@@ -113,6 +114,10 @@ mod tests {
 
         fn upstream(&self, _: &str) -> UpstreamHealth {
             UpstreamHealth::default()
+        }
+
+        fn explain(&self, _: &Question) -> Explanation {
+            Explanation::default()
         }
     }
 
@@ -219,6 +224,10 @@ mod tests {
                 .contains("\nsortie_config_version 0\n")
         );
         assert_eq!(admin.ask("GET", "/routes?host=a%20b").await.0, 400);
+        let explained = json("/explain?url=http://bank.example/&header=a:%20b").await;
+        assert!(explained["steps"].is_array(), "{explained}");
+        let (status, body) = admin.ask("GET", "/explain?url=ftp://a").await;
+        assert!(status == 400 && body.contains("none of http"), "{body}");
         let (status, body) = admin.ask("GET", "/nothing").await;
         assert!(status == 404 && body.contains("/ lists"), "{body}");
     }

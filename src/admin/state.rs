@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::certs::CredentialRow;
 use crate::drain::Drain;
+use crate::explain::{Explanation, Question};
 use crate::model::{Config, ListenAddr, ListenerKind};
 use crate::telemetry::{LogControl, Metrics, Status};
 
@@ -28,7 +29,7 @@ pub struct AdminState {
     pub log: Option<LogControl>,
     /// `/reload`, `/drain`, `/quitquitquit`.
     pub commands: mpsc::Sender<Command>,
-    /// `/config`, `/certs`, `/routes`.
+    /// `/config`, `/certs`, `/routes`, `/explain`.
     pub inside: Box<dyn Inside>,
 }
 
@@ -44,6 +45,8 @@ pub trait Inside: Send + Sync + 'static {
     fn certificates(&self) -> Vec<CredentialRow>;
     /// How the upstream `name` is doing.
     fn upstream(&self, name: &str) -> UpstreamHealth;
+    /// Why a request goes where it goes.
+    fn explain(&self, question: &Question) -> Explanation;
 }
 
 /// How one upstream is doing.

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::state::{AdminState, EndpointHealth, UpstreamHealth};
+use crate::explain;
 use crate::model::{
-    Action, Config, HeaderMatch, HostRoutes, HttpChoice, ListenerKind, MatchSpec, PathRewrite,
-    Redirect, RedirectPath, RuleSpec, StringMatch, TlsPolicy, UnknownHosts, UpstreamSpec,
+    Action, Config, HostRoutes, HttpChoice, ListenerKind, RuleSpec, TlsPolicy, UnknownHosts,
+    UpstreamSpec,
 };
 use crate::telemetry::rfc3339_millis;
 
@@ -175,45 +176,14 @@ fn rule_view(rule: &RuleSpec) -> RuleView {
     RuleView {
         name: rule.name.as_deref().map(str::to_owned),
         place: rule.place.to_string(),
-        matches: rule.matches.iter().map(condition).collect(),
+        matches: rule.matches.iter().map(explain::condition).collect(),
         action: action.to_owned(),
         target,
-        rewrite: rewrite(rule),
+        rewrite: explain::rewrite(&rule.rewrite),
         timeout_ms: rule
             .timeout
             .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         retries: rule.retries.attempts,
-    }
-}
-
-fn condition(spec: &MatchSpec) -> String {
-    let mut parts = Vec::new();
-    if !spec.methods.is_empty() {
-        let methods: Vec<&str> = spec.methods.iter().map(http::Method::as_str).collect();
-        parts.push(methods.join("|"));
-    }
-    parts.extend(spec.path.as_ref().map(text_match));
-    for (name, wanted) in &spec.headers {
-        parts.push(match wanted {
-            HeaderMatch::Present => format!("{name}:*"),
-            HeaderMatch::Absent => format!("no {name}"),
-            HeaderMatch::Value(value) | HeaderMatch::Joined(value) => {
-                format!("{name}:{}", text_match(value))
-            }
-            HeaderMatch::NotJoined(value) => format!("not {name}:{}", text_match(value)),
-        });
-    }
-    match parts.is_empty() {
-        true => "*".to_owned(),
-        false => parts.join(" "),
-    }
-}
-
-fn text_match(text: &StringMatch) -> String {
-    match text {
-        StringMatch::Exact(text) => text.clone(),
-        StringMatch::Prefix(text) => format!("{text}*"),
-        StringMatch::Regex(text) => format!("~{text}"),
     }
 }
 
@@ -228,40 +198,12 @@ fn action(action: &Action) -> (&'static str, String) {
             let parts: Vec<String> = to.iter().map(part).collect();
             ("forward", parts.join(", "))
         }
-        Action::Redirect(redirect) => ("redirect", redirect_text(redirect)),
+        Action::Redirect(redirect) => ("redirect", explain::redirect(redirect)),
         Action::Respond(respond) => {
             let text = format!("{} with {} bytes", respond.status, respond.body.len());
             ("respond", text)
         }
     }
-}
-
-fn redirect_text(redirect: &Redirect) -> String {
-    let scheme = redirect.scheme.as_deref().unwrap_or("(scheme)");
-    let authority = redirect.authority.as_deref().unwrap_or("(host)");
-    let path = match &redirect.path {
-        None => "(path)".to_owned(),
-        Some(RedirectPath::Whole(path)) => path.clone(),
-        Some(RedirectPath::Prefix(prefix)) => format!("{prefix}(rest)"),
-    };
-    format!("{} {scheme}://{authority}{path}", redirect.status)
-}
-
-fn rewrite(rule: &RuleSpec) -> Option<String> {
-    let host = rule
-        .rewrite
-        .host
-        .as_ref()
-        .map(|host| format!("host {host}"));
-    let path = rule.rewrite.path.as_ref().map(|path| match path {
-        PathRewrite::Replace(text) => format!("path {text}"),
-        PathRewrite::Regex {
-            pattern,
-            substitution,
-        } => format!("path ~{pattern} to {substitution}"),
-    });
-    let parts: Vec<String> = host.into_iter().chain(path).collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn upstream_view(spec: &UpstreamSpec, health: UpstreamHealth) -> UpstreamView {
@@ -411,7 +353,10 @@ fn rotation(config: &Config) -> RotationView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EndpointSpec, Host, HostPattern, Place, Resolution, Rewrite, Weighted};
+    use crate::model::{
+        EndpointSpec, HeaderMatch, Host, HostPattern, MatchSpec, PathRewrite, Place, Resolution,
+        Rewrite, StringMatch, Weighted,
+    };
     use std::time::Duration;
 
     fn rule(action: Action) -> RuleSpec {

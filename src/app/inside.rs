@@ -13,6 +13,7 @@ use super::running::{Bound, Ended};
 use crate::admin::{Command, EndpointHealth, Inside, ReloadReport, UpstreamHealth};
 use crate::certs::CredentialRow;
 use crate::drain::Drain;
+use crate::explain::{Explanation, Known, Question, explain};
 use crate::model::{Config, ListenAddr, ListenerKind};
 use crate::publish::{Report, Request, Shared};
 use crate::snapshot::SnapshotCell;
@@ -73,6 +74,20 @@ impl Inside for View {
             endpoints: endpoints.collect(),
         }
     }
+
+    fn explain(&self, question: &Question) -> Explanation {
+        explained(self, question)
+    }
+}
+
+/// Why a request goes where it goes, in the running proxy.
+fn explained(view: &View, question: &Question) -> Explanation {
+    let known = Known {
+        snapshot: &view.cell.peek(),
+        config: &view.shared.config(),
+        files_are_elsewhere: false,
+    };
+    explain(question, &known)
 }
 
 /// What the commands act on.

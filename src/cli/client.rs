@@ -2,7 +2,7 @@
 //!
 //! Owns: one plain HTTP request over one connection, bounded in time and size.
 //! Never: changes anything: it only sends GET.
-//! Called by: `cli::routes`, `cli::certs`.
+//! Called by: `cli::routes`, `cli::certs`, `cli::explain`.
 //!
 //! Why by hand: the commands that use it are short and blocking, and the answer is ours.
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{certs, check, completions, demo, routes, run, schema};
+use super::{certs, check, completions, demo, explain, routes, run, schema};
 
 /// Bad usage or configuration (EX_USAGE of sysexits.h).
 pub(super) const USAGE: u8 = 64;
@@ -28,6 +28,7 @@ enum Command {
     Run(Box<run::Args>),
     Check(check::Args),
     Routes(routes::Args),
+    Explain(explain::Args),
     Certs(certs::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -46,6 +47,7 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(*args),
             Command::Check(args) => check::run(args),
             Command::Routes(args) => routes::run(args),
+            Command::Explain(args) => explain::run(args),
             Command::Certs(args) => certs::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Completions(args) => completions::run(args, command()),

@@ -10,6 +10,7 @@ mod client;
 mod command;
 pub mod completions;
 pub mod demo;
+pub mod explain;
 pub mod facts;
 mod material;
 mod origin;

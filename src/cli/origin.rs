@@ -1,8 +1,8 @@
 //! Where a listing comes from: configuration files, or a running proxy.
 //!
-//! Owns: the arguments `--config` and `--admin`, which `routes` and `certs` share.
+//! Owns: the arguments `--config` and `--admin`, which `routes`, `certs` and `explain` share.
 //! Never: prints a table.
-//! Called by: `cli::routes`, `cli::certs`.
+//! Called by: `cli::routes`, `cli::certs`, `cli::explain`.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ impl Origin {
 }
 
 /// One message on standard error. Where nobody takes it, the exit code must do.
-fn say(message: &dyn std::fmt::Display) {
+pub(super) fn say(message: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 

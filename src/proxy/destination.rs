@@ -15,6 +15,18 @@ use crate::model::{Destination, ListenerKind, OriginalDst};
 /// The port that a request means when it names none.
 const HTTP_PORT: u16 = 80;
 
+/// The same for `explain`; the status and the words of the answer where there is no destination.
+///
+/// # Errors
+/// Where the request itself is refused.
+pub fn destination_of(
+    parts: &Parts,
+    kind: ListenerKind,
+    original_dst: Option<OriginalDst>,
+) -> Result<Destination<'_>, (u16, String)> {
+    learn(parts, kind, original_dst).map_err(|error| (error.verdict().status, error.to_string()))
+}
+
 /// Reads the destination. On a captured connection the port is the original destination's: the
 /// Host chooses among the names on that port, and where there is no Host the address is the name.
 pub(super) fn learn<'a>(

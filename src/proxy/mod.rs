@@ -27,5 +27,6 @@ pub mod strict;
 mod tunnel;
 
 pub use context::{PassThrough, ProxyContext};
+pub use destination::destination_of;
 pub use downstream::{Downstream, Protocol};
 pub use serve::serve;

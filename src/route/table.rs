@@ -209,6 +209,33 @@ impl RouteTable {
         Some(&self.entry(host, port)?.rules)
     }
 
+    /// The entry that [`RouteTable::find`] asks for this destination. For people.
+    pub fn decides(&self, destination: &Destination<'_>) -> Option<Entry<'_>> {
+        let (host, port) = (destination.host.as_ref(), destination.port);
+        let group = self.entry(host, port)?;
+        let suffixes = host
+            .match_indices('.')
+            .filter_map(|(dot, _)| host.get(dot + 1..));
+        let suffixes = suffixes.filter_map(|suffix| {
+            let ports = self.suffix.get(suffix)?;
+            Some((format!("*.{suffix}"), ports))
+        });
+        let exact = self.exact.get(host).map(|ports| (host.to_owned(), ports));
+        let mut candidates = exact
+            .into_iter()
+            .chain(suffixes)
+            .chain(std::iter::once(("*".to_owned(), &self.any)));
+        candidates.find_map(|(host, ports)| {
+            let found = ports.find(port)?;
+            std::ptr::eq(found, group).then(|| Entry {
+                host,
+                port: ports.has(port).then_some(port),
+                rules: &group.rules,
+                place: &group.place,
+            })
+        })
+    }
+
     fn entry(&self, host: &str, port: u16) -> Option<&HostRules> {
         let exact = self.exact.get(host).and_then(|ports| ports.find(port));
         exact
@@ -328,6 +355,12 @@ impl Ports {
             .map(|(_, rules)| rules)
             .or(self.any.as_ref())
             .map(Arc::as_ref)
+    }
+
+    fn has(&self, port: u16) -> bool {
+        self.exact
+            .binary_search_by_key(&port, |(port, _)| *port)
+            .is_ok()
     }
 
     fn all(&self) -> impl Iterator<Item = (Option<u16>, &HostRules)> {

@@ -1,0 +1,402 @@
+//! The decision for one request, in the order in which the proxy makes it.
+//!
+//! Owns: the steps up to the choice of a destination.
+//! Never: decides: destination, entry, rule and rewrite are those that `proxy::forward` finds.
+//! Called by: admin, cli.
+
+use super::answer::{Branch, Explanation, Outcome, Step};
+use super::destination::{Target, branch};
+use super::passed_over::{holds, why_not};
+use super::question::{Question, Speaks};
+use super::words;
+use crate::model::{
+    Abort, Action, Config, Destination, HostPattern, HostRoutes, ListenerKind, MatchSpec, Respond,
+    RuleSpec, Share, UnknownHosts, Weighted,
+};
+use crate::proxy;
+use crate::route::{self, Entry, Found, Matched, Route, RouteAction, Scheme};
+use crate::snapshot::Snapshot;
+
+/// So many other ports of a host are listed.
+const MOST_PORTS: usize = 8;
+
+/// What is asked.
+pub struct Known<'a> {
+    /// The tables that requests meet.
+    pub snapshot: &'a Snapshot,
+    /// What they were built from, with the places.
+    pub config: &'a Config,
+    /// The certificates are where the proxy will run and not here: one that is missing is told, and
+    /// is no failure.
+    pub files_are_elsewhere: bool,
+}
+
+/// Why the request goes where it goes.
+pub fn explain(question: &Question, known: &Known<'_>) -> Explanation {
+    let method = match question.speaks {
+        Speaks::Http => question.parts.method.to_string(),
+        Speaks::Tls => "TLS".to_owned(),
+        Speaks::Tcp => "TCP".to_owned(),
+    };
+    let mut it = Explanation {
+        url: question.url.clone(),
+        method,
+        ..Explanation::default()
+    };
+    it.steps.push(listener(question));
+    match question.speaks {
+        Speaks::Http => request(question, known, &mut it),
+        Speaks::Tls | Speaks::Tcp => {
+            let words = "this port takes plain HTTP alone; ask for http:// and sortie adds the TLS";
+            it.outcome = Outcome::closed("", words);
+        }
+    }
+    it
+}
+
+fn listener(question: &Question) -> Step {
+    let bytes = match question.speaks {
+        Speaks::Http => "plain HTTP",
+        Speaks::Tls => "TLS of the application's own",
+        Speaks::Tcp => "bytes of any kind",
+    };
+    let (port, how) = match question.original_dst {
+        Some(to) => (to.0.port(), format!("captured on its way to {to}")),
+        None => (question.port, "addressed by the client".to_owned()),
+    };
+    Step::new("listener", format!("port {port}, {bytes}, {how}"))
+}
+
+fn kind(question: &Question) -> ListenerKind {
+    match question.original_dst {
+        Some(_) => ListenerKind::Capture,
+        None => ListenerKind::Direct,
+    }
+}
+
+fn request(question: &Question, known: &Known<'_>, it: &mut Explanation) {
+    let learnt = proxy::destination_of(&question.parts, kind(question), question.original_dst);
+    let destination = match learnt {
+        Ok(destination) => destination,
+        Err((status, words)) => {
+            it.outcome = Outcome::failed(status, "", words);
+            return;
+        }
+    };
+    let table = &known.snapshot.table;
+    let Some(entry) = table.decides(&destination) else {
+        unknown(question, &destination, known, it);
+        return;
+    };
+    let group = group_of(&entry, known.config);
+    it.steps.push(virtual_host(&entry, group));
+    let specs = group
+        .map(|group| group.rules.as_slice())
+        .unwrap_or_default();
+    match table.find(&destination, &question.parts) {
+        Found::UnknownHost => unknown(question, &destination, known, it),
+        Found::NoRule => {
+            it.steps.extend(passed_over(specs, question));
+            let words = format!("no rule of {destination} matches this request");
+            it.outcome = Outcome::failed(404, "NR", words);
+        }
+        Found::Route(route, matched) => {
+            let index = entry
+                .rules
+                .iter()
+                .position(|rule| std::ptr::eq(rule.route(), route));
+            let index = index.unwrap_or_default();
+            it.steps.extend(passed_over(
+                specs.get(..index).unwrap_or_default(),
+                question,
+            ));
+            let met = Met {
+                question,
+                destination,
+                route,
+                matched,
+                spec: specs.get(index),
+            };
+            it.steps.push(rule(&met, index, entry.rules.len()));
+            follow(&met, known, it);
+        }
+    }
+}
+
+/// A rule that holds, and for what.
+struct Met<'a> {
+    question: &'a Question,
+    destination: Destination<'a>,
+    route: &'a Route,
+    matched: Matched,
+    spec: Option<&'a RuleSpec>,
+}
+
+/// The group that the entry was built from.
+fn group_of<'a>(entry: &Entry<'_>, config: &'a Config) -> Option<&'a HostRoutes> {
+    let host = HostPattern::parse(&entry.host).ok()?;
+    config
+        .hosts
+        .iter()
+        .find(|group| group.port == entry.port && group.hosts.contains(&host))
+}
+
+fn virtual_host(entry: &Entry<'_>, group: Option<&HostRoutes>) -> Step {
+    let port = match entry.port {
+        Some(port) => format!("port {port}"),
+        None => "any port".to_owned(),
+    };
+    let object = group.and_then(|group| group.object.as_deref());
+    let place = group.map_or(entry.place, |group| &group.place);
+    Step::new("virtual host", format!("{}, {port}", entry.host)).by(object, Some(place))
+}
+
+fn passed_over(specs: &[RuleSpec], question: &Question) -> Vec<Step> {
+    let numbered = specs.iter().enumerate();
+    let one = |(index, spec): (usize, &RuleSpec)| {
+        let why = why_not(&spec.matches, &question.parts);
+        let how = format!("rule {}: {why}", index + 1);
+        Step::new("passed over", how).by(spec.object.as_deref(), Some(&spec.place))
+    };
+    numbered.map(one).collect()
+}
+
+fn rule(met: &Met<'_>, index: usize, all: usize) -> Step {
+    let matches: &[MatchSpec] = met
+        .spec
+        .map(|spec| spec.matches.as_slice())
+        .unwrap_or_default();
+    let why = match holds(matches, &met.question.parts) {
+        None => "always".to_owned(),
+        Some((_, condition)) if matches.len() == 1 => condition,
+        Some((nth, condition)) => format!("match {nth} of {}, {condition}", matches.len()),
+    };
+    let name = match &met.route.name {
+        Some(name) => format!(" \"{name}\""),
+        None => String::new(),
+    };
+    let object = met.spec.and_then(|spec| spec.object.as_deref());
+    let place = met.spec.map_or(&met.route.place, |spec| &spec.place);
+    let how = format!("{} of {all}{name}: {why}", index + 1);
+    Step::new("rule", how).by(object, Some(place))
+}
+
+fn follow(met: &Met<'_>, known: &Known<'_>, it: &mut Explanation) {
+    let response = met
+        .spec
+        .and_then(|spec| words::header_ops(&spec.response_headers));
+    match &met.route.action {
+        RouteAction::Respond(respond) => {
+            it.steps
+                .extend(response.map(|how| Step::new("answer headers", how)));
+            it.outcome = responded(respond);
+        }
+        RouteAction::Redirect(redirect) => {
+            it.steps
+                .extend(response.map(|how| Step::new("answer headers", how)));
+            let authority = met.destination.to_string();
+            let uri = &met.question.parts.uri;
+            it.outcome = match route::location(redirect, Scheme::Http, &authority, uri) {
+                Ok(location) => {
+                    let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
+                    let status = redirect.status.as_u16();
+                    Outcome::answered(status, format!("redirected to {location}"))
+                }
+                Err(error) => Outcome::failed(500, "", error.to_string()),
+            };
+        }
+        RouteAction::Forward(_) => forward(met, known, it),
+    }
+}
+
+fn responded(respond: &Respond) -> Outcome {
+    let words = format!("the rule answers by itself, {} bytes", respond.body.len());
+    Outcome::answered(respond.status, words)
+}
+
+fn forward(met: &Met<'_>, known: &Known<'_>, it: &mut Explanation) {
+    let applied = match route::apply(&met.route.rewrite, met.matched, &met.question.parts.uri) {
+        Ok(applied) => applied,
+        Err(error) => {
+            it.outcome = Outcome::failed(500, "", error.to_string());
+            return;
+        }
+    };
+    let mut rewritten = Vec::new();
+    if let Some(new) = applied.authority {
+        rewritten.push(format!("the host becomes {}", new.authority));
+    }
+    if let Some(path) = &applied.path {
+        let old = &met.question.parts.uri;
+        rewritten.push(format!("the path {old} becomes {path}"));
+    }
+    if !rewritten.is_empty() {
+        it.steps.push(Step::new("rewrite", rewritten.join(", ")));
+    }
+    it.steps.extend(met.spec.into_iter().flat_map(changes));
+    let host = match applied.authority {
+        Some(new) => new.host.as_str().to_owned(),
+        None => met.destination.host.as_ref().to_owned(),
+    };
+    let shares: &[Weighted] = match met.spec.map(|spec| &spec.action) {
+        Some(Action::Forward(shares)) => shares,
+        Some(Action::Redirect(_) | Action::Respond(_)) | None => &[],
+    };
+    let meant = meant(met.question, &met.destination);
+    it.destinations = branches(shares, &host, meant.as_deref(), known);
+    it.outcome = sum(&it.destinations);
+    let always = met.spec.and_then(|spec| spec.fault.abort);
+    if let Some((abort, Share::ALL)) = always {
+        let status = match abort {
+            Abort::Http(status) => status,
+            Abort::Grpc(_) => 200,
+        };
+        let words = "every request is aborted on purpose";
+        it.outcome = Outcome {
+            flag: Some("FI".to_owned()),
+            ..Outcome::answered(status, words)
+        };
+    }
+}
+
+/// Where an upstream without endpoints connects to (ISTIO.md E2).
+fn meant(question: &Question, destination: &Destination<'_>) -> Option<String> {
+    Some(match question.original_dst {
+        Some(to) => format!("the original destination {to}"),
+        None => format!("{destination}, looked up"),
+    })
+}
+
+/// What the rule changes besides host and path.
+fn changes(spec: &RuleSpec) -> Vec<Step> {
+    let headers = words::header_ops(&spec.request_headers);
+    let answer = words::header_ops(&spec.response_headers);
+    let mirrors = spec
+        .mirrors
+        .iter()
+        .map(|mirror| format!("{} to {}", words::share(mirror.share), mirror.upstream));
+    let mirrors: Vec<String> = mirrors.collect();
+    [
+        ("request headers", headers),
+        ("answer headers", answer),
+        ("fault", words::fault(&spec.fault)),
+        ("mirror", (!mirrors.is_empty()).then(|| mirrors.join(", "))),
+        ("timeout", spec.timeout.map(words::duration)),
+        ("retries", words::retries(&spec.retries)),
+    ]
+    .into_iter()
+    .filter_map(|(what, how)| Some(Step::new(what, how?)))
+    .collect()
+}
+
+/// One branch for each upstream that can be chosen (ISTIO.md V10).
+pub(super) fn branches(
+    shares: &[Weighted],
+    host: &str,
+    meant: Option<&str>,
+    known: &Known<'_>,
+) -> Vec<Branch> {
+    let alone = shares.len() == 1;
+    let chosen = || shares.iter().filter(|one| alone || one.weight > 0);
+    let whole: u64 = chosen().map(|one| u64::from(one.weight)).sum();
+    chosen()
+        .map(|one| {
+            let own = own_host(one);
+            let target = Target {
+                upstream: &one.upstream,
+                share: match alone {
+                    true => "100%".to_owned(),
+                    false => words::part(u64::from(one.weight), whole),
+                },
+                host: Some(own.as_deref().unwrap_or(host)),
+                meant: meant.unwrap_or_default().to_owned(),
+            };
+            let mut branch = branch(&target, known);
+            let changes = [
+                (
+                    "rewrite",
+                    one.host
+                        .as_ref()
+                        .map(|host| format!("the host becomes {host}")),
+                ),
+                ("request headers", words::header_ops(&one.request_headers)),
+                ("answer headers", words::header_ops(&one.response_headers)),
+            ];
+            let changes = changes
+                .into_iter()
+                .filter_map(|(what, how)| Some(Step::new(what, how?)));
+            let behind_first = 1.min(branch.steps.len());
+            branch.steps.splice(behind_first..behind_first, changes);
+            branch
+        })
+        .collect()
+}
+
+/// The authority that this upstream alone gets, without its port (ISTIO.md V11).
+fn own_host(one: &Weighted) -> Option<String> {
+    let text = one.host.as_ref()?;
+    let host = Destination::parse(text, 80).ok()?.host.into_owned();
+    Some(host)
+}
+
+/// What comes of several destinations: served only where each is.
+pub(super) fn sum(branches: &[Branch]) -> Outcome {
+    match branches {
+        [] => Outcome::failed(503, "NC", "the rule names no upstream"),
+        [one] => one.outcome.clone(),
+        several => {
+            let each = several
+                .iter()
+                .map(|one| format!("{} {}", one.share, one.outcome));
+            Outcome {
+                served: several.iter().all(|one| one.outcome.served),
+                words: each.collect::<Vec<_>>().join("; "),
+                ..Outcome::default()
+            }
+        }
+    }
+}
+
+/// A host that the table does not know (ISTIO.md O2, O4, O6).
+fn unknown(
+    question: &Question,
+    destination: &Destination<'_>,
+    known: &Known<'_>,
+    it: &mut Explanation,
+) {
+    let none = format!("none: no document names {destination}");
+    it.steps.push(Step::new("virtual host", none));
+    it.steps.extend(elsewhere(destination, known.config));
+    let policy = match question.original_dst {
+        None => known.config.unknown_hosts,
+        Some(_) => known.config.unknown_captured,
+    };
+    it.outcome = match (policy, question.original_dst) {
+        (UnknownHosts::Refuse, _) => {
+            let words = format!("{destination} is in no document, and unknown hosts are refused");
+            Outcome::failed(502, "", words)
+        }
+        (UnknownHosts::PassThrough, Some(to)) => Outcome::served(format!(
+            "passed through in plaintext to {to}, where it was going"
+        )),
+        (UnknownHosts::PassThrough, None) => Outcome::served(format!(
+            "passed through in plaintext to {destination}, looked up"
+        )),
+    };
+}
+
+/// The ports on which the host is known after all: the usual reason why it is not on this one.
+fn elsewhere(destination: &Destination<'_>, config: &Config) -> Vec<Step> {
+    let named = |group: &&HostRoutes| {
+        let mut hosts = group.hosts.iter();
+        group.port.is_some() && hosts.any(|host| host.matches(&destination.host))
+    };
+    let groups = config.hosts.iter().filter(named).take(MOST_PORTS);
+    groups
+        .map(|group| {
+            let port = group.port.unwrap_or_default();
+            let how = format!("{} on port {port}", destination.host);
+            Step::new("known", how).by(group.object.as_deref(), Some(&group.place))
+        })
+        .collect()
+}
