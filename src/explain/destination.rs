@@ -28,7 +28,7 @@ pub(super) struct Target<'a> {
     /// The host after rewriting; `None` for a connection that carries no HTTP.
     pub(super) host: Option<&'a str>,
     /// Where the client meant to go: for upstreams that connect there.
-    pub(super) meant: String,
+    pub(super) meant: &'a str,
 }
 
 /// What becomes of requests that are sent there.

@@ -14,7 +14,7 @@ use crate::model::{
     RuleSpec, Share, UnknownHosts, Weighted,
 };
 use crate::proxy;
-use crate::route::{self, Entry, Found, Matched, Route, RouteAction, Scheme};
+use crate::route::{self, Entry, Found, Matched, Route, RouteAction, Scheme, Split};
 use crate::snapshot::Snapshot;
 
 /// So many other ports of a host are listed.
@@ -194,9 +194,8 @@ fn follow(met: &Met<'_>, known: &Known<'_>, it: &mut Explanation) {
         RouteAction::Redirect(redirect) => {
             it.steps
                 .extend(response.map(|how| Step::new("answer headers", how)));
-            let authority = met.destination.to_string();
-            let uri = &met.question.parts.uri;
-            it.outcome = match route::location(redirect, Scheme::Http, &authority, uri) {
+            let (to, uri) = (&met.destination, &met.question.parts.uri);
+            it.outcome = match route::location(redirect, Scheme::Http, to, met.matched, uri) {
                 Ok(location) => {
                     let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
                     let status = redirect.status.as_u16();
@@ -205,7 +204,7 @@ fn follow(met: &Met<'_>, known: &Known<'_>, it: &mut Explanation) {
                 Err(error) => Outcome::failed(500, "", error.to_string()),
             };
         }
-        RouteAction::Forward(_) => forward(met, known, it),
+        RouteAction::Forward(split) => forward(met, split, known, it),
     }
 }
 
@@ -214,7 +213,7 @@ fn responded(respond: &Respond) -> Outcome {
     Outcome::answered(respond.status, words)
 }
 
-fn forward(met: &Met<'_>, known: &Known<'_>, it: &mut Explanation) {
+fn forward(met: &Met<'_>, split: &Split, known: &Known<'_>, it: &mut Explanation) {
     let applied = match route::apply(&met.route.rewrite, met.matched, &met.question.parts.uri) {
         Ok(applied) => applied,
         Err(error) => {
@@ -242,8 +241,11 @@ fn forward(met: &Met<'_>, known: &Known<'_>, it: &mut Explanation) {
         Some(Action::Forward(shares)) => shares,
         Some(Action::Redirect(_) | Action::Respond(_)) | None => &[],
     };
-    let meant = meant(met.question, &met.destination);
-    it.destinations = branches(shares, &host, meant.as_deref(), known);
+    let way = Way {
+        host: Some(host.as_str()),
+        meant: meant(met.question, &met.destination),
+    };
+    it.destinations = branches(split, shares, &way, known);
     it.outcome = sum(&it.destinations);
     let always = met.spec.and_then(|spec| spec.fault.abort);
     if let Some((abort, Share::ALL)) = always {
@@ -260,11 +262,11 @@ fn forward(met: &Met<'_>, known: &Known<'_>, it: &mut Explanation) {
 }
 
 /// Where an upstream without endpoints connects to (ISTIO.md E2).
-fn meant(question: &Question, destination: &Destination<'_>) -> Option<String> {
-    Some(match question.original_dst {
+fn meant(question: &Question, destination: &Destination<'_>) -> String {
+    match question.original_dst {
         Some(to) => format!("the original destination {to}"),
         None => format!("{destination}, looked up"),
-    })
+    }
 }
 
 /// What the rule changes besides host and path.
@@ -289,54 +291,60 @@ fn changes(spec: &RuleSpec) -> Vec<Step> {
     .collect()
 }
 
-/// One branch for each upstream that can be chosen (ISTIO.md V10).
+/// What all branches of one request share.
+pub(super) struct Way<'a> {
+    /// The host after the rule's rewrite; `None` for a connection that carries no HTTP.
+    pub(super) host: Option<&'a str>,
+    /// Where the client meant to go.
+    pub(super) meant: String,
+}
+
+/// One branch for each upstream that can be chosen (ISTIO.md V10). `shares` are those written.
 pub(super) fn branches(
+    split: &Split,
     shares: &[Weighted],
-    host: &str,
-    meant: Option<&str>,
+    way: &Way<'_>,
     known: &Known<'_>,
 ) -> Vec<Branch> {
-    let alone = shares.len() == 1;
-    let chosen = || shares.iter().filter(|one| alone || one.weight > 0);
-    let whole: u64 = chosen().map(|one| u64::from(one.weight)).sum();
-    chosen()
-        .map(|one| {
-            let own = own_host(one);
+    let whole: u64 = split.all().map(|(_, part)| part).sum();
+    let written = shares
+        .iter()
+        .filter(|one| shares.len() == 1 || one.weight > 0);
+    let written = written.map(Some).chain(std::iter::repeat(None));
+    split
+        .all()
+        .zip(written)
+        .map(|((choice, part), written)| {
+            let own = choice.own.as_ref().and_then(|own| own.authority.as_ref());
             let target = Target {
-                upstream: &one.upstream,
-                share: match alone {
-                    true => "100%".to_owned(),
-                    false => words::part(u64::from(one.weight), whole),
-                },
-                host: Some(own.as_deref().unwrap_or(host)),
-                meant: meant.unwrap_or_default().to_owned(),
+                upstream: &choice.upstream.spec().name,
+                share: words::part(part, whole),
+                host: own.map(|new| new.host.as_str()).or(way.host),
+                meant: &way.meant,
             };
             let mut branch = branch(&target, known);
-            let changes = [
-                (
-                    "rewrite",
-                    one.host
-                        .as_ref()
-                        .map(|host| format!("the host becomes {host}")),
-                ),
-                ("request headers", words::header_ops(&one.request_headers)),
-                ("answer headers", words::header_ops(&one.response_headers)),
-            ];
-            let changes = changes
-                .into_iter()
-                .filter_map(|(what, how)| Some(Step::new(what, how?)));
-            let behind_first = 1.min(branch.steps.len());
-            branch.steps.splice(behind_first..behind_first, changes);
+            let place = 1.min(branch.steps.len());
+            let own = written.into_iter().flat_map(own_changes);
+            branch.steps.splice(place..place, own);
             branch
         })
         .collect()
 }
 
-/// The authority that this upstream alone gets, without its port (ISTIO.md V11).
-fn own_host(one: &Weighted) -> Option<String> {
-    let text = one.host.as_ref()?;
-    let host = Destination::parse(text, 80).ok()?.host.into_owned();
-    Some(host)
+/// What is changed for one upstream alone, before the rule's changes (ISTIO.md V11, V12).
+fn own_changes(one: &Weighted) -> Vec<Step> {
+    let host = one
+        .host
+        .as_ref()
+        .map(|host| format!("the host becomes {host}"));
+    [
+        ("rewrite", host),
+        ("request headers", words::header_ops(&one.request_headers)),
+        ("answer headers", words::header_ops(&one.response_headers)),
+    ]
+    .into_iter()
+    .filter_map(|(what, how)| Some(Step::new(what, how?)))
+    .collect()
 }
 
 /// What comes of several destinations: served only where each is.
@@ -367,11 +375,10 @@ fn unknown(
     let none = format!("none: no document names {destination}");
     it.steps.push(Step::new("virtual host", none));
     it.steps.extend(elsewhere(destination, known.config));
-    let policy = match question.original_dst {
-        None => known.config.unknown_hosts,
-        Some(_) => known.config.unknown_captured,
-    };
-    it.outcome = match (policy, question.original_dst) {
+    it.outcome = match (
+        known.snapshot.unknown(kind(question)),
+        question.original_dst,
+    ) {
         (UnknownHosts::Refuse, _) => {
             let words = format!("{destination} is in no document, and unknown hosts are refused");
             Outcome::failed(502, "", words)

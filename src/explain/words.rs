@@ -160,7 +160,7 @@ pub(super) fn share(share: Share) -> String {
 pub(super) fn part(part: u64, whole: u64) -> String {
     let tenths = (part * 1000 + whole / 2).checked_div(whole).unwrap_or(0);
     match (part > 0 && tenths == 0, tenths % 10) {
-        (true, _) => "under 0.1%".to_owned(),
+        (true, _) if whole > 0 => "under 0.1%".to_owned(),
         (_, 0) => format!("{}%", tenths / 10),
         (_, rest) => format!("{}.{rest}%", tenths / 10),
     }

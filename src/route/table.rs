@@ -460,6 +460,32 @@ mod tests {
     }
 
     #[test]
+    fn the_entry_that_is_told_is_the_one_that_was_found() {
+        let table = table(&[
+            ("*", Some(80)),
+            ("*.example", None),
+            ("*.example", Some(81)),
+            ("a.example", Some(80)),
+        ]);
+        for (authority, host, port) in [
+            ("a.example", "a.example", Some(80)),
+            ("a.example:81", "*.example", Some(81)),
+            ("b.a.example:82", "*.example", None),
+            ("other", "*", Some(80)),
+        ] {
+            let destination = Destination::parse(authority, 80).unwrap();
+            let told = table.decides(&destination).unwrap();
+            assert_eq!((told.host.as_str(), told.port), (host, port));
+            let Found::Route(route, _) = table.find(&destination, &parts("GET", "/", &[])) else {
+                panic!("{authority} has a route");
+            };
+            assert!(std::ptr::eq(told.rules[0].route(), route), "{authority}");
+        }
+        let nowhere = Destination::parse("other:81", 80).unwrap();
+        assert!(table.decides(&nowhere).is_none());
+    }
+
+    #[test]
     fn h1_a_suffix_does_not_mean_itself() {
         let table = table(&[("*.b.example", None), ("*.example", None)]);
         assert_eq!(find(&table, "b.example"), Some("*.example"));

@@ -17,6 +17,7 @@ mod cli;
 mod demo;
 mod drain;
 mod errors;
+mod explain;
 mod limits;
 mod malformed;
 mod mtls;
