@@ -10,7 +10,6 @@ mod body;
 mod connect;
 mod connection;
 mod core;
-mod destination;
 mod dial;
 mod discover;
 mod error;
@@ -21,7 +20,6 @@ mod quota;
 mod resolve;
 mod seam;
 mod stream;
-mod transport;
 #[expect(
     clippy::module_inception,
     reason = "the file is named for the one type it holds"

@@ -7,7 +7,9 @@
 use crate::config::validate::did_you_mean;
 
 use super::shape::Table;
-use super::tables::{destination_rule, kubernetes, service_entry, virtual_service};
+use super::tables::{
+    destination_rule, gateway, kubernetes, mesh, security, service_entry, sidecar, virtual_service,
+};
 
 /// A kind that is read.
 pub struct KindSpec {
@@ -64,6 +66,36 @@ pub static KINDS: &[KindSpec] = &[
     istio("WorkloadEntry", &service_entry::WORKLOAD_ENTRY),
     istio("VirtualService", &virtual_service::VIRTUAL_SERVICE),
     istio("DestinationRule", &destination_rule::DESTINATION_RULE),
+    istio("Gateway", &gateway::GATEWAY),
+    istio("Sidecar", &sidecar::SIDECAR),
+    KindSpec {
+        kind: "PeerAuthentication",
+        group: "security.istio.io",
+        versions: &["v1beta1", "v1"],
+        namespaced: true,
+        table: &security::PEER_AUTHENTICATION,
+    },
+    KindSpec {
+        kind: "Policy",
+        group: "authentication.istio.io",
+        versions: &["v1alpha1"],
+        namespaced: true,
+        table: &security::LEGACY_POLICY,
+    },
+    KindSpec {
+        kind: "MeshPolicy",
+        group: "authentication.istio.io",
+        versions: &["v1alpha1"],
+        namespaced: false,
+        table: &security::LEGACY_POLICY,
+    },
+    KindSpec {
+        kind: "IstioOperator",
+        group: "install.istio.io",
+        versions: &["v1alpha1"],
+        namespaced: true,
+        table: &mesh::ISTIO_OPERATOR,
+    },
     core("Secret", &kubernetes::SECRET),
     core("ConfigMap", &kubernetes::CONFIG_MAP),
     core("Service", &kubernetes::SERVICE),
@@ -110,12 +142,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("security.istio.io", "AuthorizationPolicy"),
     ("security.istio.io", "RequestAuthentication"),
     (NETWORKING, "EnvoyFilter"),
-    (NETWORKING, "Gateway"),
-    (NETWORKING, "Sidecar"),
-    ("security.istio.io", "PeerAuthentication"),
-    ("authentication.istio.io", "Policy"),
-    ("authentication.istio.io", "MeshPolicy"),
-    ("install.istio.io", "IstioOperator"),
     ("gateway.networking.k8s.io", "Gateway"),
     ("gateway.networking.k8s.io", "HTTPRoute"),
     ("gateway.networking.k8s.io", "TLSRoute"),

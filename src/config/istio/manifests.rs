@@ -4,7 +4,7 @@
 //! Never: looks at two objects at once (that is `lower`).
 //! Called by: read (fills it), lower.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -48,6 +48,8 @@ pub struct Manifests {
     pub refused: Vec<RefusedObject>,
     /// Kinds that mean nothing to sortie, with how many there are (U4), and where the first is.
     pub ignored: BTreeMap<String, (usize, Place)>,
+    /// Where each object stands first.
+    pub seen: HashMap<Arc<str>, Place>,
     /// How many objects were read.
     pub read: usize,
     /// `unknownHosts` of a native document, which decides before any document of Istio's (X15).

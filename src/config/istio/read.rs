@@ -4,9 +4,12 @@
 //! Never: looks at a second object.
 //! Called by: load, once for each document that has a `kind` or an `apiVersion`.
 
+use std::sync::Arc;
+
 use super::Manifests;
 use super::kinds::{self, KindSpec, Role};
 use super::manifests::RefusedObject;
+use super::mesh::MeshConfig;
 use super::meta::Meta;
 use super::reading::{self, Reading};
 use super::service::{Namespace, ServiceAccount};
@@ -126,7 +129,12 @@ impl Reader<'_> {
         let mut r = Reading::new(&meta, self.options, self.out);
         reading::check(&at, spec.table, &mut r);
         reading::check_meta(&at, &mut r);
+        once(&at, &meta, &mut r, self.manifests);
         object(&at, &meta, &mut r, self.manifests);
+        if spec.kind == "ConfigMap" && is_of_mesh(&meta, self.options) {
+            let mesh = reading::mesh_of_config_map(&root, self.source, &mut r);
+            set_mesh(&mut self.manifests.mesh, mesh, &r);
+        }
         let refused = r.into_refused();
         self.refuse(&at, meta, refused);
     }
@@ -142,6 +150,21 @@ impl Reader<'_> {
                 governs,
             }),
             None => self.out.push(unknown_hosts(at, &meta)),
+        }
+    }
+}
+
+/// Two objects of one name are one object to Istio, and which of them it is cannot be told.
+fn once(at: &At<'_>, meta: &Meta, r: &mut Reading<'_>, all: &mut Manifests) {
+    let object = Arc::clone(&r.object);
+    match all.seen.get(&object) {
+        Some(first) => {
+            let problem = format!("the object stands twice; the first is at {first}");
+            let advice = "keep one of the two, or give them different names";
+            r.strict(at.wrong(Code::Twice, problem, advice));
+        }
+        None => {
+            all.seen.insert(object, meta.place.clone());
         }
     }
 }
@@ -188,7 +211,43 @@ fn object(at: &At<'_>, meta: &Meta, r: &mut Reading<'_>, all: &mut Manifests) {
         "EndpointSlice" => keep(&mut all.endpoints, reading::slice(at, meta, r), r),
         "Namespace" => keep(&mut all.namespaces, [Namespace { meta }], r),
         "ServiceAccount" => keep(&mut all.service_accounts, [ServiceAccount { meta }], r),
+        "Gateway" => keep(&mut all.gateways, reading::gateway(at, meta, r), r),
+        "Sidecar" => keep(&mut all.sidecars, reading::sidecar(at, meta, r), r),
+        "PeerAuthentication" => {
+            keep(
+                &mut all.peer_authentications,
+                reading::peer_authentication(at, meta, r),
+                r,
+            );
+        }
+        "Policy" | "MeshPolicy" => {
+            keep(
+                &mut all.legacy_policies,
+                reading::legacy_policy(at, meta, r),
+                r,
+            );
+        }
+        "Pod" => keep(&mut all.pods, reading::pod(at, meta, r), r),
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => {
+            keep(&mut all.pods, reading::template(at, meta), r);
+        }
+        "IstioOperator" => set_mesh(&mut all.mesh, reading::mesh_of_operator(at, r), r),
         _ => {}
+    }
+}
+
+/// K7: the ConfigMap `istio` of the root namespace.
+fn is_of_mesh(meta: &Meta, options: &LoadOptions) -> bool {
+    let facts = &options.facts;
+    let ours =
+        meta.namespace == facts.root_namespace || &meta.namespace == facts.default_namespace();
+    meta.name.as_ref() == "istio" && ours
+}
+
+/// The last one counts.
+fn set_mesh(mesh: &mut Option<MeshConfig>, found: Option<MeshConfig>, r: &Reading<'_>) {
+    if r.refused().is_none() && found.is_some() {
+        *mesh = found;
     }
 }
 

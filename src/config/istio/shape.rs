@@ -66,6 +66,8 @@ pub enum Kind {
     Enum(Words),
     /// A message.
     Object(&'static Table),
+    /// A message that says something by being there, even without a value.
+    Presence(&'static Table),
     /// A list.
     List(&'static Kind),
     /// A mapping with free keys.
@@ -152,7 +154,7 @@ impl Kind {
                 let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
                 format!("one of {}", all.join(", "))
             }
-            Kind::Object(table) => {
+            Kind::Object(table) | Kind::Presence(table) => {
                 let all: Vec<_> = table.fields.iter().map(|field| field.name).collect();
                 format!("a mapping with the fields {}", all.join(", "))
             }

@@ -71,7 +71,7 @@ fn object(node: &mut Node, table: &'static Table) {
 
 fn inside(node: &mut Node, kind: &Kind) {
     match kind {
-        Kind::Object(table) => object(node, table),
+        Kind::Object(table) | Kind::Presence(table) => object(node, table),
         Kind::List(of) => {
             if let Value::List(items) = &mut node.value {
                 items.iter_mut().for_each(|item| inside(item, of));
@@ -151,7 +151,7 @@ fn unknown(at: &At<'_>, key: &str, table: &'static Table, r: &mut Reading<'_>) {
     }
     let mut wrong = at.wrong_key(key, Code::SchemaError, String::new(), "");
     let names = || table.fields.iter().map(|field| field.name);
-    wrong.problem = match did_you_mean(key, names()) {
+    wrong.problem = match meant(key, names()) {
         Some(meant) => format!("unknown field {} (did you mean {meant}?)", wrong.field),
         None => format!("unknown field {}", wrong.field),
     };
@@ -171,14 +171,26 @@ fn unknown(at: &At<'_>, key: &str, table: &'static Table, r: &mut Reading<'_>) {
     }
 }
 
+/// The field that was probably meant: a letter away, or cut short, or drawn out.
+fn meant<'c>(key: &str, names: impl Iterator<Item = &'c str> + Clone) -> Option<&'c str> {
+    let lower = key.to_ascii_lowercase();
+    let near = |name: &&str| {
+        let name = name.to_ascii_lowercase();
+        let shorter = name.len().min(lower.len());
+        shorter >= 3 && (name.starts_with(&lower) || lower.starts_with(&name))
+    };
+    did_you_mean(key, names.clone()).or_else(|| names.clone().find(near))
+}
+
 fn value_of(at: &At<'_>, kind: &Kind, r: &mut Reading<'_>) {
-    if at.node().is_null() && !matches!(kind, Kind::Any) {
+    if at.node().is_null() && !matches!(kind, Kind::Any | Kind::Presence(_)) {
         let advice = format!("write {}, or leave the field out", kind.expected());
         return r.wrong(at, "it has no value".to_owned(), &advice);
     }
     match (kind, &at.node().value) {
         (Kind::Any, _) => {}
-        (Kind::Object(table), Value::Map(_)) => check(at, table, r),
+        (Kind::Presence(_), Value::Scalar(_)) if at.node().is_null() => {}
+        (Kind::Object(table) | Kind::Presence(table), Value::Map(_)) => check(at, table, r),
         (Kind::List(of), Value::List(_)) => at.items().for_each(|item| value_of(&item, of, r)),
         (Kind::Map(of), Value::Map(_)) => {
             let entries = at.entries().iter();

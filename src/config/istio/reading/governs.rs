@@ -51,7 +51,10 @@ pub fn governs(root: &At<'_>, meta: &Meta, options: &LoadOptions) -> Option<Gove
                 false => one(&format!("*.{}.svc.{domain}", meta.namespace)),
             }
         }
-        "ConfigMap" => Some(proxy(meta.name.as_ref() == "istio" && ours)),
+        "ConfigMap" => {
+            let ours = ours || &meta.namespace == facts.default_namespace();
+            Some(proxy(meta.name.as_ref() == "istio" && ours))
+        }
         "IstioOperator" => Some(Governs::Unknown),
         "Sidecar" | "EnvoyFilter" => Some(proxy(ours)),
         "HTTPRoute" | "TLSRoute" | "TCPRoute" | "UDPRoute" | "GRPCRoute" => {

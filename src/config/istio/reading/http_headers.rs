@@ -7,7 +7,8 @@
 use http::HeaderName;
 
 use crate::config::cursor::At;
-use crate::config::format::Format;
+use crate::config::diagnostic::Code;
+use crate::config::format::{Format, Wrong};
 use crate::model::{HeaderOps, HeaderText};
 
 use super::context::Reading;
@@ -70,10 +71,33 @@ fn remove(at: &At<'_>, r: &mut Reading<'_>) -> Vec<HeaderName> {
     let list = at.key("remove");
     let mut names = Vec::new();
     for item in list.iter().flat_map(At::items) {
-        let name = names::formatted(&item, Format::HeaderChanged, r);
-        names.extend(name.and_then(|name| HeaderName::from_bytes(name.as_bytes()).ok()));
+        let Some(name) = item.as_text() else { continue };
+        match changed(name) {
+            Ok(name) => names.push(name),
+            Err(wrong) => {
+                r.error(item.wrong(names::code(wrong.code), wrong.problem, &wrong.advice))
+            }
+        }
     }
     names
+}
+
+/// The name of a header that a rule may change.
+fn changed(text: &str) -> Result<HeaderName, Wrong> {
+    if let Err(mut wrong) = Format::HeaderChanged.check(text) {
+        // In the words of this format.
+        match text.to_ascii_lowercase().as_str() {
+            "host" | ":authority" => wrong.advice = "write rewrite: {authority: ...}".to_owned(),
+            ":path" => wrong.advice = "write rewrite: {uri: ...}".to_owned(),
+            _ => {}
+        }
+        return Err(wrong);
+    }
+    HeaderName::from_bytes(text.as_bytes()).map_err(|error| Wrong {
+        code: Code::SchemaError,
+        problem: error.to_string(),
+        advice: String::new(),
+    })
 }
 
 fn values(
@@ -95,12 +119,13 @@ fn values(
             authorities.say(who, &value, r);
             continue;
         }
-        if let Err(wrong) = Format::HeaderChanged.check(&entry.key) {
-            r.error(map.wrong_key(&entry.key, wrong.code, wrong.problem, &wrong.advice));
-            continue;
-        }
-        let Ok(name) = HeaderName::from_bytes(entry.key.as_bytes()) else {
-            continue;
+        let name = match changed(&entry.key) {
+            Ok(name) => name,
+            Err(wrong) => {
+                let code = names::code(wrong.code);
+                r.error(map.wrong_key(&entry.key, code, wrong.problem, &wrong.advice));
+                continue;
+            }
         };
         if list.iter().any(|(other, _)| *other == name) {
             let problem = format!("\"{}\" stands twice, in different spelling", entry.key);
@@ -110,7 +135,7 @@ fn values(
             continue;
         };
         if let Err(wrong) = Format::HeaderValue.check(text) {
-            r.error(value.wrong(wrong.code, wrong.problem, &wrong.advice));
+            r.error(value.wrong(names::code(wrong.code), wrong.problem, &wrong.advice));
             continue;
         }
         match header_format::parse(text) {

@@ -30,27 +30,33 @@ pub fn read(at: &At<'_>, r: &mut Reading<'_>) -> HttpMatch {
         authority: text_match(at, "authority", r),
         headers,
         query: query(at, r),
-        on: on(at, r),
+        on: http_on(at, r),
         place: at.place(),
     }
 }
 
 /// What does not depend on the request.
-pub fn on(at: &At<'_>, r: &mut Reading<'_>) -> MatchOn {
+pub fn on(at: &At<'_>) -> MatchOn {
     let gateways = at.has("gateways").then(|| value::texts(at, "gateways"));
-    let gateways = gateways.filter(|list| !list.is_empty());
-    let idle = ["sourceLabels", "sourceNamespace"];
-    for key in idle.iter().filter(|key| gateways.is_some() && at.has(key)) {
-        let problem = format!("{key} has no effect beside gateways");
-        let advice = "leave one of the two out";
-        r.warning(at.wrong_key(key, Code::MatchWithoutEffect, problem, advice));
-    }
     MatchOn {
         port: value::port(at, "port"),
-        gateways,
+        gateways: gateways.filter(|list| !list.is_empty()),
         source_labels: value::labels(at, "sourceLabels").unwrap_or_default(),
         source_namespace: value::text(at, "sourceNamespace").map(Into::into),
     }
+}
+
+/// V8: in a match of HTTP, `gateways` puts out of force where a request comes from.
+fn http_on(at: &At<'_>, r: &mut Reading<'_>) -> MatchOn {
+    let on = on(at);
+    for key in ["sourceLabels", "sourceNamespace"] {
+        if on.gateways.is_some() && at.has(key) {
+            let problem = format!("{key} has no effect beside gateways");
+            let advice = "leave one of the two out";
+            r.warning(at.wrong_key(key, Code::MatchWithoutEffect, problem, advice));
+        }
+    }
+    on
 }
 
 /// A condition on a text that is always there; `None` where it says nothing.

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::config::cursor::At;
+use crate::config::diagnostic::Code;
 use crate::config::format::{Format, quote};
 use crate::model::HostPattern;
 
@@ -34,9 +35,17 @@ pub fn formatted<'a>(at: &At<'a>, format: Format, r: &mut Reading<'_>) -> Option
                 true => format!("write {}", format.expected()),
                 false => wrong.advice,
             };
-            r.error(at.wrong(wrong.code, wrong.problem, &advice));
+            r.error(at.wrong(code(wrong.code), wrong.problem, &advice));
             None
         }
+    }
+}
+
+/// What Istio has a word for is called by it.
+pub fn code(code: Code) -> Code {
+    match code {
+        Code::BadRegex | Code::ForbiddenHeader => code,
+        _ => Code::SchemaError,
     }
 }
 

@@ -57,7 +57,7 @@ pub fn tcp(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<TcpRoute> {
         let entry = |at: At<'_>| TcpMatch {
             destinations: networks(&at, r),
             sources: source(&at, r),
-            on: http_match::on(&at, r),
+            on: http_match::on(&at),
             place: at.place(),
         };
         routes.push(TcpRoute {
@@ -108,7 +108,7 @@ fn tls_match(at: &At<'_>, hosts: &[HostPattern], r: &mut Reading<'_>) -> TlsMatc
         sni_hosts,
         destinations: networks(at, r),
         sources: source(at, r),
-        on: http_match::on(at, r),
+        on: http_match::on(at),
         place: at.place(),
     }
 }

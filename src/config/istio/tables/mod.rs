@@ -6,6 +6,10 @@
 
 pub mod common;
 pub mod destination_rule;
+pub mod gateway;
 pub mod kubernetes;
+pub mod mesh;
+pub mod security;
 pub mod service_entry;
+pub mod sidecar;
 pub mod virtual_service;

@@ -1,0 +1,104 @@
+//! Mesh configuration, in an IstioOperator or in the ConfigMap `istio` (K7).
+//!
+//! Owns: reading it, and the YAML inside of YAML.
+//! Never: overrides a flag.
+//! Called by: read.
+
+use crate::config::cursor::{At, Source};
+use crate::config::diagnostic::Code;
+use crate::config::istio::mesh::MeshConfig;
+use crate::config::istio::tables::mesh::CONFIG_MAP;
+use crate::config::node::{Node, Value};
+use crate::config::yaml;
+
+use super::context::Reading;
+use super::{check, sidecar, value};
+
+/// `spec.meshConfig` of an IstioOperator, where it is there.
+pub fn operator(root: &At<'_>, r: &Reading<'_>) -> Option<MeshConfig> {
+    let spec = root.key("spec")?;
+    let mesh = spec.key("meshConfig")?;
+    Some(read(&mesh, r))
+}
+
+/// The key `mesh` of the ConfigMap `istio`, where it is there.
+pub fn config_map(root: &Node, source: &Source, r: &mut Reading<'_>) -> Option<MeshConfig> {
+    let root = unfolded(root, source, r)?;
+    let root = check::normalised(&root, &CONFIG_MAP);
+    let at = At::root(source, &root);
+    check::check(&at, &CONFIG_MAP, r);
+    let data = at.key("data")?;
+    let mesh = data.key("mesh")?;
+    Some(read(&mesh, r))
+}
+
+/// The document with the text of `data.mesh` replaced by what it says.
+fn unfolded(root: &Node, source: &Source, r: &mut Reading<'_>) -> Option<Node> {
+    let mut root = root.clone();
+    let mesh = entry(entry(&mut root, "data")?, "mesh")?;
+    let Value::Scalar(scalar) = &mesh.value else {
+        return None;
+    };
+    let parsed = yaml::parse(&scalar.text);
+    // A block begins where its first line does.
+    let above = mesh.at.line.saturating_sub(1);
+    for mistake in &parsed.mistakes {
+        let here = Node {
+            at: mesh.at,
+            value: Value::List(Vec::new()),
+        };
+        let at = At::root(source, &here);
+        let problem = format!("data.mesh, line {}: {}", mistake.at.line, mistake.problem);
+        r.error(at.wrong(Code::SchemaError, problem, mistake.advice));
+    }
+    if !parsed.mistakes.is_empty() {
+        return None;
+    }
+    let mut inner = parsed.documents.into_iter().next()?;
+    moved(&mut inner, above);
+    *mesh = inner;
+    Some(root)
+}
+
+fn entry<'n>(node: &'n mut Node, key: &str) -> Option<&'n mut Node> {
+    let Value::Map(entries) = &mut node.value else {
+        return None;
+    };
+    let found = entries.iter_mut().find(|entry| entry.key.as_ref() == key);
+    found.map(|entry| &mut entry.value)
+}
+
+/// Lines as they are in the file; the columns are not known.
+fn moved(node: &mut Node, above: u32) {
+    node.at.line += above;
+    node.at.column = 0;
+    match &mut node.value {
+        Value::Scalar(_) => {}
+        Value::List(items) => items.iter_mut().for_each(|item| moved(item, above)),
+        Value::Map(entries) => {
+            for entry in entries {
+                entry.key_at.line += above;
+                entry.key_at.column = 0;
+                moved(&mut entry.value, above);
+            }
+        }
+    }
+}
+
+fn read(at: &At<'_>, r: &Reading<'_>) -> MeshConfig {
+    MeshConfig {
+        object: std::sync::Arc::clone(&r.object),
+        place: at.place(),
+        outbound: at
+            .key("outboundTrafficPolicy")
+            .and_then(|at| sidecar::mode(&at)),
+        auto_mtls: value::flag(at, "enableAutoMtls"),
+        trust_domain: value::text(at, "trustDomain").map(Into::into),
+        trust_domain_aliases: value::strings(at, "trustDomainAliases")
+            .iter()
+            .map(|alias| alias.as_str().into())
+            .collect(),
+        root_namespace: value::text(at, "rootNamespace").map(Into::into),
+        connect_timeout: value::duration(at, "connectTimeout"),
+    }
+}

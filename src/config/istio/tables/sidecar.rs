@@ -1,0 +1,67 @@
+//! Sidecar.
+//!
+//! Owns: its messages.
+//! Never: reads a document.
+//! Called by: read, reading.
+
+use super::common::{PORT, WORKLOAD_SELECTOR, document};
+use super::destination_rule::CONNECTION_POOL;
+use super::gateway::SERVER_TLS;
+use super::virtual_service::DESTINATION;
+use crate::config::istio::shape::{Kind, TEXTS, Table, Words, refused, silent, warned, yes};
+
+/// `outboundTrafficPolicy.mode` (O1).
+pub const OUTBOUND_MODE: Words = &[
+    ("REGISTRY_ONLY", 0),
+    ("ALLOW_ANY", 1),
+    ("ALLOW_ANY_DYNAMIC_DNS", 2),
+];
+const CAPTURE: Words = &[("DEFAULT", 0), ("IPTABLES", 1), ("NONE", 2)];
+
+static OUTBOUND: Table = Table::new(&[
+    yes("mode", Kind::Enum(OUTBOUND_MODE)),
+    refused(
+        "egressProxy",
+        Kind::Object(&DESTINATION),
+        "write a VirtualService and a ServiceEntry for the hosts that the proxy is for",
+    ),
+]);
+
+const LISTENERS: &str = "sortie listens where its flags say: write --listen or --capture";
+
+static EGRESS: Table = Table::new(&[
+    yes("port", Kind::Object(&PORT)),
+    warned("bind", Kind::Text, LISTENERS),
+    warned("captureMode", Kind::Enum(CAPTURE), LISTENERS),
+    yes("hosts", TEXTS),
+]);
+
+static INGRESS: Table = Table::new(&[
+    silent("port", Kind::Object(&PORT)),
+    silent("bind", Kind::Text),
+    silent("captureMode", Kind::Enum(CAPTURE)),
+    silent("defaultEndpoint", Kind::Text),
+    silent("tls", Kind::Object(&SERVER_TLS)),
+    silent("connectionPool", Kind::Object(&CONNECTION_POOL)),
+]);
+
+static SPEC: Table = Table::new(&[
+    yes("workloadSelector", Kind::Object(&WORKLOAD_SELECTOR)),
+    warned(
+        "ingress",
+        Kind::List(&Kind::Object(&INGRESS)),
+        "this version of sortie takes no inbound connections",
+    ),
+    yes("egress", Kind::List(&Kind::Object(&EGRESS))),
+    yes("outboundTrafficPolicy", Kind::Object(&OUTBOUND)),
+    warned(
+        "inboundConnectionPool",
+        Kind::Object(&CONNECTION_POOL),
+        "this version of sortie takes no inbound connections",
+    ),
+]);
+
+document!(
+    /// Sidecar.
+    SIDECAR = SPEC
+);
