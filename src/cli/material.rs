@@ -13,7 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::certs::{CertStore, CredentialProblem, Credentials, ProblemReason};
 use crate::config::{Code, Diagnostic, Diagnostics, Severity};
 use crate::model::{
-    CaSource, Config, CredentialSpec, OnExpired, Place, Reason, TlsPolicy, TlsSpec, UpstreamSpec,
+    CaSource, Config, CredentialSpec, IdentitySource, OnExpired, Place, Reason, SecretRef,
+    TlsPolicy, TlsSpec, UpstreamSpec,
 };
 use crate::publish;
 use crate::telemetry::{Metrics, rfc3339_seconds};
@@ -38,7 +39,8 @@ pub fn check(config: &Config, whole: bool) -> Diagnostics {
         let state = credentials.find(spec).filter(|_| present.contains(spec));
         if let Some(state) = state.filter(|_| seen.insert(spec)) {
             // One Secret may be part of several credentials.
-            if let Some(problem) = state.problem.as_ref().filter(|p| lost.insert(&p.words)) {
+            let problem = state.problem.as_ref().filter(|_| !is_nowhere(spec));
+            if let Some(problem) = problem.filter(|problem| lost.insert(&problem.words)) {
                 out.push(of_problem(upstream, spec, problem));
             }
             if let Some(credential) = &state.current {
@@ -175,6 +177,24 @@ fn at(place: &Place, field: String, code: Code, problem: String, advice: &str) -
         problem,
         advice: advice.to_owned(),
     }
+}
+
+/// A Secret without a document and without a folder that could hold it: that dangling reference is
+/// reported where the documents are read (IST0101).
+fn is_nowhere(spec: &CredentialSpec) -> bool {
+    let nowhere = |secret: &SecretRef| {
+        let documents = secret.document.is_some() || secret.ca_document.is_some();
+        !documents && secret.folders.is_empty()
+    };
+    let identity = match &spec.identity {
+        Some(IdentitySource::Secret(secret)) => nowhere(secret),
+        Some(IdentitySource::Files(..)) | None => false,
+    };
+    let ca = match &spec.ca {
+        CaSource::Secret(secret) => nowhere(secret),
+        CaSource::System | CaSource::File(_) | CaSource::Nothing => false,
+    };
+    identity || ca
 }
 
 /// What is wrong with a credential. A Secret that is not there is mounted elsewhere, as a file is

@@ -244,7 +244,7 @@ impl<'a> Clusters<'a> {
             return Err(Failed::unhealthy(dangling::turned_away(refused)));
         }
         let (labels, traffic) = policy(known, merged.as_ref(), (port, subset), referrer)?;
-        let mut reasons = policy_reasons(merged.as_ref(), subset);
+        let mut reasons = super::reasons::policy(merged.as_ref(), (port, subset));
         let mut spec = UpstreamSpec::new(name);
         spec.place = known.place.clone();
         let mesh = &self.registry.scope.mesh;
@@ -389,36 +389,6 @@ fn policy<'b>(
     let over = found.and_then(|(subset, rule)| Some((subset.policy.as_ref()?, rule)));
     let labels = found.map(|(subset, _)| &subset.labels);
     Ok((labels, Settings::of(merged, over, port)))
-}
-
-fn policy_reasons(merged: Option<&Merged<'_>>, subset: &str) -> Vec<Reason> {
-    let Some(merged) = merged else {
-        return vec![Reason {
-            what: "policy",
-            how: "no DestinationRule applies".to_owned(),
-            object: "".into(),
-            place: None,
-        }];
-    };
-    let (meta, place) = match merged.policy {
-        Some((policy, rule)) => (&rule.meta, &policy.place),
-        None => (merged.meta, &merged.meta.place),
-    };
-    let mut reasons = vec![Reason {
-        what: "policy",
-        how: format!("for host {}", merged.host),
-        object: meta.object(),
-        place: Some(place.clone()),
-    }];
-    if let Some((subset, rule)) = merged.subset(subset) {
-        reasons.push(Reason {
-            what: "subset",
-            how: subset.name.to_string(),
-            object: rule.meta.object(),
-            place: Some(subset.place.clone()),
-        });
-    }
-    reasons
 }
 
 /// B2. The principal, where exactly one is expected.

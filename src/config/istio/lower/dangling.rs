@@ -96,8 +96,13 @@ pub fn unknown_subset(
     let names: Vec<&str> = names.map(|(subset, _)| subset.name.as_ref()).collect();
     let whose = match merged {
         None => format!("no DestinationRule for {host} applies to this proxy"),
-        Some(merged) if names.is_empty() => format!("{} has no subsets", merged.meta),
-        Some(merged) => format!("{} has {}", merged.meta, names.join(", ")),
+        Some(merged) if names.is_empty() => {
+            format!("{} at {} has no subsets", merged.meta, merged.meta.place)
+        }
+        Some(merged) => {
+            let (meta, place) = (merged.meta, &merged.meta.place);
+            format!("{meta} at {place} has {}", names.join(", "))
+        }
     };
     let problem = format!("{host} has no subset {subset:?}: {whose}");
     let advice = "declare the subset in a DestinationRule for this host, or correct the name";

@@ -17,6 +17,7 @@ mod names;
 mod outbound;
 mod owners;
 mod policy;
+mod reasons;
 mod refusals;
 mod registry;
 mod report;
