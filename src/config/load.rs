@@ -399,12 +399,21 @@ fn listed(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// Loads texts as if they were files of these names.
 #[cfg(test)]
 pub(super) fn load_texts(files: &[(&str, &str)]) -> Result<Loaded, Diagnostics> {
+    load_texts_with(files, &LoadOptions::default())
+}
+
+/// The same, as flags have it.
+#[cfg(test)]
+pub(super) fn load_texts_with(
+    files: &[(&str, &str)],
+    options: &LoadOptions,
+) -> Result<Loaded, Diagnostics> {
     let mut reader = Reader::default();
     for (name, text) in files {
         reader.names.push((*name).into());
         reader.text(Path::new(name), (*name).into(), text);
     }
-    finish(reader, &[PathBuf::from("a.yaml")], &LoadOptions::default()).into_loaded()
+    finish(reader, &[PathBuf::from("a.yaml")], options).into_loaded()
 }
 
 /// What is said of one file `a.yaml`, a line each.

@@ -68,3 +68,6 @@ fn claimed(
     claims::claimed_twice(active, &claims, has, kind, out);
     claims
 }
+
+#[cfg(test)]
+mod tests;
