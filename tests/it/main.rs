@@ -24,6 +24,7 @@ mod mtls;
 mod openssl;
 mod pooling;
 mod proxy_forms;
+mod refused;
 mod reload_certs;
 mod reload_config;
 mod routing;

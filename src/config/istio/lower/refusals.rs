@@ -57,6 +57,9 @@ impl Governed {
                     governed.add(alias, index);
                 }
             }
+            for address in one.addresses.iter().filter_map(address) {
+                governed.add(address, index);
+            }
             for port in &one.ports {
                 governed.ports.entry(*port).or_insert(index);
             }
@@ -70,12 +73,12 @@ impl Governed {
     }
 
     fn add(&mut self, host: HostPattern, index: usize) {
-        let first = *self.hosts.entry(&host).get_or_insert(index);
-        if let Some(document) = self.documents.get_mut(first)
-            && first == index
-            && !document.hosts.contains(&host)
-        {
-            document.hosts.push(host);
+        let first = self.hosts.entry(&host);
+        if first.is_none() {
+            *first = Some(index);
+            if let Some(document) = self.documents.get_mut(index) {
+                document.hosts.push(host);
+            }
         }
     }
 
@@ -186,9 +189,7 @@ impl Refusal {
             let on = StreamMatch::Sniffed { destinations };
             config.streams.push(stream(Some(*port), on));
         }
-        let mut hosts = self.hosts;
-        let addresses = self.addresses.iter().filter_map(address);
-        hosts.extend(addresses);
+        let hosts = self.hosts;
         if !hosts.is_empty() {
             for port in with_tls {
                 let on = StreamMatch::Tls {

@@ -155,7 +155,11 @@ mod hosts {
 
     #[test]
     fn v6_a_service_without_rules_is_routed_on_each_of_its_http_ports() {
-        let loaded = load(&entry("bank", "bank.example", &["80/HTTP", "8080/HTTP2", "443/TLS"]));
+        let loaded = load(&entry(
+            "bank",
+            "bank.example",
+            &["80/HTTP", "8080/HTTP2", "443/TLS"],
+        ));
         assert_eq!(
             table(&loaded),
             [
@@ -173,12 +177,23 @@ mod hosts {
     fn v6_every_upstream_that_a_rule_names_is_there() {
         let loaded = load(
             &(entry("bank", "bank.example", &["80/HTTP", "443/TLS"])
-                + &vs("a", "  hosts: [other.example]\n  http: [{route: [{destination: {host: bank.example, subset: none, port: {number: 1}}}]}]")),
+                + &vs(
+                    "a",
+                    "  hosts: [other.example]\n  http: [{route: [{destination: {host: bank.example, subset: none, port: {number: 1}}}]}]",
+                )),
         );
-        let names: Vec<&str> = loaded.config.upstreams.iter().map(|one| &*one.name).collect();
+        let names: Vec<&str> = loaded
+            .config
+            .upstreams
+            .iter()
+            .map(|one| &*one.name)
+            .collect();
         for line in table(&loaded).iter().chain(&streams(&loaded)) {
             let upstream = line.rsplit("> ").next().unwrap();
-            assert!(names.contains(&upstream), "{upstream} is not among {names:?}");
+            assert!(
+                names.contains(&upstream),
+                "{upstream} is not among {names:?}"
+            );
         }
     }
 
@@ -217,12 +232,18 @@ mod hosts {
         assert_eq!(
             said(&loaded, MESH_REFERENCES),
             [
-                "a.yaml:18: error[IST0101] VirtualService default/a: spec.gateways: there is no \
+                "a.yaml:17: error[IST0101] VirtualService default/a: spec.gateways: there is no \
                  Gateway default/edge; add the Gateway's document, or take it out of gateways"
             ]
         );
-        assert_eq!(table(&loaded), ["bank.example:80 > outbound|443||bank.example"]);
-        assert!(loaded.config.refused.is_empty(), "a reference refuses nothing");
+        assert_eq!(
+            table(&loaded),
+            ["bank.example:80 > outbound|443||bank.example"]
+        );
+        assert!(
+            loaded.config.refused.is_empty(),
+            "a reference refuses nothing"
+        );
     }
 
     #[test]
@@ -237,9 +258,19 @@ mod hosts {
                 vs("a", &rules)
             )
         };
-        for hosts in ["bank.example", "'*.example'", "'*'", "./bank.example", "default/bank.example"] {
+        for hosts in [
+            "bank.example",
+            "'*.example'",
+            "'*'",
+            "./bank.example",
+            "default/bank.example",
+        ] {
             let loaded = load(&text(hosts));
-            assert_eq!(said(&loaded, &[Code::HostNotInGateway]), Vec::<String>::new(), "{hosts}");
+            assert_eq!(
+                said(&loaded, &[Code::HostNotInGateway]),
+                Vec::<String>::new(),
+                "{hosts}"
+            );
         }
         for hosts in ["shop.example", "'*.bank.example'", "other/bank.example"] {
             let found = said(&load(&text(hosts)), &[Code::HostNotInGateway]);
@@ -250,7 +281,10 @@ mod hosts {
 
     #[test]
     fn v3_a_rule_is_for_every_http_port_of_its_host() {
-        let rules = format!("  hosts: [bank.example]\n  http: {}", all_to("bank.example"));
+        let rules = format!(
+            "  hosts: [bank.example]\n  http: {}",
+            all_to("bank.example")
+        );
         let ports = ["80/HTTP", "8080/HTTP", "443/TLS"];
         let loaded = load(&(entry("bank", "bank.example", &ports) + &vs("a", &rules)));
         assert_eq!(
@@ -314,18 +348,28 @@ mod hosts {
         let text = |on: &str| {
             let http = to.replace("route:", &format!("{on}route:"));
             entry("bank", "bank.example", &["443/TLS"])
-                + &vs("a", &format!("  hosts: [bank.example, new.example]\n  http: {http}"))
+                + &vs(
+                    "a",
+                    &format!("  hosts: [bank.example, new.example]\n  http: {http}"),
+                )
         };
         let routed = ["bank.example,new.example:80 > outbound|443||bank.example"];
         assert_eq!(table(&load(&text(""))), routed);
         assert_eq!(table(&load(&text("match: [{port: 80}], "))), routed);
         let other = load(&text("match: [{port: 8080}], "));
-        assert_eq!(table(&other), Vec::<String>::new(), "no other port is made up");
+        assert_eq!(
+            table(&other),
+            Vec::<String>::new(),
+            "no other port is made up"
+        );
     }
 
     #[test]
     fn v4_a_service_on_port_80_that_is_not_http_keeps_it() {
-        let rules = format!("  hosts: [bank.example]\n  http: {}", all_to("bank.example"));
+        let rules = format!(
+            "  hosts: [bank.example]\n  http: {}",
+            all_to("bank.example")
+        );
         let text = entry("bank", "bank.example", &["80/TCP", "443/TLS"]) + &vs("a", &rules);
         assert_eq!(table(&load(&text)), Vec::<String>::new());
     }
@@ -338,12 +382,15 @@ mod hosts {
             + &vs("first", &rules("bank.example"))
             + &vs("second", &rules("shop.example"));
         let loaded = load(&text);
-        assert_eq!(table(&loaded), ["bank.example:80 > outbound|443||bank.example"]);
+        assert_eq!(
+            table(&loaded),
+            ["bank.example:80 > outbound|443||bank.example"]
+        );
         assert_eq!(
             said(&loaded, &[Code::HostClaimedTwice]),
             [
                 "a.yaml:23: error[IST0109] VirtualService default/second: spec.hosts: the host \
-                 bank.example is claimed by VirtualService default/first at a.yaml:11 as well, for \
+                 bank.example is claimed by VirtualService default/first at a.yaml:12 as well, for \
                  HTTP; the older one decides alone on every port that it routes, and here \
                  VirtualService default/second is ignored there; put the rules of both into one \
                  VirtualService"
@@ -363,12 +410,18 @@ mod hosts {
             + &entry("shop", "shop.example", &["443/TLS"])
             + &stamp(vs("first", &rules("bank.example")), "2024-01-02T00:00:00Z")
             + &stamp(vs("second", &rules("shop.example")), "2024-01-01T00:00:00Z");
-        assert_eq!(table(&load(&text)), ["bank.example:80 > outbound|443||shop.example"]);
+        assert_eq!(
+            table(&load(&text)),
+            ["bank.example:80 > outbound|443||shop.example"]
+        );
     }
 
     #[test]
     fn v5_rules_for_http_and_for_tls_do_not_exclude_each_other() {
-        let http = format!("  hosts: [bank.example]\n  http: {}", all_to("bank.example"));
+        let http = format!(
+            "  hosts: [bank.example]\n  http: {}",
+            all_to("bank.example")
+        );
         let tls = "  hosts: [bank.example]\n  tls: [{match: [{sniHosts: [bank.example]}], route: \
                    [{destination: {host: shop.example, port: {number: 443}}}]}]";
         let text = entry("bank", "bank.example", &["443/TLS"])
@@ -376,7 +429,10 @@ mod hosts {
             + &vs("a", &http)
             + &vs("b", tls);
         let loaded = load(&text);
-        assert_eq!(table(&loaded), ["bank.example:80 > outbound|443||bank.example"]);
+        assert_eq!(
+            table(&loaded),
+            ["bank.example:80 > outbound|443||bank.example"]
+        );
         assert_eq!(
             streams(&loaded),
             [
@@ -384,7 +440,10 @@ mod hosts {
                 "443 tls shop.example > outbound|443||shop.example",
             ]
         );
-        assert_eq!(said(&loaded, &[Code::HostClaimedTwice]), Vec::<String>::new());
+        assert_eq!(
+            said(&loaded, &[Code::HostClaimedTwice]),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -412,7 +471,7 @@ mod hosts {
         assert!(!lines[1].contains("10.0.0.9"), "{lines:?}");
         let found = said(&loaded, &[Code::SeveralOwners]);
         let words = "Service default/two: its other name 10.0.0.9 on port 80 belongs to Service \
-                     default/one at a.yaml:1, which gets the requests";
+                     default/one at a.yaml:2, which gets the requests";
         assert!(found.iter().any(|line| line.contains(words)), "{found:?}");
         compiles(&loaded);
     }
@@ -423,24 +482,33 @@ mod hosts {
         let text = service("hello", "default", "{port: 5000, name: http}") + &vs("a", rules);
         let loaded = load(&text);
         let lines = table(&loaded);
-        assert!(lines[0].starts_with("hello.default.svc.cluster.local:80 > outbound|5000||hello.def"));
-        assert!(lines[1].starts_with("hello.default.svc.cluster.local,hello,"), "{lines:?}");
-        assert_eq!(said(&loaded, &[Code::DottedShortName]), Vec::<String>::new());
+        assert!(
+            lines[0].starts_with("hello.default.svc.cluster.local:80 > outbound|5000||hello.def")
+        );
+        assert!(
+            lines[1].starts_with("hello.default.svc.cluster.local,hello,"),
+            "{lines:?}"
+        );
+        assert_eq!(
+            said(&loaded, &[Code::DottedShortName]),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn h3_a_dotted_name_that_looks_like_a_service_is_warned_about() {
-        let rules = "  hosts: [hello.other]\n  http: [{route: [{destination: {host: hello.other}}]}]";
+        let rules =
+            "  hosts: [hello.other]\n  http: [{route: [{destination: {host: hello.other}}]}]";
         let text = service("hello", "other", "{port: 80, name: http}") + &vs("a", rules);
         let found = said(&load(&text), &[Code::DottedShortName]);
         assert_eq!(
             found,
             [
-                "a.yaml:10: warning[SRT0502] VirtualService default/a: spec.hosts: hello.other is \
+                "a.yaml:11: warning[SRT0502] VirtualService default/a: spec.hosts: hello.other is \
                  taken as a full name, because it has a dot; it is not the Service \
                  hello.other.svc.cluster.local; write hello.other.svc.cluster.local if the Service \
                  is meant",
-                "a.yaml:11: warning[SRT0502] VirtualService default/a: \
+                "a.yaml:12: warning[SRT0502] VirtualService default/a: \
                  spec.http[0].route[0].destination: hello.other is taken as a full name, because it \
                  has a dot; it is not the Service hello.other.svc.cluster.local; write \
                  hello.other.svc.cluster.local if the Service is meant",
@@ -459,7 +527,9 @@ mod hosts {
         };
         let routed = |export, namespace| !table(&load(&text(export, namespace))).is_empty();
         assert!(routed("'*'", "other") && routed("default", "other") && routed("'.'", "default"));
-        assert!(!routed("'.'", "other") && !routed("other", "default") && !routed("'~'", "default"));
+        assert!(
+            !routed("'.'", "other") && !routed("other", "default") && !routed("'~'", "default")
+        );
     }
 
     #[test]
@@ -470,10 +540,16 @@ mod hosts {
                  {{egress: [{{hosts: ['{host}']}}]}}\n"
             )
         };
-        let rules = format!("  hosts: [bank.example]\n  http: {}", all_to("bank.example"));
+        let rules = format!(
+            "  hosts: [bank.example]\n  http: {}",
+            all_to("bank.example")
+        );
         let text = entry("bank", "bank.example", &["443/TLS"]) + &vs("a", &rules);
         let seen = load(&(text.clone() + &sidecar("./bank.example")));
-        assert_eq!(table(&seen), ["bank.example:80 > outbound|443||bank.example"]);
+        assert_eq!(
+            table(&seen),
+            ["bank.example:80 > outbound|443||bank.example"]
+        );
         let hidden = load(&(text + &sidecar("./other.example")));
         assert_eq!(table(&hidden), Vec::<String>::new());
     }
@@ -484,7 +560,10 @@ mod hosts {
                       disable}}]\nroutes: [{host: bank.example, upstream: own}]\n";
         let loaded = load_files(&[
             ("a.yaml", native),
-            ("b.yaml", &entry("bank", "bank.example", &["80/HTTP", "443/TLS"])),
+            (
+                "b.yaml",
+                &entry("bank", "bank.example", &["80/HTTP", "443/TLS"]),
+            ),
         ]);
         assert_eq!(table(&loaded), ["bank.example:* > own"]);
         assert_eq!(
@@ -503,7 +582,12 @@ mod hosts {
 #[track_caller]
 fn compiles(loaded: &Loaded) {
     use std::collections::{HashMap, HashSet};
-    let names: HashSet<_> = loaded.config.upstreams.iter().map(|one| &one.name).collect();
+    let names: HashSet<_> = loaded
+        .config
+        .upstreams
+        .iter()
+        .map(|one| &one.name)
+        .collect();
     let mut seen: HashMap<(String, Option<u16>), usize> = HashMap::new();
     for group in &loaded.config.hosts {
         assert!(!group.hosts.is_empty());
@@ -520,7 +604,10 @@ fn compiles(loaded: &Loaded) {
     let twice: Vec<_> = seen.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
     for stream in &loaded.config.streams {
-        assert!(stream.to.iter().all(|one| names.contains(&one.upstream)), "{stream:?}");
+        assert!(
+            stream.to.iter().all(|one| names.contains(&one.upstream)),
+            "{stream:?}"
+        );
     }
 }
 
@@ -575,8 +662,8 @@ mod rules {
         assert_eq!(
             said(&loaded, &[Code::UnreachableRule]),
             [
-                "a.yaml:23: warning[IST0130] VirtualService default/a: spec.http[2]: the rule is \
-                 never reached: what it matches is taken by a.yaml:22 before; put it before that \
+                "a.yaml:26: warning[IST0130] VirtualService default/a: spec.http[2]: the rule is \
+                 never reached: what it matches is taken by a.yaml:25 before; put it before that \
                  rule, or take it out"
             ]
         );
@@ -611,10 +698,10 @@ mod rules {
         assert_eq!(
             said(&loaded, &both),
             [
-                "a.yaml:25: warning[IST0131] VirtualService default/a: spec.http[1].match: the match \
-                 has no effect: a.yaml:21 takes the same before; take it out",
-                "a.yaml:28: warning[IST0130] VirtualService default/a: spec.http[2]: the rule is \
-                 never reached: what it matches is taken by a.yaml:24 before; put it before that \
+                "a.yaml:27: warning[IST0131] VirtualService default/a: spec.http[1].match: the match \
+                 has no effect: a.yaml:23 takes the same before; take it out",
+                "a.yaml:30: warning[IST0130] VirtualService default/a: spec.http[2]: the rule is \
+                 never reached: what it matches is taken by a.yaml:26 before; put it before that \
                  rule, or take it out",
             ]
         );
@@ -653,8 +740,12 @@ mod rules {
         assert!(!routed("sourceLabels: {app: shop, version: v1}"));
         assert!(routed("sourceNamespace: default"));
         assert!(!routed("sourceNamespace: other"));
-        assert!(!routed("sourceNamespace: default, sourceLabels: {app: other}"));
-        assert!(routed("gateways: [mesh], sourceLabels: {app: other}, sourceNamespace: other"));
+        assert!(!routed(
+            "sourceNamespace: default, sourceLabels: {app: other}"
+        ));
+        assert!(routed(
+            "gateways: [mesh], sourceLabels: {app: other}, sourceNamespace: other"
+        ));
         assert!(!routed("gateways: [edge]"));
     }
 
@@ -665,12 +756,10 @@ mod rules {
         ));
         assert_eq!(
             said(&loaded, &[Code::MatchWithoutEffect]),
-            [
-                "a.yaml:21: warning[IST0131] VirtualService default/a: \
+            ["a.yaml:23: warning[IST0131] VirtualService default/a: \
                  spec.http[].match[].gateways: the match is for the gateway edge, which is not \
                  among the gateways of the VirtualService, and so it never holds; add it to \
-                 spec.gateways"
-            ]
+                 spec.gateways"]
         );
     }
 
@@ -686,17 +775,29 @@ mod rules {
         let exact = |text: &str| StringMatch::Exact(text.to_owned());
         assert_eq!(spec.path, Some(StringMatch::Prefix("/A".into())));
         assert!(spec.path_ignores_case);
-        assert_eq!((&spec.methods[..], &spec.method), (&[http::Method::GET][..], &None));
+        assert_eq!(
+            (&spec.methods[..], &spec.method),
+            (&[http::Method::GET][..], &None)
+        );
         assert_eq!(spec.scheme, Some(exact("http")));
         assert_eq!(spec.authority, Some(StringMatch::Prefix("bank".into())));
         assert_eq!(
             spec.headers,
             [
-                (http::HeaderName::from_static("x-a"), HeaderMatch::Joined(exact("b"))),
-                (http::HeaderName::from_static("x-c"), HeaderMatch::NotJoined(exact("d"))),
+                (
+                    http::HeaderName::from_static("x-a"),
+                    HeaderMatch::Joined(exact("b"))
+                ),
+                (
+                    http::HeaderName::from_static("x-c"),
+                    HeaderMatch::NotJoined(exact("d"))
+                ),
             ]
         );
-        assert_eq!(spec.query, [("q".to_owned(), QueryMatch::Value(exact("1")))]);
+        assert_eq!(
+            spec.query,
+            [("q".to_owned(), QueryMatch::Value(exact("1")))]
+        );
         let second = &first(&loaded).matches[1];
         assert_eq!(second.method, Some(StringMatch::Prefix("P".into())));
         assert!(second.methods.is_empty());
@@ -711,12 +812,10 @@ mod rules {
         assert_eq!(on(&loaded, 8080), ["> outbound|8080||two.example"]);
         assert_eq!(
             said(&loaded, &[Code::DestinationNeedsPort]),
-            [
-                "a.yaml:21: error[IST0112] VirtualService default/a: \
+            ["a.yaml:23: error[IST0112] VirtualService default/a: \
                  spec.http[0].route[0].destination.port: two.example has the ports 1, 2, and the \
                  destination names none: the port that the client asked for is taken; write port: \
-                 {number: ...}"
-            ]
+                 {number: ...}"]
         );
         compiles(&loaded);
         let broken = loaded.config.upstreams.iter();
@@ -803,7 +902,10 @@ mod rules {
     #[test]
     fn v13_a_timeout_of_0_is_none() {
         let timeout = |text: &str| first(&with(&format!("  - {text}{TO_ONE}"))).timeout;
-        assert_eq!(timeout("timeout: 1.5s\n    "), Some(Duration::from_millis(1500)));
+        assert_eq!(
+            timeout("timeout: 1.5s\n    "),
+            Some(Duration::from_millis(1500))
+        );
         assert_eq!(timeout("timeout: 0s\n    "), None);
         assert_eq!(timeout(""), None);
     }
@@ -814,7 +916,10 @@ mod rules {
         assert_eq!(retries(""), Retries::default());
         assert_eq!(retries("retries: {attempts: 0}\n    ").attempts, 0);
         let said = retries("retries: {attempts: 5, perTryTimeout: 2s, retryOn: '5xx,reset'}\n    ");
-        assert_eq!((said.attempts, said.per_try_timeout), (5, Some(Duration::from_secs(2))));
+        assert_eq!(
+            (said.attempts, said.per_try_timeout),
+            (5, Some(Duration::from_secs(2)))
+        );
         assert!(said.on.server_error && said.on.reset && !said.on.connect_failure);
     }
 
@@ -844,7 +949,10 @@ mod rules {
             share: Share(500_000),
         };
         assert_eq!(rule.mirrors, [mirror]);
-        assert_eq!(rule.fault.delay, Some((Duration::from_secs(5), Share(100_000))));
+        assert_eq!(
+            rule.fault.delay,
+            Some((Duration::from_secs(5), Share(100_000)))
+        );
         assert_eq!(rule.fault.abort, Some((Abort::Http(500), Share(0))));
         compiles(&loaded);
         let none = with(
@@ -881,10 +989,10 @@ mod rules {
         assert_eq!(
             said(&loaded, &[Code::MatchWithoutEffect]),
             [
-                "a.yaml:21: warning[IST0131] VirtualService default/a: spec.http[].match[].port: \
+                "a.yaml:23: warning[IST0131] VirtualService default/a: spec.http[].match[].port: \
                  port 443 is declared TLS at a.yaml:5, and http rules have no effect on it; declare \
                  the port HTTP, or use the rules for its protocol",
-                "a.yaml:23: warning[IST0131] VirtualService default/a: spec.http[].match[].port: \
+                "a.yaml:25: warning[IST0131] VirtualService default/a: spec.http[].match[].port: \
                  none of its hosts has port 9999, and so the match never holds; declare the port in \
                  the ServiceEntry or Service, or take out the match",
             ]
@@ -911,7 +1019,10 @@ mod streams_of {
                 "8443 tls bank.example > outbound|8443||bank.example",
             ]
         );
-        assert_eq!(loaded.config.streams[0].object.as_deref(), Some("ServiceEntry default/bank"));
+        assert_eq!(
+            loaded.config.streams[0].object.as_deref(),
+            Some("ServiceEntry default/bank")
+        );
     }
 
     #[test]
@@ -922,7 +1033,10 @@ mod streams_of {
                      {host: shop.example, port: {number: 443}}, weight: 25}\n  - match: [{sniHosts: \
                      [shop.example], destinationSubnets: [10.1.0.0/16], sourceLabels: {app: \
                      shop}}]\n    route: [{destination: {host: shop.example}}]\n";
-        let rules = rules.replace("hosts: [bank.example,", "hosts: [bank.example, '*.bank.example',");
+        let rules = rules.replace(
+            "hosts: [bank.example,",
+            "hosts: [bank.example, '*.bank.example',",
+        );
         let loaded = load(
             &(entry("bank", "bank.example", &["443/TLS"])
                 + &entry("shop", "shop.example", &["443/TLS"])
@@ -947,11 +1061,17 @@ mod streams_of {
                  route: [{{destination: {{host: shop.example}}}}]}}]"
             )
         };
-        for on in ["port: 444", "sourceLabels: {app: other}", "gateways: [edge]"] {
-            let loaded = load(
-                &(entry("bank", "bank.example", &["443/TLS"]) + &vs("a", &rules(on))),
+        for on in [
+            "port: 444",
+            "sourceLabels: {app: other}",
+            "gateways: [edge]",
+        ] {
+            let loaded =
+                load(&(entry("bank", "bank.example", &["443/TLS"]) + &vs("a", &rules(on))));
+            assert_eq!(
+                streams(&loaded),
+                ["443 tls bank.example > outbound|443||bank.example"]
             );
-            assert_eq!(streams(&loaded), ["443 tls bank.example > outbound|443||bank.example"]);
         }
     }
 
@@ -1000,7 +1120,7 @@ mod streams_of {
         assert_eq!(
             said(&loaded, &[Code::MatchWithoutEffect]),
             [
-                "a.yaml:11: warning[IST0131] VirtualService default/a: spec.tcp[].match[].port: none \
+                "a.yaml:12: warning[IST0131] VirtualService default/a: spec.tcp[].match[].port: none \
                  of its hosts has port 1, and so the match never holds; declare the port in the \
                  ServiceEntry or Service, or take out the match"
             ]
@@ -1010,7 +1130,12 @@ mod streams_of {
     #[test]
     fn e7_a_port_without_a_protocol_is_http_first_and_then_the_services_own_stream() {
         let port = |text: String| text.replace(", protocol: NONE", "");
-        let loaded = load(&port(addressed("x", "x.example", "192.0.2.7", &["9000/NONE"])));
+        let loaded = load(&port(addressed(
+            "x",
+            "x.example",
+            "192.0.2.7",
+            &["9000/NONE"],
+        )));
         assert_eq!(
             table(&loaded),
             ["x.example,192.0.2.7:9000 > outbound|9000||x.example"]
@@ -1026,14 +1151,20 @@ mod streams_of {
 
     #[test]
     fn v20_a_tcp_service_without_address_lets_older_http_and_tls_be_looked_at_first() {
-        let http_first = entry("web", "web.example", &["9000/HTTP"])
-            + &entry("db", "db.example", &["9000/TCP"]);
-        assert_eq!(streams(&load(&http_first)), ["9000 other > outbound|9000||db.example"]);
-        let tcp_first = entry("db", "db.example", &["9000/TCP"])
-            + &entry("web", "web.example", &["9000/HTTP"]);
-        assert_eq!(streams(&load(&tcp_first)), ["9000 tcp > outbound|9000||db.example"]);
-        let with_tls = entry("db", "db.example", &["443/TCP"])
-            + &entry("bank", "bank.example", &["443/TLS"]);
+        let http_first =
+            entry("web", "web.example", &["9000/HTTP"]) + &entry("db", "db.example", &["9000/TCP"]);
+        assert_eq!(
+            streams(&load(&http_first)),
+            ["9000 other > outbound|9000||db.example"]
+        );
+        let tcp_first =
+            entry("db", "db.example", &["9000/TCP"]) + &entry("web", "web.example", &["9000/HTTP"]);
+        assert_eq!(
+            streams(&load(&tcp_first)),
+            ["9000 tcp > outbound|9000||db.example"]
+        );
+        let with_tls =
+            entry("db", "db.example", &["443/TCP"]) + &entry("bank", "bank.example", &["443/TLS"]);
         assert_eq!(
             streams(&load(&with_tls)),
             [
@@ -1045,7 +1176,12 @@ mod streams_of {
 
     #[test]
     fn v17_a_tls_service_with_an_address_is_known_by_it_as_well() {
-        let loaded = load(&addressed("bank", "bank.example", "192.0.2.7", &["443/TLS"]));
+        let loaded = load(&addressed(
+            "bank",
+            "bank.example",
+            "192.0.2.7",
+            &["443/TLS"],
+        ));
         assert_eq!(
             streams(&loaded),
             [
@@ -1076,7 +1212,11 @@ mod unknown {
     #[track_caller]
     fn captured(text: &str) -> UnknownHosts {
         let loaded = load(&(entry("bank", "bank.example", &["80/HTTP"]) + text));
-        assert_eq!(loaded.config.unknown_hosts, UnknownHosts::Refuse, "direct listeners");
+        assert_eq!(
+            loaded.config.unknown_hosts,
+            UnknownHosts::Refuse,
+            "direct listeners"
+        );
         loaded.config.unknown_captured
     }
 
@@ -1095,12 +1235,30 @@ mod unknown {
         let only = ", outboundTrafficPolicy: {mode: REGISTRY_ONLY}";
         let any = ", outboundTrafficPolicy: {mode: ALLOW_ANY}";
         assert_eq!(captured(&sidecar("default", only)), Refuse);
-        assert_eq!(captured(&(mesh("REGISTRY_ONLY") + &sidecar("default", any))), PassThrough);
-        assert_eq!(captured(&(mesh("REGISTRY_ONLY") + &sidecar("default", ""))), Refuse);
-        assert_eq!(captured(&sidecar("other", only)), PassThrough, "somebody else's Sidecar");
-        assert_eq!(captured(&sidecar("istio-system", only)), Refuse, "the mesh's own");
+        assert_eq!(
+            captured(&(mesh("REGISTRY_ONLY") + &sidecar("default", any))),
+            PassThrough
+        );
+        assert_eq!(
+            captured(&(mesh("REGISTRY_ONLY") + &sidecar("default", ""))),
+            Refuse
+        );
+        assert_eq!(
+            captured(&sidecar("other", only)),
+            PassThrough,
+            "somebody else's Sidecar"
+        );
+        assert_eq!(
+            captured(&sidecar("istio-system", only)),
+            Refuse,
+            "the mesh's own"
+        );
         let empty = ", outboundTrafficPolicy: {}";
-        assert_eq!(captured(&sidecar("default", empty)), Refuse, "mode 0 is REGISTRY_ONLY");
+        assert_eq!(
+            captured(&sidecar("default", empty)),
+            Refuse,
+            "mode 0 is REGISTRY_ONLY"
+        );
     }
 
     #[test]
@@ -1112,7 +1270,10 @@ mod unknown {
             (loaded.config.unknown_hosts, loaded.config.unknown_captured)
         };
         assert_eq!(both("refuse", "ALLOW_ANY"), (Refuse, Refuse));
-        assert_eq!(both("pass-through", "REGISTRY_ONLY"), (PassThrough, PassThrough));
+        assert_eq!(
+            both("pass-through", "REGISTRY_ONLY"),
+            (PassThrough, PassThrough)
+        );
     }
 
     #[test]
@@ -1129,11 +1290,17 @@ mod unknown {
         let typo = |text: String| text.replacen("spec: {", "spec: {typo: 1, ", 1);
         let any = ", outboundTrafficPolicy: {mode: ALLOW_ANY}";
         let text = |more: &str| entry("bank", "bank.example", &["80/HTTP"]) + more;
-        for refused in [typo(sidecar("default", any)), typo(sidecar("istio-system", any))] {
+        for refused in [
+            typo(sidecar("default", any)),
+            typo(sidecar("istio-system", any)),
+        ] {
             assert_eq!(captured(&refused), Refuse);
             let loaded = load(&text(&refused));
             assert_eq!(loaded.config.refused.len(), 1);
-            assert_eq!(table(&loaded), ["bank.example:80 > outbound|80||bank.example"]);
+            assert_eq!(
+                table(&loaded),
+                ["bank.example:80 > outbound|80||bank.example"]
+            );
         }
         assert_eq!(captured(&typo(sidecar("other", any))), PassThrough);
         let native = ("b.yaml", "unknownHosts: pass-through\n");
@@ -1159,7 +1326,10 @@ mod refused {
 
     #[test]
     fn x1_every_port_of_a_governed_host_fails_and_no_other_host_does() {
-        let rules = format!("  hosts: [bank.example]\n  http: {}", all_to("bank.example"));
+        let rules = format!(
+            "  hosts: [bank.example]\n  http: {}",
+            all_to("bank.example")
+        );
         let text = entry("bank", "bank.example", &["80/HTTP", "8080/HTTP", "443/TLS"])
             + &entry("shop", "shop.example", &["80/HTTP", "443/TLS"])
             + &vs("a", &rules)
@@ -1216,7 +1386,11 @@ mod refused {
                 format!("*.shop.example:* > {BROKEN}"),
             ]
         );
-        assert!(!streams(&loaded).iter().any(|line| line.contains("a.shop.example >")));
+        assert!(
+            !streams(&loaded)
+                .iter()
+                .any(|line| line.contains("a.shop.example >"))
+        );
         compiles(&loaded);
     }
 
@@ -1242,20 +1416,31 @@ mod refused {
         let loaded = load_files(&[("a.yaml", &bad_rule("bank.example")), ("b.yaml", native)]);
         assert_eq!(
             table(&loaded),
-            ["other.example:* > own".to_owned(), format!("bank.example:* > {BROKEN}")]
+            [
+                "other.example:* > own".to_owned(),
+                format!("bank.example:* > {BROKEN}")
+            ]
         );
     }
 
     #[test]
     fn x1_a_governed_service_fails_under_its_other_names_and_its_address() {
-        let text = service("hello", "default", "{port: 5000, name: http}, {port: 3306, name: mysql}")
-            + &bad_rule("hello");
+        let text = service(
+            "hello",
+            "default",
+            "{port: 5000, name: http}, {port: 3306, name: mysql}",
+        ) + &bad_rule("hello");
         let loaded = load(&text);
         let lines = table(&loaded);
         let [line] = &lines[..] else {
             panic!("{lines:?}");
         };
-        for name in ["hello.default.svc.cluster.local", "hello.default,", "hello,", "10.0.0.9"] {
+        for name in [
+            "hello.default.svc.cluster.local",
+            "hello.default,",
+            "hello,",
+            "10.0.0.9",
+        ] {
             assert!(line.contains(name), "{name}: {line}");
         }
         assert!(line.ends_with(BROKEN), "{line}");
@@ -1268,8 +1453,11 @@ mod refused {
 
     #[test]
     fn x1_a_refused_service_entry_leaves_its_host_without_service() {
-        let bad = entry("bank", "bank.example", &["80/HTTP", "3306/TCP"])
-            .replacen("resolution: STATIC", "resolution: STATIC, typo: 1", 1);
+        let bad = entry("bank", "bank.example", &["80/HTTP", "3306/TCP"]).replacen(
+            "resolution: STATIC",
+            "resolution: STATIC, typo: 1",
+            1,
+        );
         let loaded = load(&(bad + &entry("shop", "shop.example", &["80/HTTP"])));
         assert_eq!(
             table(&loaded),
@@ -1280,12 +1468,18 @@ mod refused {
         );
         let found = streams(&loaded);
         let port = "3306 other > refused|ServiceEntry default/bank".to_owned();
-        assert!(found.contains(&port), "what has no address has the port: {found:?}");
+        assert!(
+            found.contains(&port),
+            "what has no address has the port: {found:?}"
+        );
     }
 
     #[test]
     fn x1_a_refused_virtual_service_does_not_leave_the_services_own_route() {
-        let rules = format!("  hosts: [bank.example]\n  typo: 1\n  http: {}", all_to("x.example"));
+        let rules = format!(
+            "  hosts: [bank.example]\n  typo: 1\n  http: {}",
+            all_to("x.example")
+        );
         let text = entry("bank", "bank.example", &["80/HTTP", "443/TLS"]) + &vs("a", &rules);
         assert_eq!(
             table(&load(&text)),
