@@ -33,7 +33,7 @@ fn x1_a_start_with_a_refused_object_serves_all_that_it_does_not_govern_and_is_no
     sortie.get("shop.example", "/").expect(200);
     sortie.get("bank.example", "/").expect(503).says(&[
         "no healthy upstream: ",
-        "sortie.yaml:20: DestinationRule default/bank was refused: ",
+        "sortie.yaml:25: DestinationRule default/bank was refused: ",
         "clientCert",
     ]);
     sortie.get("bank.example:8080", "/").expect(503);
@@ -45,12 +45,12 @@ fn x1_a_start_with_a_refused_object_serves_all_that_it_does_not_govern_and_is_no
         panic!("one object, one line: {ready}");
     };
     assert!(line.starts_with("refused: "), "{line}");
-    assert!(line.contains("sortie.yaml:20: DestinationRule default/bank was refused: "));
+    assert!(line.contains("sortie.yaml:25: DestinationRule default/bank was refused: "));
     assert!(line.contains("clientCert"), "{line}");
     for page in ["/routes", "/config"] {
         let page = sortie.admin_get(page).expect(200).text();
         assert!(
-            page.contains("\"object\":\"DestinationRule default/bank\""),
+            page.contains("\"object\": \"DestinationRule default/bank\""),
             "{page}"
         );
     }
@@ -62,7 +62,7 @@ fn x1_a_start_with_a_refused_object_serves_all_that_it_does_not_govern_and_is_no
     });
     sortie.get("bank.example", "/").expect(200);
     let page = sortie.admin_get("/routes").expect(200).text();
-    assert!(page.contains("\"refused\":[]"), "{page}");
+    assert!(page.contains("\"refused\": []"), "{page}");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn x2_a_reload_with_one_refused_object_changes_nothing_and_is_told() {
         (sortie.get("shop.example", "/").status == 200).then_some(())
     });
     let page = sortie.admin_get("/config").expect(200).text();
-    assert!(page.contains("\"diagnostics\":[]"), "{page}");
+    assert!(page.contains("\"diagnostics\": []"), "{page}");
 }
 
 #[test]
