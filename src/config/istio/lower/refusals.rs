@@ -7,7 +7,7 @@
 //! Why hosts are taken out of all that is left of the table: a table without a document is another
 //! table, and it would serve in plaintext, or from elsewhere, what the document meant to secure.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -132,15 +132,13 @@ impl Governed {
             StreamMatch::Tls { names, .. } => !names.is_empty(),
             StreamMatch::Tcp { .. } | StreamMatch::Sniffed { .. } => true,
         });
-        let with_tls: BTreeSet<Option<u16>> = config
-            .streams
-            .iter()
-            .filter(|stream| matches!(stream.on, StreamMatch::Tls { .. }))
-            .map(|stream| stream.port)
-            .chain([None])
-            .collect();
+        let mut made = HashSet::new();
         for document in self.documents {
-            document.apply(&with_tls, config);
+            // Two documents of one name: the first says why.
+            if made.insert(Arc::clone(&document.upstream.name)) {
+                config.upstreams.push(document.upstream.clone());
+            }
+            document.apply(config);
         }
     }
 }
@@ -168,7 +166,7 @@ impl Refusal {
         vec![Weighted::new(&self.upstream.name, 1)]
     }
 
-    fn apply(self, with_tls: &BTreeSet<Option<u16>>, config: &mut Config) {
+    fn apply(self, config: &mut Config) {
         let to = self.to();
         let stream = |port, on| StreamRoute {
             port,
@@ -191,13 +189,11 @@ impl Refusal {
         }
         let hosts = self.hosts;
         if !hosts.is_empty() {
-            for port in with_tls {
-                let on = StreamMatch::Tls {
-                    names: hosts.clone(),
-                    destinations: Vec::new(),
-                };
-                config.streams.push(stream(*port, on));
-            }
+            let on = StreamMatch::Tls {
+                names: hosts.clone(),
+                destinations: Vec::new(),
+            };
+            config.streams.push(stream(None, on));
             let action = Action::Forward(to.clone());
             config.hosts.push(HostRoutes {
                 hosts,
@@ -209,10 +205,6 @@ impl Refusal {
                 object: Some(Arc::clone(&self.object)),
                 place: self.place.clone(),
             });
-        }
-        let is_there = |spec: &UpstreamSpec| spec.name == self.upstream.name;
-        if !config.upstreams.iter().any(is_there) {
-            config.upstreams.push(self.upstream);
         }
     }
 }

@@ -137,6 +137,7 @@ pub fn check(
         .collect();
     for (one, ports) in active.iter().zip(ports) {
         shadowed(one, out);
+        no_such_protocol(one, &by_host, out);
         let declared = |port: u16| declared(one, port, &by_host);
         for rule in &one.vs.http {
             for on in &rule.matches {
@@ -161,6 +162,51 @@ pub fn check(
             stream_port(one, "tcp", on, place, &declared, out);
         }
     }
+}
+
+/// IST0131: TLS or TCP rules for hosts that have no port of the kind (V17, V18).
+fn no_such_protocol(
+    one: &Active<'_>,
+    by_host: &HashMap<&HostPattern, &Known>,
+    out: &mut Diagnostics,
+) {
+    let is_exact = |(host, _): &(HostPattern, &Place)| matches!(host, HostPattern::Exact(_));
+    if !one.hosts.iter().all(is_exact) {
+        return;
+    }
+    let has = |fits: fn(Protocol) -> bool| {
+        let known = one.hosts.iter().filter_map(|(host, _)| by_host.get(host));
+        let mut ports = known.flat_map(|known| &known.ports);
+        ports.any(|port| fits(port.protocol))
+    };
+    let tls = one.vs.tls.first().map(|rule| &rule.place);
+    let tcp = one.vs.tcp.first().map(|rule| &rule.place);
+    let kinds: [(_, _, fn(Protocol) -> bool); 2] = [("tls", tls, is_tls), ("tcp", tcp, is_bytes)];
+    for (kind, place, fits) in kinds {
+        let Some(place) = place.filter(|_| !has(fits)) else {
+            continue;
+        };
+        let problem = format!(
+            "none of its hosts has a port that is declared {}, and so no {kind} rule has an effect",
+            kind.to_ascii_uppercase()
+        );
+        Say::of(&one.vs.meta, place)
+            .field(&format!("spec.{kind}"))
+            .push(
+                out,
+                Code::MatchWithoutEffect,
+                problem,
+                "declare the port in a ServiceEntry or Service",
+            );
+    }
+}
+
+fn is_tls(protocol: Protocol) -> bool {
+    protocol == Protocol::Tls
+}
+
+fn is_bytes(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Tcp | Protocol::Sniff)
 }
 
 /// The port of one of its hosts, where the registry has it. A wildcard may mean any service.
@@ -188,8 +234,8 @@ fn stream_port<'r>(
     };
     let found = declared(port);
     let fits = found.is_some_and(|found| match kind {
-        "tls" => found.protocol == Protocol::Tls,
-        _ => matches!(found.protocol, Protocol::Tcp | Protocol::Sniff),
+        "tls" => is_tls(found.protocol),
+        _ => is_bytes(found.protocol),
     });
     let has_wildcard = |(host, _): &(HostPattern, &Place)| !matches!(host, HostPattern::Exact(_));
     if !fits && !one.hosts.iter().any(has_wildcard) {

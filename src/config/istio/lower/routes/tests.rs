@@ -1128,6 +1128,27 @@ mod streams_of {
     }
 
     #[test]
+    fn v17_tls_rules_for_a_host_without_a_tls_port_are_told() {
+        let rules = "  hosts: [bank.example]\n  tls: [{match: [{sniHosts: [bank.example]}], route: \
+                     [{destination: {host: bank.example}}]}]";
+        let with = |ports: &[&str]| load(&(entry("bank", "bank.example", ports) + &vs("a", rules)));
+        let loaded = with(&["443/HTTP"]);
+        assert_eq!(
+            said(&loaded, &[Code::MatchWithoutEffect]),
+            [
+                "a.yaml:12: warning[IST0131] VirtualService default/a: spec.tls: none of its hosts \
+                 has a port that is declared TLS, and so no tls rule has an effect; declare the port \
+                 in a ServiceEntry or Service"
+            ]
+        );
+        assert_eq!(streams(&loaded), Vec::<String>::new());
+        assert_eq!(
+            said(&with(&["443/HTTPS"]), &[Code::MatchWithoutEffect]),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
     fn e7_a_port_without_a_protocol_is_http_first_and_then_the_services_own_stream() {
         let port = |text: String| text.replace(", protocol: NONE", "");
         let loaded = load(&port(addressed(
@@ -1212,11 +1233,7 @@ mod unknown {
     #[track_caller]
     fn captured(text: &str) -> UnknownHosts {
         let loaded = load(&(entry("bank", "bank.example", &["80/HTTP"]) + text));
-        assert_eq!(
-            loaded.config.unknown_hosts,
-            UnknownHosts::Refuse,
-            "direct listeners"
-        );
+        assert_eq!(loaded.config.unknown_hosts, Refuse, "direct listeners");
         loaded.config.unknown_captured
     }
 
@@ -1347,7 +1364,6 @@ mod refused {
             [
                 "443 tls shop.example > outbound|443||shop.example".to_owned(),
                 format!("* tls bank.example > {BROKEN}"),
-                format!("443 tls bank.example > {BROKEN}"),
             ]
         );
         compiles(&loaded);
