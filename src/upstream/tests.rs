@@ -1001,3 +1001,144 @@ async fn x1_a_broken_upstream_connects_nowhere_and_gives_its_reason() {
         assert_eq!(accepted.load(Ordering::Relaxed), 0);
     }
 }
+
+/// A server that notes the first byte of each connection, and speaks what that byte says.
+async fn listening(pki: &Pki) -> (SocketAddr, Arc<std::sync::Mutex<Vec<u8>>>) {
+    let firsts = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (config, seen) = (pki.server(&["bank.example"], false), Arc::clone(&firsts));
+    let (address, _) = by_hand(move |_, stream| {
+        let (config, seen) = (Arc::clone(&config), Arc::clone(&seen));
+        async move {
+            let mut first = [0];
+            if stream.peek(&mut first).await.unwrap() == 0 {
+                return;
+            }
+            seen.lock().unwrap().push(first[0]);
+            let service = service_fn(|_: Request<Incoming>| async move {
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("ok"))))
+            });
+            let server = hyper::server::conn::http1::Builder::new();
+            if first[0] == TLS_RECORD {
+                let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else {
+                    return;
+                };
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            } else {
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            }
+        }
+    })
+    .await;
+    (address, firsts)
+}
+
+/// What a TLS handshake begins with (RFC 8446 section 5.1).
+const TLS_RECORD: u8 = 22;
+
+#[tokio::test]
+async fn p4_a_marked_endpoint_is_spoken_to_in_plaintext_and_no_other_ever_is() {
+    let pki = Pki::new();
+    let (workload, plaintext) = listening(&pki).await;
+    let (sidecar, encrypted) = listening(&pki).await;
+    let mut spec = spec(workload);
+    spec.http = HttpChoice::Http1;
+    spec.endpoints[0].plaintext = true;
+    spec.endpoints.push(EndpointSpec::new(
+        Host::parse(&sidecar.ip().to_string()).unwrap(),
+        sidecar.port(),
+    ));
+    let upstream = pki.upstream(spec);
+    for _ in 0..20 {
+        let answer = get(&upstream, "bank.example").await.ok().unwrap();
+        let tls = answer.facts.is_some();
+        assert_eq!(tls, answer.endpoint.0 == sidecar, "{}", answer.endpoint);
+        read(answer).await.unwrap();
+    }
+    let fresh = Ask {
+        fresh: true,
+        ..ask("bank.example")
+    };
+    for _ in 0..20 {
+        let answer = upstream.send(&fresh, request("bank.example")).await;
+        read(answer.ok().unwrap()).await.unwrap();
+    }
+    let (plaintext, encrypted) = (plaintext.lock().unwrap(), encrypted.lock().unwrap());
+    assert!(plaintext.len() > 5 && plaintext.iter().all(|first| *first == b'G'));
+    assert!(encrypted.len() > 5 && encrypted.iter().all(|first| *first == TLS_RECORD));
+}
+
+#[tokio::test]
+async fn p4_bytes_that_nobody_reads_follow_the_mark_as_well() {
+    let pki = Pki::new();
+    for marked in [true, false] {
+        let (address, firsts) = listening(&pki).await;
+        let mut spec = spec(address);
+        spec.endpoints[0].plaintext = marked;
+        let upstream = pki.upstream(spec);
+        let mut opened = upstream.open_stream(&ask("")).await.ok().unwrap();
+        opened.write_all(b"G").await.unwrap();
+        opened.flush().await.unwrap();
+        let first = || firsts.lock().unwrap().first().copied();
+        until(|| first().is_some()).await;
+        assert_eq!(first(), Some(if marked { b'G' } else { TLS_RECORD }));
+        assert_eq!(opened.facts.is_none(), marked);
+    }
+}
+
+#[tokio::test]
+async fn p4_connections_in_plaintext_are_pooled_under_a_name_that_no_host_has() {
+    use super::balance::Endpoint;
+    let upstream = Pki::new().upstream(spec("127.0.0.1:1".parse().unwrap()));
+    let (slot, _under) = upstream.admit(0).unwrap();
+    let endpoint = |plaintext| {
+        let address = crate::model::EndpointAddr("127.0.0.1:1".parse().unwrap());
+        Endpoint::new(address, "x".into(), Arc::default()).marked(1, plaintext)
+    };
+    let name = |endpoint: &Endpoint| slot.core.key_name("bank.example", Some(endpoint));
+    assert_eq!(name(&endpoint(false)), "bank.example");
+    assert!(Host::parse(name(&endpoint(true))).is_err());
+}
+
+#[tokio::test]
+async fn e12_a_host_that_leads_back_to_us_is_refused() {
+    let (address, accepted) = answering(OK, false).await;
+    let own = OwnAddrs::new();
+    let mut spec = UpstreamSpec::new("any");
+    spec.resolution = Resolution::RequestHost {
+        port: Some(address.port()),
+    };
+    let upstream = Upstream::new(spec, UpstreamTls::Plain, &context(own.clone()));
+    assert_eq!(fetch(&upstream, "localhost").await.1, "ok");
+    own.set(vec![ListenAddr(SocketAddr::new(
+        [0, 0, 0, 0].into(),
+        address.port(),
+    ))]);
+    let fresh = Ask {
+        fresh: true,
+        ..ask("localhost")
+    };
+    let failure = failed(upstream.send(&fresh, request("localhost")).await);
+    assert!(
+        matches!(failure.error, UpstreamError::Loop { .. }),
+        "{}",
+        failure.error
+    );
+    assert_eq!(accepted.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn t7_a_wrong_name_that_passes_is_said_once_for_each_certificate() {
+    let upstream = plain(spec("127.0.0.1:1".parse().unwrap()));
+    let (slot, _under) = upstream.admit(0).unwrap();
+    let lines = crate::telemetry::testing::logged(|| {
+        for certificate in ["it names DNS:a", "it names DNS:b", "it names DNS:a"] {
+            let endpoint = crate::model::EndpointAddr("127.0.0.1:1".parse().unwrap());
+            slot.core.warn_of_name(endpoint, certificate);
+        }
+    });
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(
+        lines[1].contains("DNS:b") && lines[1].contains("upstream=bank"),
+        "{lines:#?}"
+    );
+}

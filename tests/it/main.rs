@@ -18,6 +18,7 @@ mod demo;
 mod drain;
 mod errors;
 mod explain;
+mod istio_credentials;
 mod limits;
 mod malformed;
 mod mtls;
