@@ -207,6 +207,7 @@ impl Ground {
                         .div_ceil(self.context.workers)
                         .min(Semaphore::MAX_PERMITS),
                 )),
+                mirrors: Arc::default(),
                 pass_through: PassThrough {
                     upstream: Arc::clone(&pass_through),
                     retries: Retries::default(),

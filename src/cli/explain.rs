@@ -109,10 +109,13 @@ pub fn run(mut args: Args) -> ExitCode {
 /// Builds what would be served, and asks it. No task of it ever runs, as nothing drives the runtime.
 fn from_files(loaded: &Loaded, question: &Question) -> Result<Explanation, ExitCode> {
     let refused = loaded.config.refused.len();
+    let subject = match refused {
+        0 => String::new(),
+        1 => "1 object is refused, and what it governs fails".to_owned(),
+        n => format!("{n} objects are refused, and what they govern fails"),
+    };
     if refused > 0 {
-        say(&format_args!(
-            "{refused} of the objects are refused, and what they govern fails; sortie check says why"
-        ));
+        say(&format_args!("{subject}; sortie check says why"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| {
@@ -161,14 +164,18 @@ fn laid_out(explanation: &Explanation, bold: bool) -> String {
     let how = known
         .map(|step| width(&step.how))
         .filter(|width| *width <= WIDEST);
+    let names = explanation
+        .destinations
+        .iter()
+        .map(|branch| branch.upstream.as_str());
+    let objects = all
+        .iter()
+        .filter_map(|step| step.object.as_deref())
+        .chain(names);
     let columns = Columns {
         what: what.max("outcome".len()) + GAP,
         how: how.max().unwrap_or(0) + GAP,
-        object: all
-            .iter()
-            .filter_map(|step| step.object.as_deref().map(width))
-            .max()
-            .map_or(0, |width| width + GAP),
+        object: objects.map(width).max().map_or(0, |width| width + GAP),
     };
     let mut out = match bold {
         true => format!(
@@ -209,7 +216,12 @@ impl Columns {
             out.push('\n');
         }
         for step in &branch.steps {
-            self.line(step, out);
+            // A cluster's name says more here than the object, which `endpoints` names again.
+            let named = step.what == "destination" && !step.how.ends_with(&branch.upstream);
+            match named {
+                true => self.line(&with_name(step, &branch.upstream), out),
+                false => self.line(step, out),
+            }
         }
         if several {
             let outcome = Step {
@@ -241,6 +253,13 @@ impl Columns {
         }
         out.push_str(line.trim_end());
         out.push('\n');
+    }
+}
+
+fn with_name(step: &Step, upstream: &str) -> Step {
+    Step {
+        object: Some(upstream.to_owned()),
+        ..step.clone()
     }
 }
 

@@ -78,21 +78,16 @@ pub(super) fn branch(target: &Target<'_>, known: &Known<'_>) -> Branch {
 
 fn destination(spec: &UpstreamSpec, target: &Target<'_>) -> Step {
     let name = match cluster(&spec.name) {
-        Some((host, port, "")) => format!("{host} port {port} ({})", spec.name),
-        Some((host, port, subset)) => {
-            format!("{host} port {port}, subset {subset} ({})", spec.name)
-        }
+        Some((host, port, "")) => format!("{host} port {port}"),
+        Some((host, port, subset)) => format!("{host} port {port}, subset {subset}"),
         None => spec.name.to_string(),
     };
     let share = match target.share.as_str() {
         "100%" => String::new(),
         share => format!("{share} to "),
     };
-    let object = spec
-        .reasons
-        .0
-        .iter()
-        .find(|reason| reason.what == "endpoints");
+    let endpoints = |reason: &&Reason| reason.what == "endpoints";
+    let object = spec.reasons.0.iter().find(endpoints);
     let object = object.map(|reason| reason.object.as_ref());
     Step::new("destination", format!("{share}{name}")).by(object, Some(&spec.place))
 }
@@ -112,9 +107,11 @@ fn step(spec: &UpstreamSpec, what: &'static str, how: String) -> Step {
         let place = reasons.is_empty().then_some(&spec.place);
         return Step::new(what, how).by(None, place);
     };
-    let how = match reason.how.is_empty() || how.contains(&reason.how) {
-        true => how,
-        false => format!("{how} ({})", reason.how),
+    // Who asked for the mode is not in the policy: `ISTIO_MUTUAL, by automatic mutual TLS`.
+    let how = match (what, reason.how.split_once(", ")) {
+        ("tls", Some((_, why))) => format!("{how}, {why}"),
+        ("tls", None) if spec.tls == TlsPolicy::Disable => format!("{}: {how}", reason.how),
+        _ => how,
     };
     Step::new(what, how).by(Some(&reason.object), reason.place.as_ref())
 }
@@ -181,15 +178,18 @@ fn connection(spec: &UpstreamSpec) -> Option<Step> {
             words::duration(spec.connect_timeout)
         ));
     }
-    if spec.balance != default.balance {
+    // Among one endpoint there is no choice.
+    let several = spec.endpoints.len() > 1 || spec.endpoints.iter().any(|e| e.host.ip().is_none());
+    if spec.balance != default.balance && several {
         parts.push(match spec.balance {
-            Balance::RoundRobin => "endpoints in turn".to_owned(),
-            Balance::LeastRequest => "the less busy of two endpoints".to_owned(),
-            Balance::Random => "endpoints by chance".to_owned(),
+            Balance::RoundRobin => "addresses in turn".to_owned(),
+            Balance::LeastRequest => "the less busy of two addresses".to_owned(),
+            Balance::Random => "addresses by chance".to_owned(),
         });
     }
-    if spec.pool.max_connections != default.pool.max_connections {
-        parts.push(format!("at most {} connections", spec.pool.max_connections));
+    let most = spec.pool.max_connections;
+    if most != default.pool.max_connections && most < usize::MAX {
+        parts.push(format!("at most {most} connections"));
     }
     (!parts.is_empty()).then(|| Step::new("connection", parts.join(", ")))
 }

@@ -16,7 +16,7 @@ pub(super) type Decision = (&'static str, String);
 /// connection that carries no HTTP.
 pub(super) fn decisions(spec: &UpstreamSpec, host: Option<&str>) -> Vec<Decision> {
     let TlsPolicy::Tls(tls) = &spec.tls else {
-        return vec![("tls", format!("none: plaintext, {}", http(spec.http)))];
+        return vec![("tls", format!("plaintext, {}", http(spec.http)))];
     };
     let mut all = vec![("tls", mode(tls)), ("sni", sni(tls, host))];
     all.push(("alpn", alpn(tls.alpn, spec.http)));
@@ -159,7 +159,7 @@ fn how_checked(check: NameCheck, name: &str, from: &str, host_too: &str) -> Stri
             "not checked, as in Istio where sni is set: the chain alone counts; a certificate without \
              {name} ({from}) is logged and counted"
         ),
-        NameCheck::Off => format!("not checked: the chain alone counts, whatever {from} says"),
+        NameCheck::Off => "not checked: any certificate that the CA signs will do".to_owned(),
     }
 }
 
@@ -255,7 +255,7 @@ mod tests {
         let plain = UpstreamSpec::new("bank");
         assert_eq!(
             said(&plain, Some("a"), "tls").unwrap(),
-            "none: plaintext, HTTP/1.1"
+            "plaintext, HTTP/1.1"
         );
         assert_eq!(said(&plain, Some("a"), "names"), None);
         assert_eq!((word(&plain), word(&tls(|_| ()))), ("plaintext", "TLS"));

@@ -122,7 +122,7 @@ fn every_step_is_told_with_the_line_that_decided_it() {
             "names: the certificate must name inner.example (the request's host)",
             "destination: 25% to spare",
             "endpoints: 10.0.0.9:80 (STATIC)",
-            "tls: none: plaintext, HTTP/1.1",
+            "tls: plaintext, HTTP/1.1",
         ]
     );
     assert_eq!(lines(&got, "virtual host"), [9]);
@@ -234,7 +234,7 @@ fn with_reasons(change: impl FnOnce(&mut UpstreamSpec)) -> Config {
         reason("policy", "portLevelSettings[443]", Some(9)),
         reason("subset", "v2", Some(20)),
         reason("endpoints", "10.1.1.4:8443", Some(4)),
-        reason("tls", "by flag", None),
+        reason("tls", "DISABLE", None),
     ];
     change(&mut bank);
     config.upstreams.push(bank);
@@ -260,11 +260,11 @@ fn what_documents_decided_about_an_upstream_is_told_with_the_object() {
     assert_eq!(
         told[from..],
         [
-            "destination: bank.example port 443, subset v2 (outbound|443|v2|bank.example)",
+            "destination: bank.example port 443, subset v2",
             "policy: portLevelSettings[443]",
             "subset: v2",
             "endpoints: 10.1.1.4:8443 (STATIC)",
-            "tls: none: plaintext, HTTP/1.1 (by flag)",
+            "tls: DISABLE: plaintext, HTTP/1.1",
         ]
     );
     assert_eq!(lines(&got, "endpoints"), [4]);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::headers::Pseudonym;
+use super::mirror::Mirrors;
 use crate::drain::Drain;
 use crate::model::Retries;
 use crate::route::RetryBudget;
@@ -34,6 +35,8 @@ pub struct ProxyContext {
     pub drain: Drain,
     /// Downstream connections that this worker may hold, over all its listeners.
     pub places: Arc<Semaphore>,
+    /// Copies of requests under way on this worker.
+    pub mirrors: Arc<Mirrors>,
     /// Where unknown hosts go when pass-through is on.
     pub pass_through: PassThrough,
     /// Requests for hosts that the table does not know (ISTIO.md B4).

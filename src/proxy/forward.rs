@@ -21,6 +21,7 @@ use super::destination::learn;
 use super::error::ProxyError;
 use super::fault;
 use super::headers;
+use super::mirror;
 use super::ready::{keep_host, make_ready, take_body};
 use super::record::Record;
 use super::send::{Plan, Sent, send};
@@ -182,6 +183,13 @@ async fn to_upstream(
         retries: &route.retries,
         budget: &route.retry_budget,
         timeout: route.timeout,
+    };
+    let body = match &route.extras {
+        // What switches protocols is a conversation, of which a copy would be half.
+        Some(extras) if !extras.mirrors.is_empty() && protocol.is_none() => {
+            mirror::copy(connection, &extras.mirrors, &plan, (&parts, body), &record)
+        }
+        _ => body,
     };
     let sent = send(connection, &plan, parts, body, record).await;
     finish(connection, sent, protocol.zip(client), &changes)

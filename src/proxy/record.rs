@@ -377,7 +377,7 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 }
 
 /// Bytes of the request's head: `GET /x HTTP/1.1`, the headers, and an empty line.
-fn request_head(parts: &Parts) -> u64 {
+pub(super) fn request_head(parts: &Parts) -> u64 {
     let target = parts
         .uri
         .path_and_query()

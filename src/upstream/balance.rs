@@ -6,8 +6,11 @@
 //!
 //! Why each worker counts its own requests: a shared count would be written by every core for
 //! every request. Two random choices among a worker's own counts spread almost as evenly.
+//!
+//! Why weights take a way of their own: a set whose endpoints all weigh the same, which nearly
+//! every set is, is not walked for each pick.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,20 +71,36 @@ pub(super) struct Endpoint {
     pub(super) name: Arc<str>,
     /// Shared by all addresses of the name.
     pub(super) families: Arc<Families>,
+    /// Its share among the others; at least 1.
+    pub(super) weight: u32,
+    /// It is spoken to in plaintext although its upstream speaks TLS (ISTIO.md P4).
+    pub(super) plaintext: bool,
     failures: AtomicU32,
     ejections: AtomicU32,
     ejected_until: AtomicU64,
 }
 
 impl Endpoint {
+    /// An endpoint like any other: weight 1, and TLS where its upstream has it.
     pub(super) fn new(address: EndpointAddr, name: Arc<str>, families: Arc<Families>) -> Endpoint {
         Endpoint {
             address,
             name,
             families,
+            weight: 1,
+            plaintext: false,
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
+        }
+    }
+
+    /// The same with the marks of its specification.
+    pub(super) fn marked(self, weight: u32, plaintext: bool) -> Endpoint {
+        Endpoint {
+            weight,
+            plaintext,
+            ..self
         }
     }
 
@@ -127,7 +146,8 @@ impl EndpointSet {
     /// Another address of the same name, of the other family: the second runner of a race.
     pub(super) fn other_family(&self, of: &Endpoint) -> Option<EndpointAddr> {
         let candidates = self.endpoints.iter().filter(|other| {
-            other.address.0.is_ipv6() != of.address.0.is_ipv6()
+            other.plaintext == of.plaintext
+                && other.address.0.is_ipv6() != of.address.0.is_ipv6()
                 && other.address.0.port() == of.address.0.port()
                 && Arc::ptr_eq(&other.families, &of.families)
         });
@@ -183,6 +203,8 @@ pub(super) struct Seat {
     pub(super) endpoint: Arc<Endpoint>,
     /// Requests of this worker that are under way there.
     pub(super) active: AtomicUsize,
+    /// How much of its turn it has saved up, where weights differ. Written under the slot's lock.
+    credit: AtomicI64,
 }
 
 /// The endpoint set as one worker sees it.
@@ -191,6 +213,8 @@ pub(super) struct View {
     pub(super) set: Arc<EndpointSet>,
     pub(super) seats: Vec<Arc<Seat>>,
     next: usize,
+    /// The endpoints do not all weigh the same.
+    weighted: bool,
 }
 
 impl View {
@@ -208,13 +232,20 @@ impl View {
                     .iter()
                     .find(|seat| Arc::ptr_eq(&seat.endpoint, endpoint));
                 kept.cloned().unwrap_or_else(|| {
+                    let weight = usize::try_from(endpoint.weight).unwrap_or(usize::MAX);
+                    let credit = i64::try_from(random.below(weight)).unwrap_or(0);
                     Arc::new(Seat {
                         endpoint: Arc::clone(endpoint),
                         active: AtomicUsize::new(0),
+                        // Workers must not all begin with the heaviest.
+                        credit: AtomicI64::new(credit),
                     })
                 })
             })
             .collect();
+        let mut weights = set.endpoints.iter().map(|endpoint| endpoint.weight);
+        let first = weights.next();
+        self.weighted = weights.any(|weight| Some(weight) != first);
         self.set = Arc::clone(set);
         // Workers must not all begin with the same endpoint.
         self.next = random.below(self.seats.len());
@@ -250,14 +281,40 @@ impl View {
         fits: impl Fn(&Seat) -> bool,
     ) -> Option<usize> {
         match balance {
+            Balance::RoundRobin if self.weighted => self.in_turn_by_weight(&fits),
             Balance::RoundRobin => self.from(self.next, &fits),
             Balance::Random => self.any(random, &fits),
             Balance::LeastRequest => {
                 let (one, two) = (self.any(random, &fits)?, self.any(random, &fits)?);
-                let busy = |i: usize| self.seats.get(i).map(|seat| seat.active.load(Relaxed));
-                Some(if busy(two) < busy(one) { two } else { one })
+                let (a, b) = (self.seats.get(one)?, self.seats.get(two)?);
+                // Requests for each unit of weight, without a division.
+                let busy = |of: &Seat, other: &Seat| {
+                    let active = u128::try_from(of.active.load(Relaxed)).unwrap_or(u128::MAX);
+                    active.saturating_mul(other.endpoint.weight.into())
+                };
+                Some(if busy(b, a) < busy(a, b) { two } else { one })
             }
         }
+    }
+
+    /// nginx's smooth round robin: each gains its weight, the richest is picked and pays for all,
+    /// so that a heavy endpoint's turns are spread and not bunched.
+    fn in_turn_by_weight(&self, fits: &impl Fn(&Seat) -> bool) -> Option<usize> {
+        let mut total = 0;
+        let mut best: Option<(usize, i64)> = None;
+        for (index, seat) in self.seats.iter().enumerate().filter(|(_, seat)| fits(seat)) {
+            let weight = i64::from(seat.endpoint.weight);
+            let credit = seat.credit.load(Relaxed).saturating_add(weight);
+            seat.credit.store(credit, Relaxed);
+            total += weight;
+            if best.is_none_or(|(_, most)| credit > most) {
+                best = Some((index, credit));
+            }
+        }
+        let (index, credit) = best?;
+        let seat = self.seats.get(index)?;
+        seat.credit.store(credit.saturating_sub(total), Relaxed);
+        Some(index)
     }
 
     /// The first that fits, from `start` on and round.
@@ -270,6 +327,9 @@ impl View {
 
     /// One by chance. A few draws first, so that those behind an unfit one get no double share.
     fn any(&self, random: &mut Random, fits: &impl Fn(&Seat) -> bool) -> Option<usize> {
+        if self.weighted {
+            return self.any_by_weight(random, fits);
+        }
         for _ in 0..4 {
             let index = random.below(self.seats.len());
             if self.seats.get(index).is_some_and(|seat| fits(seat)) {
@@ -277,6 +337,23 @@ impl View {
             }
         }
         self.from(random.below(self.seats.len()), fits)
+    }
+}
+
+impl View {
+    /// One by chance, as likely as its weight among those that fit.
+    fn any_by_weight(&self, random: &mut Random, fits: &impl Fn(&Seat) -> bool) -> Option<usize> {
+        let fit = || self.seats.iter().enumerate().filter(|(_, seat)| fits(seat));
+        let weight = |seat: &Seat| u64::from(seat.endpoint.weight);
+        let total = fit().map(|(_, seat)| weight(seat)).sum();
+        let mut drawn = random.wide(total);
+        fit().find_map(|(index, seat)| match drawn.checked_sub(weight(seat)) {
+            Some(rest) => {
+                drawn = rest;
+                None
+            }
+            None => Some(index),
+        })
     }
 }
 
@@ -293,14 +370,22 @@ impl Random {
 
     /// From 0 to `bound` - 1; 0 where `bound` is 0.
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let drawn = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(drawn)
+        usize::try_from(self.draw() >> 33)
             .unwrap_or(0)
             .checked_rem(bound)
             .unwrap_or(0)
+    }
+
+    /// The same for a bound of more than 31 bits, as sums of weights may be.
+    fn wide(&mut self, bound: u64) -> u64 {
+        self.draw().checked_rem(bound).unwrap_or(0)
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 }
 
@@ -358,6 +443,60 @@ mod tests {
         view.seats[2].active.store(50, Relaxed);
         let got = shares(&mut view, &mut random, Balance::LeastRequest, 4000);
         assert!(got[2] < 500, "{got:?}");
+    }
+
+    fn weighted(weights: &[u32]) -> (View, Random) {
+        let endpoint = |(n, weight): (usize, &u32)| {
+            let address = address(u8::try_from(n).unwrap());
+            Arc::new(Endpoint {
+                weight: *weight,
+                ..Endpoint::new(address, "x".into(), Arc::default())
+            })
+        };
+        let endpoints = weights.iter().enumerate().map(endpoint).collect();
+        let (mut view, mut random) = (View::default(), Random::new());
+        view.follow(&Arc::new(EndpointSet::new(endpoints)), &mut random);
+        (view, random)
+    }
+
+    #[test]
+    fn weights_are_shares_whatever_the_balance() {
+        let (mut view, mut random) = weighted(&[5, 1, 2]);
+        let got = shares(&mut view, &mut random, Balance::RoundRobin, 800);
+        assert_eq!(got, [500, 100, 200]);
+        for balance in [Balance::Random, Balance::LeastRequest] {
+            let got = shares(&mut view, &mut random, balance, 8000);
+            for (got, expected) in got.iter().zip([5000, 1000, 2000_usize]) {
+                assert!(got.abs_diff(expected) < 300, "{balance:?} {got} {expected}");
+            }
+        }
+        let (mut view, mut random) = weighted(&[u32::MAX, u32::MAX - 1]);
+        let got = shares(&mut view, &mut random, Balance::Random, 4000);
+        assert!(got[0].abs_diff(2000) < 300, "{got:?}");
+    }
+
+    #[test]
+    fn a_heavy_endpoint_that_is_shunned_leaves_its_share_to_the_others_by_weight() {
+        let (mut view, mut random) = weighted(&[8, 1, 3]);
+        view.seats[0].endpoint.ejected_until.store(99, Relaxed);
+        let got = shares(&mut view, &mut random, Balance::RoundRobin, 400);
+        assert_eq!(got, [0, 100, 300]);
+    }
+
+    #[test]
+    fn least_request_counts_requests_by_weight() {
+        let (mut view, mut random) = weighted(&[10, 1]);
+        view.seats[0].active.store(20, Relaxed);
+        view.seats[1].active.store(3, Relaxed);
+        // Two of ten against three of one: the heavy one is the less busy.
+        let got = shares(&mut view, &mut random, Balance::LeastRequest, 1000);
+        assert!(got[1] < 50, "{got:?}");
+    }
+
+    #[test]
+    fn equal_weights_take_the_short_way() {
+        assert!(!weighted(&[7, 7, 7]).0.weighted);
+        assert!(weighted(&[7, 7, 8]).0.weighted);
     }
 
     #[test]

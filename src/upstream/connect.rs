@@ -8,12 +8,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -24,6 +22,7 @@ use super::dial::{self, DialError, DialProblem};
 use super::error::{ConnectFailure, Limit, Stage, UpstreamError};
 use super::pool::{Permit, Slot};
 use super::seam::UpstreamTls;
+use super::transport::Transport;
 use super::wire::{Link, Wire};
 use crate::model::{EndpointAddr, HttpChoice, NameCheck, TlsPolicy, TlsSpec, TlsVersion};
 use crate::telemetry::{Event, Handshake};
@@ -86,12 +85,6 @@ pub(super) struct Reached {
     pub(super) local: Option<SocketAddr>,
     /// `None` in plaintext.
     pub(super) facts: Option<Arc<HandshakeFacts>>,
-}
-
-/// TLS or, where the configuration says so, none.
-pub(super) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<Stream<TcpStream>>),
 }
 
 /// Opens a connection on this worker and sets a task to drive it.
@@ -162,6 +155,9 @@ async fn reach(
     let local = tcp.local_addr().ok();
     let (transport, facts) = match &core.tls {
         UpstreamTls::Plain => (Transport::Plain(tcp), None),
+        UpstreamTls::Tls(_) if !core.speaks_tls(target.endpoint.as_deref()) => {
+            (Transport::Plain(tcp), None)
+        }
         UpstreamTls::Tls(tls) => {
             let shaken = shake_hands(core, tls, target, endpoint, tcp, speaks);
             let (stream, facts) = timeout_at(deadline, shaken)
@@ -427,71 +423,4 @@ async fn drive<T>(
     });
     // What it ends with is told to its streams.
     drop(driven.await);
-}
-
-impl Transport {
-    pub(super) fn socket(&self) -> &TcpStream {
-        match self {
-            Transport::Plain(stream) => stream,
-            Transport::Tls(stream) => stream.socket(),
-        }
-    }
-}
-
-impl AsyncRead for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Transport {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Transport::Plain(stream) => stream.is_write_vectored(),
-            Transport::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }

@@ -9,8 +9,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use http::uri::Scheme;
-
 use super::balance::{Clock, Endpoint, EndpointSet};
 use super::discover::Endpoints;
 use super::own::OwnAddrs;
@@ -43,6 +41,9 @@ pub(super) struct Core {
 
 /// So many different certificates of one upstream are warned of, and no more.
 const MAX_WARNINGS: usize = 64;
+
+/// In place of a name, for connections in plaintext of an upstream that has TLS. No host is a star.
+const PLAINTEXT: &str = "*";
 
 /// Values of `Core::seen`.
 const SEEN_NOTHING: u8 = 0;
@@ -113,17 +114,22 @@ impl Core {
             .filter_map(Weak::upgrade)
     }
 
-    /// The scheme of HTTP/2 requests.
-    pub(super) fn scheme(&self) -> Scheme {
+    /// Whether TLS is spoken to this endpoint: never to a marked one, always to any other where the
+    /// upstream has TLS (ISTIO.md P4).
+    pub(super) fn speaks_tls(&self, endpoint: Option<&Endpoint>) -> bool {
         match self.tls {
-            UpstreamTls::Tls(_) => Scheme::HTTPS,
-            UpstreamTls::Plain | UpstreamTls::Unavailable(_) => Scheme::HTTP,
+            UpstreamTls::Plain => false,
+            UpstreamTls::Tls(_) | UpstreamTls::Unavailable(_) => {
+                !endpoint.is_some_and(|endpoint| endpoint.plaintext)
+            }
         }
     }
 
     /// Under which name connections for `host` are pooled: what their server had to prove.
-    pub(super) fn key_name<'a>(&self, host: &'a str) -> &'a str {
+    pub(super) fn key_name<'a>(&self, host: &'a str, endpoint: Option<&Endpoint>) -> &'a str {
         match (&self.tls, &self.spec.tls) {
+            // An address may come to mean TLS where it meant plaintext before.
+            (UpstreamTls::Tls(_), _) if !self.speaks_tls(endpoint) => PLAINTEXT,
             (UpstreamTls::Tls(_), TlsPolicy::Tls(tls)) if tls.server_name.is_none() => host,
             // Every connection of this upstream has the same name, or none.
             _ => "",
@@ -140,8 +146,8 @@ impl Core {
 
     /// How a request may be served; `http1` where HTTP/2 cannot carry it, `fresh` where only a new
     /// connection will do.
-    pub(super) fn want(&self, http1: bool, fresh: bool) -> Want {
-        let tls = matches!(self.tls, UpstreamTls::Tls(_));
+    pub(super) fn want(&self, http1: bool, fresh: bool, endpoint: Option<&Endpoint>) -> Want {
+        let tls = self.speaks_tls(endpoint);
         match self.spec.http {
             _ if fresh => Want::Fresh,
             _ if http1 => Want::Http1,

@@ -128,6 +128,8 @@ impl Drop for Endpoints {
 struct Source {
     host: Arc<str>,
     port: u16,
+    weight: u32,
+    plaintext: bool,
     families: Arc<Families>,
     addresses: Vec<IpAddr>,
     failure: Option<DnsFailure>,
@@ -140,6 +142,8 @@ struct Names {
     upstream: Arc<str>,
     stats: Arc<UpstreamStats>,
     sources: Vec<Source>,
+    /// Each name has one address in use at a time (ISTIO.md E3).
+    one: bool,
 }
 
 impl Names {
@@ -156,6 +160,8 @@ impl Names {
             Source {
                 host: host.into(),
                 port: endpoint.port,
+                weight: endpoint.weight.max(1),
+                plaintext: endpoint.plaintext,
                 families: Arc::default(),
                 addresses: ip.map_or_else(|| remembered(host, endpoint.port), |ip| vec![ip]),
                 failure: None,
@@ -167,6 +173,7 @@ impl Names {
             upstream: Arc::clone(&spec.name),
             stats,
             sources: spec.endpoints.iter().map(source).collect(),
+            one: spec.resolution == Resolution::DnsOne,
         }
     }
 
@@ -207,9 +214,15 @@ impl Names {
                 }
                 source.retry = FIRST_RETRY;
                 source.due = Some(Instant::now() + found.ttl);
-                source.addresses = found.addresses;
+                let before = std::mem::replace(&mut source.addresses, found.addresses);
                 source.addresses.sort_unstable();
                 source.addresses.dedup();
+                if self.one {
+                    // The one in use stays while it is among the answers, in whatever order.
+                    let kept = before.first().filter(|ip| source.addresses.contains(ip));
+                    let one = kept.or(source.addresses.first()).copied();
+                    source.addresses = one.into_iter().collect();
+                }
             }
             Err(problem) => {
                 self.stats.dns_failed(label(&problem));
@@ -242,19 +255,25 @@ impl Names {
                 if endpoints.iter().any(|e| e.address == address) {
                     continue;
                 }
-                endpoints.push(known.get(&address).map_or_else(
-                    || {
+                let plaintext = self.is_plaintext(address);
+                let kept = known
+                    .get(&address)
+                    .filter(|known| known.plaintext == plaintext && known.weight == source.weight);
+                endpoints.push(match kept {
+                    Some(same) => Arc::clone(same),
+                    None => {
                         let families = Arc::clone(&source.families);
-                        Arc::new(Endpoint::new(address, Arc::clone(&source.host), families))
-                    },
-                    |same| Arc::clone(same),
-                ));
+                        let new = Endpoint::new(address, Arc::clone(&source.host), families);
+                        Arc::new(new.marked(source.weight, plaintext))
+                    }
+                });
             }
         }
+        let marks = |e: &Arc<Endpoint>| (e.address, e.plaintext, e.weight);
         let same = endpoints
             .iter()
-            .map(|e| e.address)
-            .eq(old.endpoints.iter().map(|e| e.address));
+            .map(marks)
+            .eq(old.endpoints.iter().map(marks));
         let any = !endpoints.is_empty();
         if !same {
             shared.current.store(Arc::new(EndpointSet::new(endpoints)));
@@ -262,6 +281,15 @@ impl Names {
         if let Some(state) = self.state(any) {
             shared.state.send_replace(state);
         }
+    }
+
+    /// Only where every name that leads to the address says so: one that means TLS is never spoken
+    /// to in plaintext because another one, that does not, has the same address (ISTIO.md P4).
+    fn is_plaintext(&self, EndpointAddr(address): EndpointAddr) -> bool {
+        let mut leading = self.sources.iter().filter(|source| {
+            source.port == address.port() && source.addresses.contains(&address.ip())
+        });
+        leading.all(|source| source.plaintext)
     }
 
     fn state(&self, any: bool) -> Option<State> {
@@ -276,7 +304,8 @@ impl Names {
     }
 }
 
-fn label(problem: &DnsProblem) -> &'static str {
+/// A word for metrics.
+pub(super) fn label(problem: &DnsProblem) -> &'static str {
     match problem {
         DnsProblem::NoSuchName => "no_such_host",
         DnsProblem::NoAddress => "no_address",
@@ -422,6 +451,89 @@ pub(super) mod tests {
             .map(|at| at.duration_since(begin).as_secs())
             .collect();
         assert_eq!(asked, [0, 5, 15, 35, 75, 135, 195]);
+    }
+
+    /// Endpoints of two names, the first marked as plaintext where told, in `resolution`.
+    fn started(
+        fake: &Arc<Fake>,
+        resolution: Resolution,
+        marked: &[bool],
+    ) -> (Endpoints, UpstreamSpec) {
+        let mut spec = UpstreamSpec::new("bank");
+        spec.resolution = resolution;
+        spec.endpoints = marked
+            .iter()
+            .enumerate()
+            .map(|(n, plaintext)| EndpointSpec {
+                plaintext: *plaintext,
+                weight: 3,
+                ..EndpointSpec::new(Host::parse(&format!("bank-{n}.example")).unwrap(), 443)
+            })
+            .collect();
+        let lookup: Arc<dyn Lookup> = Arc::clone(fake) as _;
+        let resolver = Resolver::with(Handle::current(), lookup);
+        let stats = Metrics::new(1).upstream("bank");
+        (Endpoints::start(&spec, &resolver, &stats, None), spec)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p4_an_address_is_plaintext_only_where_every_name_that_leads_there_says_so() {
+        for (marked, expected) in [
+            (&[true][..], true),
+            (&[true, true], true),
+            (&[true, false], false),
+            (&[false, true], false),
+            (&[false], false),
+        ] {
+            let fake = fake(vec![found(&["10.0.0.1"], 30)]);
+            let (endpoints, spec) = started(&fake, Resolution::Dns, marked);
+            let within = Duration::from_secs(10);
+            endpoints.wait(&spec.name, within).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let set = endpoints.current();
+            let [endpoint] = set.endpoints.as_slice() else {
+                panic!("{set:?}")
+            };
+            assert_eq!(
+                (endpoint.plaintext, endpoint.weight),
+                (expected, 3),
+                "{marked:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p4_an_address_that_comes_to_mean_tls_is_another_endpoint() {
+        // The second name is not known at first, and then leads to the first one's address.
+        let fake = fake(vec![
+            found(&["10.0.0.1"], 30),
+            Err(DnsProblem::NoSuchName),
+            found(&["10.0.0.1"], 30),
+        ]);
+        let (endpoints, spec) = started(&fake, Resolution::Dns, &[true, false]);
+        let within = Duration::from_secs(10);
+        endpoints.wait(&spec.name, within).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(endpoints.current().endpoints[0].plaintext);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!endpoints.current().endpoints[0].plaintext);
+        assert_eq!(endpoints.current().endpoints.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn e3_one_address_is_in_use_and_stays_while_it_is_among_the_answers() {
+        let fake = fake(vec![
+            found(&["10.0.0.2", "10.0.0.3"], 30),
+            found(&["10.0.0.1", "10.0.0.2"], 30),
+            found(&["10.0.0.4", "10.0.0.5"], 3000),
+        ]);
+        let (endpoints, spec) = started(&fake, Resolution::DnsOne, &[false]);
+        let within = Duration::from_secs(10);
+        endpoints.wait(&spec.name, within).await.unwrap();
+        for expected in ["10.0.0.2:443", "10.0.0.2:443", "10.0.0.4:443"] {
+            assert_eq!(addresses(&endpoints), [expected]);
+            tokio::time::sleep(Duration::from_secs(31)).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -149,6 +149,9 @@ pub enum NoEndpoint {
     /// It goes to original destinations, and this connection has none (ISTIO.md E2).
     #[error("the connection was not redirected, so it has no original destination")]
     NoOriginalDst,
+    /// It goes to the host that is asked for, and none is.
+    #[error("no host was asked for that could be looked up")]
+    NoHost,
     /// The names are still being looked up.
     #[error("its names were not resolved within {0:?}")]
     NotResolved(Duration),

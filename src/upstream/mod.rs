@@ -10,6 +10,7 @@ mod body;
 mod connect;
 mod connection;
 mod core;
+mod destination;
 mod dial;
 mod discover;
 mod error;
@@ -20,6 +21,7 @@ mod quota;
 mod resolve;
 mod seam;
 mod stream;
+mod transport;
 #[expect(
     clippy::module_inception,
     reason = "the file is named for the one type it holds"

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::balance::{Random, Seat, View};
 use super::connection::{Http1, Http2};
 use super::core::Core;
+use super::destination::Answers;
 use super::lane::{Closed, Connected, Connecting, Idle, Lane};
 use super::wire::Link;
 use crate::model::EndpointAddr;
@@ -29,6 +30,8 @@ pub(super) struct Slot {
     pub(super) index: usize,
     pub(super) core: Arc<Core>,
     state: Mutex<State>,
+    /// Hosts that this worker's requests asked for, where those are looked up.
+    pub(super) answers: Mutex<Answers>,
     retired: AtomicBool,
     sweeping: AtomicBool,
 }
@@ -101,6 +104,7 @@ impl Slot {
                 open: HashMap::new(),
                 next_id: 0,
             }),
+            answers: Mutex::default(),
             retired: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),
         }

@@ -14,11 +14,12 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connect::{Reached, Transport, open_transport};
+use super::connect::{Reached, open_transport};
 use super::connection::Under;
 use super::error::{ConnectFailure, UpstreamError};
 use super::pool::Permit;
 use super::seam::Ask;
+use super::transport::Transport;
 use super::upstream::Upstream;
 use crate::model::EndpointAddr;
 use crate::telemetry::{Event, Level};

@@ -5,10 +5,10 @@
 //! Called by: proxy (`send`), publish (makes and retires upstreams), admin (`endpoints`).
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use http::uri::Scheme;
 use http::{Request, Response};
 
 use super::adapt::needs_http1;
@@ -17,12 +17,13 @@ use super::body::{RequestBody, ResponseBody};
 use super::connect::{Opened, Target, open};
 use super::connection::{Failed, Held, Lease, Under};
 use super::core::{Core, Parts};
-use super::error::{DnsFailure, Limit, NoEndpoint, UpstreamError};
+use super::destination;
+use super::error::{Limit, NoEndpoint, UpstreamError};
 use super::lane::{Connected, Connecting};
 use super::pool::{CheckOut, Key, Slot};
 use super::seam::{Answer, Ask, EndpointStatus, SendFailure, UpstreamContext, UpstreamTls};
 use super::wire::Link;
-use crate::model::{EndpointAddr, OriginalDst, Resolution, UpstreamSpec};
+use crate::model::{EndpointAddr, UpstreamSpec};
 use crate::telemetry::{Event, UpstreamStats};
 
 /// How often a request waits for a connection that several share, before it opens one for itself.
@@ -40,6 +41,20 @@ pub(super) struct Aim {
     /// `None` for an original destination: those are not balanced.
     pub(super) seat: Option<Arc<Seat>>,
     other: Option<EndpointAddr>,
+}
+
+impl Aim {
+    fn endpoint(&self) -> Option<&Endpoint> {
+        self.seat.as_ref().map(|seat| &*seat.endpoint)
+    }
+}
+
+/// The scheme of HTTP/2 requests on this connection.
+fn scheme(link: &Link) -> Scheme {
+    match link.facts {
+        Some(_) => Scheme::HTTPS,
+        None => Scheme::HTTP,
+    }
 }
 
 impl Upstream {
@@ -139,7 +154,7 @@ impl Upstream {
                 Err(error) => return Err(unsent(error, request, Some(aim.endpoint))),
             };
             let (link, reused) = (Arc::clone(lease.link()), lease.is_reused());
-            let failed = match lease.exchange(request, self.core.scheme()).await {
+            let failed = match lease.exchange(request, scheme(&link)).await {
                 Ok(response) => return Ok(self.answer(&aim, &link, reused, response)),
                 Err(failed) => *failed,
             };
@@ -196,11 +211,12 @@ impl Upstream {
 
     pub(super) async fn aim(&self, slot: &Slot, ask: &Ask<'_>) -> Result<Aim, UpstreamError> {
         let core = &self.core;
-        if matches!(
-            core.spec.resolution,
-            Resolution::OriginalDst { .. } | Resolution::RequestHost { .. }
-        ) {
-            return self.aim_at_destination(ask).await;
+        if let Some((endpoint, other)) = destination::find(slot, ask).await? {
+            return Ok(Aim {
+                endpoint,
+                seat: None,
+                other,
+            });
         }
         let mut seat = slot.pick(ask.avoid);
         if seat.is_none() {
@@ -220,55 +236,6 @@ impl Upstream {
         })
     }
 
-    /// The original destination, or without one the host that the request names (ISTIO.md E2).
-    async fn aim_at_destination(&self, ask: &Ask<'_>) -> Result<Aim, UpstreamError> {
-        if let Some(OriginalDst(address)) = ask.original_dst {
-            return Ok(Aim {
-                endpoint: EndpointAddr(address),
-                seat: None,
-                other: None,
-            });
-        }
-        let core = &self.core;
-        let none = |reason| UpstreamError::NoEndpoint {
-            upstream: Arc::clone(&core.spec.name),
-            reason,
-        };
-        if ask.host.is_empty() {
-            return Err(none(NoEndpoint::NoOriginalDst));
-        }
-        let name: Arc<str> = ask.host.into();
-        let within = core.spec.connect_timeout;
-        let looked_up = tokio::time::timeout(within, core.resolver.lookup(Arc::clone(&name)));
-        let found = match looked_up.await {
-            Ok(Ok(found)) => found,
-            Ok(Err(problem)) => {
-                let upstream = Arc::clone(&core.spec.name);
-                return Err(UpstreamError::Dns(DnsFailure {
-                    upstream,
-                    name,
-                    problem,
-                }));
-            }
-            Err(_) => return Err(none(NoEndpoint::NotResolved(within))),
-        };
-        let mut fit: Vec<_> = (found.addresses.iter())
-            .map(|ip| EndpointAddr(SocketAddr::new(*ip, ask.port)))
-            .collect();
-        // What just failed goes last; the order is otherwise the resolver's.
-        fit.sort_by_key(|endpoint| ask.avoid.contains(endpoint));
-        let endpoint = *fit.first().ok_or_else(|| none(NoEndpoint::None))?;
-        let other = fit
-            .iter()
-            .find(|e| e.0.is_ipv6() != endpoint.0.is_ipv6())
-            .copied();
-        Ok(Aim {
-            endpoint,
-            seat: None,
-            other,
-        })
-    }
-
     /// A connection to use, warm or new.
     async fn lease(
         &self,
@@ -280,7 +247,7 @@ impl Upstream {
     ) -> Result<Lease, UpstreamError> {
         let key = Key {
             endpoint: aim.endpoint,
-            name: self.core.key_name(ask.host),
+            name: self.core.key_name(ask.host, aim.endpoint()),
         };
         let mut rounds = 0;
         let held = loop {
@@ -288,13 +255,14 @@ impl Upstream {
             // does, and not asked for ever: after some rounds this request opens its own.
             let alone = fresh || rounds >= MAX_ROUNDS;
             rounds += 1;
-            let mut connecting = match slot.check_out(key, self.core.want(http1, alone)) {
-                CheckOut::Http1(http1) => break Held::Http1(http1),
-                CheckOut::Http2(http2) => break Held::Http2(http2),
-                CheckOut::Connect => break self.connect(slot, ask, aim, http1).await?,
-                CheckOut::Wait(connecting) => connecting,
-                CheckOut::Lead(lead) => self.lead(slot, ask, aim, lead),
-            };
+            let mut connecting =
+                match slot.check_out(key, self.core.want(http1, alone, aim.endpoint())) {
+                    CheckOut::Http1(http1) => break Held::Http1(http1),
+                    CheckOut::Http2(http2) => break Held::Http2(http2),
+                    CheckOut::Connect => break self.connect(slot, ask, aim, http1).await?,
+                    CheckOut::Wait(connecting) => connecting,
+                    CheckOut::Lead(lead) => self.lead(slot, ask, aim, lead),
+                };
             let done = match connecting.wait_for(Option::is_some).await {
                 Ok(done) => done.clone(),
                 // Whoever led is gone; the next round finds another way.
@@ -326,7 +294,7 @@ impl Upstream {
             other: aim.other.or(other),
             endpoint,
             host: ask.host.into(),
-            name: self.core.key_name(ask.host).into(),
+            name: self.core.key_name(ask.host, aim.endpoint()).into(),
             http1,
         }
     }
