@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::original_dst::OriginalDestination;
-use super::sniff::{Spoken, sniff};
+use super::sniff::{Sniffer, Spoken};
 use crate::drain::DrainGuard;
 use crate::model::{Limits, ListenerKind, PeerAddr};
-use crate::proxy::{self, Downstream, Protocol, ProxyContext};
+use crate::proxy::{self, Downstream, FirstStep, Opaque, Protocol, ProxyContext};
 
 /// What a connection that came with the drain has for its first bytes. They may be here already
 /// without the runtime having noticed, and closing would lose the request.
@@ -64,8 +64,19 @@ pub(super) async fn serve(
         ListenerKind::Capture => original_dst.of(&arrival.stream),
         ListenerKind::Direct => None,
     };
-    let limits = context.cell.load().limits.clone();
-    let Some((spoken, first)) = first_bytes(&mut arrival.stream, &limits, &mut guard).await else {
+    let snapshot = context.cell.load();
+    let ends = (local, arrival.peer);
+    let first_step = proxy::first_step(&snapshot, arrival.kind, original_dst, ends);
+    let limits = snapshot.limits.clone();
+    drop(snapshot);
+    let read = match first_step {
+        FirstStep::Connect => Some((None, Bytes::new())),
+        FirstStep::Read | FirstStep::ReadHttp => {
+            let sniffer = Sniffer::new(first_step == FirstStep::ReadHttp);
+            first_bytes(sniffer, &mut arrival.stream, &limits, &mut guard).await
+        }
+    };
+    let Some((spoken, first)) = read else {
         return;
     };
     let downstream = Downstream {
@@ -76,20 +87,35 @@ pub(super) async fn serve(
         kind: arrival.kind,
         original_dst,
     };
-    match spoken {
-        Spoken::Nothing => {}
-        Spoken::Http1 => proxy::serve(downstream, Protocol::Http1, context, guard).await,
-        Spoken::Http2 => proxy::serve(downstream, Protocol::Http2, context, guard).await,
-        Spoken::Tls => refuse_tls(&downstream, &context),
-    }
+    let opaque = match spoken {
+        None => Opaque::Unread,
+        Some(Spoken::Nothing) => return,
+        Some(Spoken::Tls(hello)) => Opaque::Tls(hello),
+        Some(Spoken::NotTls(why)) => Opaque::NotTls(why),
+        Some(Spoken::Other) => Opaque::Other,
+        Some(Spoken::Http1 | Spoken::Http2)
+            if !proxy::carries_http(&context.cell.load(), &downstream) =>
+        {
+            Opaque::Other
+        }
+        Some(Spoken::Http1) => {
+            return proxy::serve(downstream, Protocol::Http1, context, guard).await;
+        }
+        Some(Spoken::Http2) => {
+            return proxy::serve(downstream, Protocol::Http2, context, guard).await;
+        }
+    };
+    proxy::stream(downstream, opaque, context, guard).await;
 }
 
-/// `None` where the client said nothing until it left, the time was up or the drain had begun.
+/// What it speaks and all that was read to tell. `None` where the client said nothing until it
+/// left, the time was up or the drain had begun.
 async fn first_bytes(
+    mut sniffer: Sniffer,
     stream: &mut TcpStream,
     limits: &Limits,
     guard: &mut DrainGuard,
-) -> Option<(Spoken, Bytes)> {
+) -> Option<(Option<Spoken>, Bytes)> {
     tokio::select! {
         biased;
         readable = tokio::time::timeout(limits.idle_timeout, stream.readable()) => {
@@ -99,23 +125,9 @@ async fn first_bytes(
             tokio::time::timeout(LAST_CHANCE, stream.readable()).await.ok()?.ok()?;
         }
     }
-    tokio::time::timeout(limits.head_timeout, sniff(stream))
-        .await
-        .ok()?
-        .ok()
-}
-
-/// TLS on a listener for plain HTTP has nowhere to go: it is named as that, and closed.
-fn refuse_tls(downstream: &Downstream, context: &ProxyContext) {
-    context
-        .metrics
-        .downstream
-        .rejected
-        .inc("tls_on_plain_listener");
-    tracing::warn!(
-        peer = %downstream.peer,
-        listener = %downstream.local,
-        "the client speaks TLS on a listener for plain HTTP; let the application use http:// \
-         here: sortie adds the TLS",
-    );
+    let spoken = match tokio::time::timeout(limits.head_timeout, sniffer.read(stream)).await {
+        Ok(read) => read.ok()?,
+        Err(_) => sniffer.guess("its first message took too long"),
+    };
+    Some((Some(spoken), sniffer.into_bytes()))
 }

@@ -6,8 +6,11 @@
 
 mod accept;
 mod connection;
+mod hello;
 mod original_dst;
 mod sniff;
+#[cfg(test)]
+mod tests;
 
 pub use accept::{BindError, Bound, bind, run};
 pub use original_dst::{KernelOriginalDst, OriginalDestination};

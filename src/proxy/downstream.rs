@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use crate::model::{ListenerKind, OriginalDst, PeerAddr};
+use crate::route::Met;
 
 /// One accepted connection.
 pub struct Downstream {
@@ -25,6 +26,46 @@ pub struct Downstream {
     pub kind: ListenerKind,
     /// Where the kernel says that it was going.
     pub original_dst: Option<OriginalDst>,
+}
+
+impl Downstream {
+    /// What decides where it goes, before a byte of it is known.
+    pub(super) fn met(&self) -> Met {
+        met(self.original_dst, self.local, self.peer)
+    }
+}
+
+/// The port and address that a connection was meant for: the original destination's, or on a
+/// listener that clients address the listener's own port (ISTIO.md 2.0).
+pub(super) fn met(original_dst: Option<OriginalDst>, local: SocketAddr, peer: PeerAddr) -> Met {
+    let to = original_dst.map(|OriginalDst(to)| to);
+    Met {
+        port: to.unwrap_or(local).port(),
+        destination: to.map(|to| to.ip().to_canonical()),
+        source: peer.0.ip().to_canonical(),
+    }
+}
+
+/// What a connection carries that is not plain HTTP.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Opaque {
+    /// Nothing was read of it.
+    Unread,
+    /// TLS of the client's own.
+    Tls(Hello),
+    /// It begins like TLS and is none; why not, in words that follow "the client".
+    NotTls(&'static str),
+    /// Neither HTTP nor TLS.
+    Other,
+}
+
+/// What a TLS client says of itself first, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hello {
+    /// SNI, in normal form. `None` where there is none, or where it is an address.
+    pub server_name: Option<Box<str>>,
+    /// The protocols that it offers by ALPN, each behind its length (RFC 7301 section 3.1).
+    pub alpn: Box<[u8]>,
 }
 
 /// What the client speaks.

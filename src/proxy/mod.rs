@@ -1,10 +1,12 @@
-//! One request, one answer.
+//! One request, one answer; or one connection whose bytes are not ours.
 //!
-//! Owns: the story of a request, and every answer that sortie makes itself.
+//! Owns: the story of a request, every answer that sortie makes itself, and the story of a
+//! connection that carries no HTTP.
 //! Never: opens a connection (that is `upstream`).
 //! Called by: listener.
 
 mod answer;
+mod arrival;
 mod body;
 mod changes;
 mod connection;
@@ -21,15 +23,21 @@ mod mirror;
 mod ready;
 mod received;
 mod record;
+mod refusal;
+mod relay;
 mod retry;
 mod send;
 mod serve;
+mod stream;
+mod stream_record;
 pub mod strict;
 mod tee;
 mod tunnel;
 
+pub use arrival::{FirstStep, carries_http, first_step};
 pub use context::{PassThrough, ProxyContext};
 pub use destination::destination_of;
-pub use downstream::{Downstream, Protocol};
+pub use downstream::{Downstream, Hello, Opaque, Protocol};
 pub use mirror::Mirrors;
 pub use serve::serve;
+pub use stream::stream;

@@ -31,7 +31,7 @@ pub struct StreamTable {
 /// What becomes of a connection that met a route.
 pub struct StreamTarget {
     /// To one of these.
-    pub split: Split,
+    split: Split,
     /// `%ROUTE_NAME%`, if the route has one.
     pub name: Option<Arc<str>>,
     /// Where the route was written.
@@ -236,6 +236,16 @@ impl PortStreams {
 }
 
 impl StreamTarget {
+    /// The upstream for one connection.
+    pub fn pick(&self) -> &Arc<Upstream> {
+        &self.split.pick().upstream
+    }
+
+    /// Every upstream that may be picked.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.split.all().map(|(choice, _)| &choice.upstream)
+    }
+
     /// The client is one that it is for.
     fn takes(&self, met: &Met) -> bool {
         self.sources.is_empty() || self.sources.iter().any(|from| from.contains(&met.source))
@@ -337,7 +347,7 @@ mod tests {
     }
 
     fn name(found: Option<&StreamTarget>) -> &str {
-        found.map_or("-", |target| &target.split.pick().upstream.spec().name)
+        found.map_or("-", |target| &target.pick().spec().name)
     }
 
     #[test]

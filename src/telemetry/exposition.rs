@@ -31,6 +31,7 @@ impl Collector for Exposition {
         let upstreams = sums(&metrics);
         page.process(&metrics)?;
         page.requests(&upstreams)?;
+        page.streams(&upstreams)?;
         page.downstream(&metrics)?;
         page.pools(&upstreams)?;
         page.failures(&upstreams)?;

@@ -273,7 +273,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Event, Flags, Handshake, Level, RequestProtocol, RequestRecord};
+    use crate::telemetry::{Event, Flags, Handshake, Level, RequestProtocol, RequestRecord, Tcp};
     use std::collections::{HashMap, HashSet};
 
     fn filled() -> Arc<Metrics> {
@@ -584,6 +584,41 @@ mod tests {
                 "{lines:?}"
             );
         }
+    }
+
+    #[test]
+    fn b1_opaque_connections_have_istios_names_and_no_status() {
+        let metrics = Metrics::new(1);
+        let mysql = metrics.upstream("mysql");
+        for what in [Tcp::Opened, Tcp::Opened, Tcp::Received(7), Tcp::Sent(11)] {
+            mysql.stream(what);
+        }
+        mysql.stream(Tcp::Closed(Flags::UF | Flags::URX));
+        let samples = check(&metrics.encode(), true);
+        let has = |flags, labels: &[(String, String)]| {
+            let expected = pairs(&[
+                ("reporter", "source"),
+                ("destination_service", "mysql"),
+                ("request_protocol", "tcp"),
+                ("response_flags", flags),
+                ("connection_security_policy", "unknown"),
+            ]);
+            let lacks = ["response_code", "grpc_response_status"];
+            expected.iter().all(|pair| labels.contains(pair))
+                && !labels.iter().any(|(name, _)| lacks.contains(&name.as_str()))
+        };
+        for (name, flags, value) in [
+            ("istio_tcp_connections_opened_total", "-", 2.0),
+            ("istio_tcp_received_bytes_total", "-", 7.0),
+            ("istio_tcp_sent_bytes_total", "-", 11.0),
+            ("istio_tcp_connections_closed_total", "UF,URX", 1.0),
+        ] {
+            let fit = |((of, labels), _): &(&(String, _), &f64)| of == name && has(flags, labels);
+            let found: Vec<f64> = samples.iter().filter(fit).map(|(_, value)| *value).collect();
+            assert_eq!(found, [value], "{name}");
+        }
+        let requests = |(name, _): &&(String, _)| name.starts_with("istio_requests");
+        assert_eq!(samples.keys().filter(requests).count(), 0);
     }
 
     #[test]

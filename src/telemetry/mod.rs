@@ -11,6 +11,7 @@ mod access_operator;
 mod access_sink;
 mod exposition;
 mod exposition_page;
+mod exposition_tcp;
 mod flags;
 mod header_format;
 mod labels;
@@ -18,6 +19,7 @@ mod logging;
 mod metrics;
 mod shard;
 mod status;
+mod tcp_stats;
 #[cfg(test)]
 pub(crate) mod testing;
 mod timestamp;
@@ -36,6 +38,7 @@ pub use metrics::{
 };
 pub use shard::{Counter, Gauge, ReasonCounter, set_shard};
 pub use status::{Refusal, Status};
+pub use tcp_stats::Tcp;
 pub use timestamp::{rfc3339_millis, rfc3339_seconds};
 pub use upstream_stats::{
     BUCKETS, Event, Handshake, Level, RequestProtocol, RequestRecord, UpstreamStats,

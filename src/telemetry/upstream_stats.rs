@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::flags::Flags;
 use super::labels::Parties;
 use super::shard::{Few, LazyShards, lock};
+use super::tcp_stats::{Tcp, TcpCounts, TcpSums};
 use crate::model::ServiceLabels;
 
 /// Upper bounds of all histograms: Envoy's (ISTIO.md B1), in milliseconds or in bytes.
@@ -155,6 +156,7 @@ struct Shard {
     events: [AtomicU64; EVENTS],
     levels: [AtomicI64; LEVELS],
     requests: Mutex<Requests>,
+    tcp: TcpCounts,
     rare: Mutex<Rare>,
 }
 
@@ -302,6 +304,7 @@ pub(super) struct Sums {
     events: [u64; EVENTS],
     levels: [i64; LEVELS],
     pub(super) series: BTreeMap<SeriesKey, Series>,
+    pub(super) tcp: TcpSums,
     pub(super) connect_failures: BTreeMap<&'static str, u64>,
     pub(super) dns_failures: BTreeMap<&'static str, u64>,
     pub(super) handshake_failures: BTreeMap<&'static str, u64>,
@@ -408,6 +411,13 @@ impl UpstreamStats {
         }
     }
 
+    /// Something of an opaque connection happened.
+    pub fn stream(&self, what: Tcp) {
+        if let Some(shard) = self.shards.mine() {
+            shard.tcp.count(what);
+        }
+    }
+
     /// How often `event` has happened.
     pub fn counted(&self, event: Event) -> u64 {
         let cells = self
@@ -444,6 +454,7 @@ impl UpstreamStats {
                 sums.series.entry(*key).or_default().merge(series);
             }
             drop(requests);
+            shard.tcp.add_to(&mut sums.tcp);
             let rare = lock(&shard.rare);
             rare.connect_failures.add_to(&mut sums.connect_failures);
             rare.dns_failures.add_to(&mut sums.dns_failures);

@@ -22,7 +22,7 @@ use super::seam::Ask;
 use super::transport::Transport;
 use super::upstream::Upstream;
 use crate::model::EndpointAddr;
-use crate::telemetry::{Event, Level};
+use crate::telemetry::{Event, Level, UpstreamStats};
 use crate::tls::HandshakeFacts;
 
 /// Endpoints that are tried for one connection: as many as a request would try (ISTIO.md V14, X5).
@@ -131,6 +131,11 @@ impl OpenStream {
             under,
             _permit: permit,
         }
+    }
+
+    /// The counters of its upstream.
+    pub fn stats(&self) -> &UpstreamStats {
+        &self.under.slot.core.stats
     }
 
     /// An error of the connection in words; a late refusal of our certificate is told as that.

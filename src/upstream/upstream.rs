@@ -115,6 +115,11 @@ impl Upstream {
         &self.core.stats
     }
 
+    /// The same, to be kept for longer than the upstream may live.
+    pub fn stats_handle(&self) -> Arc<UpstreamStats> {
+        Arc::clone(&self.core.stats)
+    }
+
     /// One try: picks an endpoint, takes a warm connection or makes one, sends, and waits for the
     /// answer's head. Dropping the future gives the try up. A warm connection that was dead before
     /// anything was sent on it is replaced within the try.

@@ -1,0 +1,119 @@
+//! Why an opaque connection is closed without an upstream, and how that is told.
+//!
+//! Owns: [`Refusal`]: its words, its metric label, its flag. Nothing is answered: the client speaks
+//! a protocol that we do not.
+//! Never: decides (that is `arrival`).
+//! Called by: `proxy::stream`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::telemetry::Flags;
+
+/// Why an opaque connection is closed without an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A capture listener was reached without redirection (ISTIO.md C6).
+    NotRedirected,
+    /// It was captured on its way to the capture port (O5).
+    OwnListener,
+    /// TLS for a name that no route knows, under REGISTRY_ONLY (O3).
+    UnknownName(Option<Box<str>>),
+    /// The same of an address and port.
+    UnknownAddress,
+    /// TLS for a host of plain HTTP, to which sortie adds TLS itself (D8).
+    TlsForHttp(Box<str>),
+    /// TLS for an upstream to which sortie adds TLS (D8).
+    TlsInTls(Arc<str>),
+    /// TLS on a listener that clients address, for a name without a route there.
+    TlsOnPlainListener {
+        /// SNI.
+        name: Option<Box<str>>,
+        /// Where that name is routed.
+        ports: Vec<u16>,
+    },
+    /// It begins like TLS and is none.
+    NotTls(&'static str),
+    /// A client addressed us, and the listener's port has no route for what it sent.
+    Unaddressed,
+}
+
+/// Who is blamed for a refusal: decides level and flag.
+pub(super) struct Told {
+    /// For `sortie_downstream_rejected_requests_total`.
+    pub(super) label: &'static str,
+    pub(super) flags: Flags,
+    /// Under BlackHoleCluster (ISTIO.md B4): nobody is known there.
+    pub(super) black_hole: bool,
+}
+
+impl Refusal {
+    /// The table.
+    #[rustfmt::skip]
+    pub(super) fn told(&self) -> Told {
+        let told = |label, flags, black_hole| Told { label, flags, black_hole };
+        match self {
+            Refusal::NotRedirected             => told("not_redirected", Flags::NR, false),
+            Refusal::OwnListener               => told("own_listener", Flags::UH, true),
+            Refusal::UnknownName(_)            => told("unknown_server_name", Flags::UH, true),
+            Refusal::UnknownAddress            => told("unknown_address", Flags::UH, true),
+            Refusal::TlsForHttp(_)             => told("tls_for_http_host", Flags::NR, false),
+            Refusal::TlsInTls(_)               => told("tls_in_tls", Flags::NR, false),
+            Refusal::TlsOnPlainListener { .. } => told("tls_on_plain_listener", Flags::NR, false),
+            Refusal::NotTls(_)                 => told("malformed_hello", Flags::DPE, false),
+            Refusal::Unaddressed               => told("no_stream_route", Flags::NR, false),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NotRedirected => f.write_str(
+                "this listener is for connections that the kernel redirects, and this one was not",
+            ),
+            Refusal::OwnListener => f.write_str(
+                "the connection was meant for the capture port itself; it would come back to us",
+            ),
+            Refusal::UnknownName(Some(name)) => write!(
+                f,
+                "no route names {name} for TLS on this port; add a ServiceEntry with this port and \
+                 protocol TLS, or let outboundTrafficPolicy be ALLOW_ANY"
+            ),
+            Refusal::UnknownName(None) => f.write_str(
+                "the client's TLS names no server (no SNI), and no route is for that address; add \
+                 a ServiceEntry with its address, or let outboundTrafficPolicy be ALLOW_ANY",
+            ),
+            Refusal::UnknownAddress => f.write_str(
+                "no route is for that address and port; add a ServiceEntry, or let \
+                 outboundTrafficPolicy be ALLOW_ANY",
+            ),
+            Refusal::TlsForHttp(name) => write!(
+                f,
+                "the client speaks TLS to {name}, to which sortie adds TLS itself; let the \
+                 application use http:// here"
+            ),
+            Refusal::TlsInTls(upstream) => write!(
+                f,
+                "the client speaks TLS, and upstream \"{upstream}\" adds TLS itself: that would be \
+                 TLS in TLS; let the application use http://, or give the upstream no TLS \
+                 (DestinationRule tls.mode DISABLE), or set allowTlsInTls"
+            ),
+            Refusal::TlsOnPlainListener { name, ports } => {
+                f.write_str(
+                    "the client speaks TLS on a listener for plain HTTP; let the application use \
+                     http:// here: sortie adds the TLS",
+                )?;
+                let (Some(name), Some(port)) = (name, ports.first()) else {
+                    return Ok(());
+                };
+                write!(
+                    f,
+                    " (TLS for {name} passes through a listener on port {port})"
+                )
+            }
+            Refusal::NotTls(why) => write!(f, "what begins like TLS is none: {why}"),
+            Refusal::Unaddressed => f.write_str("no route is for this listener's port"),
+        }
+    }
+}

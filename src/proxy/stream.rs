@@ -1,0 +1,169 @@
+//! One opaque connection's whole story: find, connect, pass on.
+//!
+//! Owns: the order of the steps for what is not HTTP: TLS of the client's own, by its server name,
+//! and TCP, by its address (ISTIO.md V17, V18, O3 to O5).
+//! Never: changes a byte, or wraps TLS in TLS unasked (D8).
+//! Called by: `listener::connection`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::arrival::{self, Way};
+use super::context::ProxyContext;
+use super::downstream::{Downstream, Opaque};
+use super::error::ProxyError;
+use super::record::chain;
+use super::refusal::Refusal;
+use super::relay::{Ended, Terms, relay};
+use super::stream_record::StreamRecord;
+use crate::drain::DrainGuard;
+use crate::telemetry::Flags;
+use crate::upstream::{Ask, OpenStream, StreamFailure, Upstream};
+
+/// An opaque connection that moves no byte for this long ends (ISTIO.md T15).
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Serves it to its end. The drain waits for it, up to its deadline.
+pub async fn stream(
+    downstream: Downstream,
+    opaque: Opaque,
+    context: Arc<ProxyContext>,
+    _guard: DrainGuard,
+) {
+    let mut record = StreamRecord::new(&context, &downstream);
+    let opened = {
+        // Let go before the bytes flow: a long connection must not keep an old table alive.
+        let snapshot = context.cell.load();
+        let name = match &opaque {
+            Opaque::Tls(hello) => hello.server_name.as_deref(),
+            Opaque::Unread | Opaque::NotTls(_) | Opaque::Other => None,
+        };
+        let (upstream, route) = match arrival::find(&snapshot, &downstream, &opaque) {
+            Way::Route(target, upstream) => (upstream, target.name.clone()),
+            Way::PassThrough => (&context.pass_through.upstream, None),
+            Way::Refuse(refusal) => return refuse(&refusal, &context, &downstream, record, opaque),
+        };
+        record.counted(upstream.stats_handle(), route);
+        let ask = Ask {
+            worker: context.worker,
+            host: name.unwrap_or_default(),
+            port: downstream.met().port,
+            original_dst: downstream.original_dst,
+            avoid: &[],
+            fresh: false,
+        };
+        let no_tls = matches!(opaque, Opaque::Unread) && arrival::wraps_twice(upstream);
+        let opened = upstream.open_stream(&ask).await;
+        if let Err(failure) = &opened {
+            failed(failure, upstream, &downstream, &mut record);
+        }
+        opened.ok().map(|opened| (opened, no_tls))
+    };
+    if let Opaque::Tls(hello) = opaque {
+        record.asks_for(hello.server_name);
+    }
+    if let Some((opened, no_tls)) = opened {
+        pass_on(downstream, opened, no_tls, &context, &mut record).await;
+    }
+    record.tell();
+}
+
+/// Closes it, and says why: the client hears nothing, so the log must tell.
+fn refuse(
+    refusal: &Refusal,
+    context: &ProxyContext,
+    downstream: &Downstream,
+    mut record: StreamRecord,
+    opaque: Opaque,
+) {
+    let told = refusal.told();
+    context.metrics.downstream.rejected.inc(told.label);
+    let to = downstream.original_dst.map(|to| to.0);
+    let to = to.unwrap_or(downstream.local);
+    let peer = downstream.peer;
+    match told.black_hole {
+        // What the policy says of strangers is not worth a warning each.
+        true => tracing::info!(%peer, %to, "connection closed: {refusal}"),
+        false => tracing::warn!(%peer, %to, "connection closed: {refusal}"),
+    }
+    if told.black_hole {
+        record.counted(Arc::clone(&context.black_hole), None);
+    }
+    if let Opaque::Tls(hello) = opaque {
+        record.asks_for(hello.server_name);
+    }
+    record.ends(told.flags, told.label, refusal.to_string());
+    record.tell();
+}
+
+/// There is no connection to the upstream.
+fn failed(
+    failure: &StreamFailure,
+    upstream: &Upstream,
+    downstream: &Downstream,
+    record: &mut StreamRecord,
+) {
+    let words = chain(&failure.error);
+    tracing::warn!(
+        peer = %downstream.peer, upstream = %upstream.spec().name,
+        "connection closed: {words}",
+    );
+    let verdict = ProxyError::Upstream(failure.error.clone()).verdict();
+    let again = match failure.retried {
+        true => Flags::URX,
+        false => Flags::NONE,
+    };
+    record.endpoint = failure.error.endpoint().or(failure.endpoint);
+    record.ends(verdict.flags | again, "upstream_connect_failed", words);
+}
+
+/// Passes bytes on until both sides are done.
+async fn pass_on(
+    downstream: Downstream,
+    mut upstream: OpenStream,
+    no_tls: bool,
+    context: &ProxyContext,
+    record: &mut StreamRecord,
+) {
+    record.endpoint = Some(upstream.endpoint);
+    record.upstream_local = upstream.local;
+    let mut client = downstream.stream;
+    let terms = Terms {
+        first: downstream.first,
+        idle: IDLE,
+        no_tls,
+    };
+    match relay(&mut client, &mut upstream, terms, record).await {
+        Ended::Done => {}
+        Ended::Idle => {
+            let words = format!("no byte for {IDLE:?}");
+            record.ends(Flags::NONE, "idle_timeout", words);
+        }
+        Ended::Client(error) => {
+            // What the upstream has of the client's words must not look complete.
+            upstream.reset();
+            record.ends(Flags::DC, "downstream_connection_lost", chain(&error));
+        }
+        Ended::Upstream(error) => {
+            reset(&client);
+            let words = upstream.explain(&error);
+            record.ends(Flags::UC, "upstream_connection_lost", words);
+        }
+        Ended::TlsInTls => {
+            upstream.reset();
+            let refusal = Refusal::TlsInTls(Arc::clone(upstream.stats().name()));
+            let told = refusal.told();
+            context.metrics.downstream.rejected.inc(told.label);
+            tracing::warn!(peer = %downstream.peer, "connection closed: {refusal}");
+            record.ends(told.flags, told.label, refusal.to_string());
+        }
+    }
+}
+
+/// Makes the end of the client's connection a reset.
+fn reset(client: &TcpStream) {
+    let _ = SockRef::from(client).set_linger(Some(Duration::ZERO));
+}

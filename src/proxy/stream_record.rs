@@ -1,0 +1,155 @@
+//! What is remembered of one opaque connection, and how it is told: counters, and one log line.
+//!
+//! Owns: the promise that each connection is told once, also when it is dropped (ISTIO.md B1, B7).
+//! Never: decides anything.
+//! Called by: `proxy::stream`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::context::ProxyContext;
+use super::downstream::Downstream;
+use super::relay::Meter;
+use crate::model::{EndpointAddr, OriginalDst, PeerAddr};
+use crate::telemetry::{AccessEntry, Captured, Flags, Tcp, UpstreamStats};
+
+/// One opaque connection, until it is told.
+pub(super) struct StreamRecord {
+    context: Arc<ProxyContext>,
+    stats: Option<Arc<UpstreamStats>>,
+    start: SystemTime,
+    began: Instant,
+    peer: PeerAddr,
+    /// Where the client meant to connect.
+    to: SocketAddr,
+    server_name: Option<Box<str>>,
+    route: Option<Arc<str>>,
+    received: u64,
+    sent: u64,
+    pub(super) flags: Flags,
+    /// Why it was ended, as one word.
+    pub(super) termination: &'static str,
+    /// The same in words.
+    pub(super) failure: String,
+    pub(super) endpoint: Option<EndpointAddr>,
+    pub(super) upstream_local: Option<SocketAddr>,
+    told: bool,
+}
+
+impl StreamRecord {
+    pub(super) fn new(context: &Arc<ProxyContext>, downstream: &Downstream) -> Self {
+        let to = downstream.original_dst.map(|OriginalDst(to)| to);
+        StreamRecord {
+            context: Arc::clone(context),
+            stats: None,
+            start: SystemTime::now(),
+            began: Instant::now(),
+            peer: downstream.peer,
+            to: to.unwrap_or(downstream.local),
+            server_name: None,
+            route: None,
+            received: 0,
+            sent: 0,
+            flags: Flags::NONE,
+            termination: "",
+            failure: String::new(),
+            endpoint: None,
+            upstream_local: None,
+            told: false,
+        }
+    }
+
+    /// The name that the client's TLS asks for.
+    pub(super) fn asks_for(&mut self, name: Option<Box<str>>) {
+        self.server_name = name;
+    }
+
+    /// It is counted under `stats` from here on.
+    pub(super) fn counted(&mut self, stats: Arc<UpstreamStats>, route: Option<Arc<str>>) {
+        stats.stream(Tcp::Opened);
+        self.stats = Some(stats);
+        self.route = route;
+    }
+
+    /// It ends so.
+    pub(super) fn ends(&mut self, flags: Flags, termination: &'static str, failure: String) {
+        self.flags |= flags;
+        self.termination = termination;
+        self.failure = failure;
+    }
+
+    /// How long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Tells it.
+    pub(super) fn tell(mut self) {
+        self.told = true;
+        self.write();
+    }
+
+    fn write(&self) {
+        if let Some(stats) = &self.stats {
+            stats.stream(Tcp::Closed(self.flags));
+        }
+        let Some(log) = &self.context.access_log else {
+            return;
+        };
+        log.write(&AccessEntry {
+            start: self.start,
+            method: "",
+            path: "",
+            protocol: "",
+            code: 0,
+            flags: self.flags,
+            details: "",
+            termination_details: self.termination,
+            upstream_failure: &self.failure,
+            bytes_received: self.received,
+            bytes_sent: self.sent,
+            duration: self.age(),
+            upstream_service_time: None,
+            xff: b"",
+            user_agent: b"",
+            request_id: b"",
+            authority: b"",
+            upstream_host: self.endpoint,
+            upstream_cluster: self.stats.as_ref().map_or("", |stats| stats.name()),
+            upstream_local: self.upstream_local,
+            downstream_local: self.to,
+            downstream_remote: self.peer,
+            requested_server_name: self.server_name.as_deref().unwrap_or_default(),
+            route_name: self.route.as_deref().unwrap_or_default(),
+            request_headers: &Captured::NONE,
+            response_headers: &Captured::NONE,
+        });
+    }
+}
+
+impl Meter for StreamRecord {
+    fn received(&mut self, bytes: usize) {
+        self.received += bytes as u64;
+        if let Some(stats) = &self.stats {
+            stats.stream(Tcp::Received(bytes as u64));
+        }
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+        if let Some(stats) = &self.stats {
+            stats.stream(Tcp::Sent(bytes as u64));
+        }
+    }
+}
+
+impl Drop for StreamRecord {
+    fn drop(&mut self) {
+        if !self.told {
+            // Its task was dropped: the drain's deadline passed.
+            self.termination = "drain_deadline";
+            self.write();
+        }
+    }
+}
