@@ -133,6 +133,7 @@ impl Bench {
             access_log: Some(Arc::new(log)),
             terse: false,
             pseudonym: Pseudonym::new(7),
+            mirrors: Arc::default(),
             drain: drain.clone(),
             places: Arc::new(Semaphore::new(100)),
             pass_through: PassThrough {
@@ -260,7 +261,7 @@ async fn v17_tls_goes_by_its_name_untouched_and_each_side_may_end_first() {
     drop(served);
     assert_eq!(rest(&mut client).await, b"the server's own answer");
     let up = (hello.len() + 6) as u64;
-    let name = "destination_service_name=\"outbound|443||a.example\"";
+    let name = "destination_service_name=\"a.example\"";
     assert_eq!(
         bench.metric(&["istio_tcp_connections_opened_total", name]),
         1

@@ -37,7 +37,8 @@ impl Page<'_> {
             ),
         ];
         for (name, help, pick) in counters {
-            let rows = used().map(|(name, sums)| (labels(name, &sums.parties, Flags::NONE), pick(&sums.tcp)));
+            let rows = used()
+                .map(|(name, sums)| (labels(name, &sums.parties, Flags::NONE), pick(&sums.tcp)));
             self.counter(name, help, rows)?;
         }
         let closed = used().flat_map(|(name, sums)| {

@@ -605,7 +605,9 @@ mod tests {
             ]);
             let lacks = ["response_code", "grpc_response_status"];
             expected.iter().all(|pair| labels.contains(pair))
-                && !labels.iter().any(|(name, _)| lacks.contains(&name.as_str()))
+                && !labels
+                    .iter()
+                    .any(|(name, _)| lacks.contains(&name.as_str()))
         };
         for (name, flags, value) in [
             ("istio_tcp_connections_opened_total", "-", 2.0),
@@ -613,8 +615,10 @@ mod tests {
             ("istio_tcp_sent_bytes_total", "-", 11.0),
             ("istio_tcp_connections_closed_total", "UF,URX", 1.0),
         ] {
-            let fit = |((of, labels), _): &(&(String, _), &f64)| of == name && has(flags, labels);
-            let found: Vec<f64> = samples.iter().filter(fit).map(|(_, value)| *value).collect();
+            let fit = samples
+                .iter()
+                .filter(|((of, labels), _)| of == name && has(flags, labels));
+            let found: Vec<f64> = fit.map(|(_, value)| *value).collect();
             assert_eq!(found, [value], "{name}");
         }
         let requests = |(name, _): &&(String, _)| name.starts_with("istio_requests");
