@@ -21,6 +21,7 @@ mod explain;
 mod istio_credentials;
 mod limits;
 mod malformed;
+mod manifest_commands;
 mod mtls;
 mod openssl;
 mod pooling;
