@@ -154,18 +154,24 @@ impl Copy {
             avoid: &[],
             fresh: false,
         };
-        let late = late(received, &self.guard);
-        let result = tokio::select! {
-            biased;
-            result = exchange(&self.upstream, &ask, request, &mut told) => result,
-            () = late => {
-                tracing::debug!(mirror = %self.name(), "a mirror did not answer in time");
-                Ok(())
+        let lost = async {
+            match &self.queue {
+                Some(queue) => queue.given_up().await,
+                None => std::future::pending().await,
             }
         };
-        if let Err(error) = result {
-            tracing::debug!(mirror = %self.name(), "a mirror failed: {}", chain(&error));
-            (told.code, told.flags) = outcome(error, self.queue.as_deref());
+        tokio::select! {
+            biased;
+            result = exchange(&self.upstream, &ask, request, &mut told) => {
+                if let Err(error) = result {
+                    tracing::debug!(mirror = %self.name(), "a mirror failed: {}", chain(&error));
+                    (told.code, told.flags) = self.outcome(error);
+                }
+            }
+            fate = lost => (told.code, told.flags) = given_up(fate),
+            () = late(received, &self.guard) => {
+                tracing::debug!(mirror = %self.name(), "a mirror did not answer in time");
+            }
         }
         if let Some(received) = received {
             told.request_bytes += received.bytes.load(Ordering::Relaxed);
@@ -176,6 +182,17 @@ impl Copy {
 
     fn name(&self) -> &str {
         &self.upstream.spec().name
+    }
+
+    /// Code and flags of a copy that failed.
+    fn outcome(&self, error: UpstreamError) -> (u16, Flags) {
+        match (&error, &self.queue) {
+            (UpstreamError::BodyFromClient(_), Some(queue)) => given_up(queue.fate()),
+            _ => {
+                let verdict = ProxyError::Upstream(error).verdict();
+                (verdict.status, verdict.flags)
+            }
+        }
     }
 }
 
@@ -227,15 +244,11 @@ async fn exchange(
     Ok(())
 }
 
-/// Code and flags of a copy that failed.
-fn outcome(error: UpstreamError, queue: Option<&Queue>) -> (u16, Flags) {
-    match (&error, queue.map(Queue::fate)) {
-        // Neither the mirror's fault nor the client's: we held no more of the body for it.
-        (UpstreamError::BodyFromClient(_), Some(Fate::Behind)) => (503, Flags::UO),
-        (UpstreamError::BodyFromClient(_), _) => (0, Flags::DC),
-        _ => {
-            let verdict = ProxyError::Upstream(error).verdict();
-            (verdict.status, verdict.flags)
-        }
+/// Code and flags of a copy whose body was lost: because we hold no more of it for a mirror that
+/// does not take it, or because its request broke off.
+fn given_up(fate: Fate) -> (u16, Flags) {
+    match fate {
+        Fate::Behind => (503, Flags::UO),
+        Fate::Open | Fate::Whole | Fate::Lost => (0, Flags::DC),
     }
 }

@@ -29,7 +29,7 @@ const BEHIND: usize = 1 << 20;
 pub(super) enum Fate {
     /// It goes on.
     Open,
-    /// It was read to its end.
+    /// It was read to its end, or as far as the mirror wanted.
     Whole,
     /// The request ended before it.
     Lost,
@@ -45,6 +45,7 @@ struct Waiting {
     bytes: usize,
     fate: Fate,
     reader: Option<Waker>,
+    watcher: Option<Waker>,
     /// The bytes that wait for all mirrors of this worker, and how many may.
     room: (Arc<AtomicUsize>, usize),
 }
@@ -57,6 +58,7 @@ impl Queue {
             bytes: 0,
             fate: Fate::Open,
             reader: None,
+            watcher: None,
             room: (Arc::clone(room), most),
         })))
     }
@@ -64,6 +66,21 @@ impl Queue {
     /// What became of the body so far.
     pub(super) fn fate(&self) -> Fate {
         self.lock().fate
+    }
+
+    /// Returns when the copy is lost, and why: a reader that waits to write does not come to see it.
+    pub(super) async fn given_up(&self) -> Fate {
+        std::future::poll_fn(|cx| {
+            let mut waiting = self.lock();
+            match waiting.fate {
+                Fate::Open | Fate::Whole => {
+                    waiting.watcher = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+                lost => Poll::Ready(lost),
+            }
+        })
+        .await
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -107,6 +124,9 @@ impl Waiting {
         self.fate = fate;
         if fate != Fate::Whole {
             self.clear();
+            if let Some(watcher) = self.watcher.take() {
+                watcher.wake();
+            }
         }
         self.wake();
     }
@@ -238,9 +258,9 @@ impl Body for Copied {
 impl Drop for Copied {
     fn drop(&mut self) {
         let mut waiting = self.queue.lock();
-        // Nobody reads any more, so nothing is kept.
+        // Nobody reads any more, so nothing is kept; that is no fault of whoever has answered.
         if waiting.fate == Fate::Open {
-            waiting.fate = Fate::Behind;
+            waiting.fate = Fate::Whole;
         }
         waiting.clear();
     }
@@ -311,6 +331,7 @@ mod tests {
             (queue.fate(), room.load(Ordering::Relaxed)),
             (Fate::Behind, 0)
         );
+        assert_eq!(queue.given_up().await, Fate::Behind);
         let error = copied.collect().await.unwrap_err().to_string();
         assert!(error.contains("too slowly"), "{error}");
     }
@@ -344,8 +365,9 @@ mod tests {
 
     #[tokio::test]
     async fn v16_a_mirror_that_is_gone_keeps_nothing() {
-        let (teed, copied, _, room) = teed(vec![data(3), data(4)], BEHIND);
+        let (teed, copied, queue, room) = teed(vec![data(3), data(4)], BEHIND);
         drop(copied);
+        assert_eq!(queue.fate(), Fate::Whole);
         assert_eq!(teed.collect().await.unwrap().to_bytes().len(), 7);
         assert_eq!(room.load(Ordering::Relaxed), 0);
     }

@@ -267,13 +267,16 @@ mod tests {
 
     #[test]
     fn b2_the_destination_is_the_service_that_the_upstream_is_a_part_of() {
-        let mut parties = Parties::default();
-        parties.service = Some(Arc::new(ServiceLabels {
+        let service = ServiceLabels {
             host: "bank.example".into(),
             name: "bank".into(),
             namespace: Some("finance".into()),
             principal: Some("spiffe://corp/ns/finance/sa/bank".into()),
-        }));
+        };
+        let parties = Parties {
+            service: Some(Arc::new(service)),
+            ..Parties::default()
+        };
         for (label, expected) in [
             ("destination_service", "bank.example"),
             ("destination_service_name", "bank"),

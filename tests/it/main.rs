@@ -30,6 +30,7 @@ mod refused;
 mod reload_certs;
 mod reload_config;
 mod routing;
+mod rules;
 mod slow;
 mod sni;
 mod streaming;
