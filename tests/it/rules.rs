@@ -355,6 +355,7 @@ fn v16_a_mirror_that_hangs_or_is_not_there_neither_slows_nor_breaks_a_request() 
     });
     assert_eq!(answer.header("x-origin"), Some("one"));
     assert_eq!(answer.text(), (PIECES << 20).to_string());
+    assert_eq!(one.taken(), PIECES << 20);
     let flagged = |host: &str, flag: &str| {
         let words = ["istio_requests_total", host, "response_code=\"503\"", flag];
         eventually(&format!("{host} failed with {flag}"), || {
