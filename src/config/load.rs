@@ -93,7 +93,6 @@ fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspect
     let said = native::says_unknown_hosts(&reader.documents);
     let mut manifests = Manifests {
         native_unknown: said.then_some(config.unknown_hosts),
-        any: !reader.foreign.is_empty(),
         ..Manifests::default()
     };
     if !reader.foreign.is_empty() {

@@ -54,8 +54,6 @@ pub struct Manifests {
     pub read: usize,
     /// `unknownHosts` of a native document, which decides before any document of Istio's (X15).
     pub native_unknown: Option<UnknownHosts>,
-    /// True where there was any Istio or Kubernetes document at all.
-    pub any: bool,
 }
 
 impl Manifests {

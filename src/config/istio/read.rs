@@ -28,7 +28,6 @@ pub fn read(
     manifests: &mut Manifests,
     out: &mut Diagnostics,
 ) {
-    manifests.any = true;
     let mut reader = Reader {
         source: &document.source,
         options,

@@ -21,13 +21,28 @@ pub fn lower(
         config.unknown_captured = UnknownHosts::Refuse;
         return;
     }
-    if manifests.native_unknown.is_some() || !manifests.any {
+    if manifests.native_unknown.is_some() || !makes_a_mesh(manifests) {
         return;
     }
     config.unknown_captured = match said.unwrap_or(OutboundMode::AllowAny) {
         OutboundMode::RegistryOnly => UnknownHosts::Refuse,
         OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns => UnknownHosts::PassThrough,
     };
+}
+
+/// True where there is a document of Istio's, or a Service. A Secret, or a pod, beside native
+/// documents opens nothing.
+fn makes_a_mesh(manifests: &Manifests) -> bool {
+    manifests.mesh.is_some()
+        || !manifests.service_entries.is_empty()
+        || !manifests.virtual_services.is_empty()
+        || !manifests.destination_rules.is_empty()
+        || !manifests.gateways.is_empty()
+        || !manifests.sidecars.is_empty()
+        || !manifests.workload_entries.is_empty()
+        || !manifests.peer_authentications.is_empty()
+        || !manifests.legacy_policies.is_empty()
+        || !manifests.services.is_empty()
 }
 
 /// X1: a refused document that may have said it for this proxy.

@@ -179,13 +179,11 @@ fn no_such_protocol(
         let mut ports = known.flat_map(|known| &known.ports);
         ports.any(|port| fits(port.protocol))
     };
-    let tls = one.vs.tls.first().map(|rule| &rule.place);
-    let tcp = one.vs.tcp.first().map(|rule| &rule.place);
-    let kinds: [(_, _, fn(Protocol) -> bool); 2] = [("tls", tls, is_tls), ("tcp", tcp, is_bytes)];
-    for (kind, place, fits) in kinds {
-        let Some(place) = place.filter(|_| !has(fits)) else {
-            continue;
-        };
+    let tls = one.vs.tls.first().filter(|_| !has(is_tls));
+    let tcp = one.vs.tcp.first().filter(|_| !has(is_bytes));
+    let tls = tls.map(|rule| ("tls", &rule.place));
+    let tcp = tcp.map(|rule| ("tcp", &rule.place));
+    for (kind, place) in tls.into_iter().chain(tcp) {
         let problem = format!(
             "none of its hosts has a port that is declared {}, and so no {kind} rule has an effect",
             kind.to_ascii_uppercase()

@@ -1246,6 +1246,14 @@ mod unknown {
     }
 
     #[test]
+    fn x15_a_secret_beside_native_documents_opens_nothing() {
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: YQ==}\n---\n\
+                      apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\n";
+        let loaded = load_files(&[("a.yaml", secret), ("b.yaml", "limits: {maxHeaders: 7}\n")]);
+        assert_eq!(loaded.config.unknown_captured, Refuse);
+    }
+
+    #[test]
     fn o1_the_sidecar_decides_before_the_mesh() {
         assert_eq!(captured(&mesh("REGISTRY_ONLY")), Refuse);
         assert_eq!(captured(&mesh("ALLOW_ANY")), PassThrough);
