@@ -110,8 +110,11 @@ impl Sniffer {
 
 /// A method and the beginning of a target (RFC 9112 section 3). `None`: more bytes are needed.
 fn looks_like_http(seen: &[u8]) -> Option<bool> {
-    // An empty line may come first (RFC 9112 section 2.2).
-    let seen = seen.strip_prefix(b"\r\n").unwrap_or(seen);
+    // Empty lines may come first (RFC 9112 section 2.2).
+    let mut seen = seen;
+    while let Some(rest) = seen.strip_prefix(b"\r\n") {
+        seen = rest;
+    }
     if matches!(seen, b"" | b"\r") {
         return None;
     }
@@ -191,7 +194,7 @@ mod tests {
         let long = [b'x'; MAX_METHOD + 1];
         for http in [
             &b"GET / HTTP/1.1\r\n"[..],
-            b"\r\nGET /",
+            b"\r\n\r\nGET /",
             b"OPTIONS * HTTP/1.1",
             b"get /",
             b"GET http://bank.example/ HTTP/1.1",

@@ -143,9 +143,10 @@ async fn pass_on(
             record.ends(Flags::NONE, "idle_timeout", words);
         }
         Ended::Client(error) => {
-            // What the upstream has of the client's words must not look complete.
+            // What the upstream has of the client's words must not look complete. No flag, as in
+            // Envoy: a client that has its answer often leaves so.
             upstream.reset();
-            record.ends(Flags::DC, "downstream_connection_lost", chain(&error));
+            record.ends(Flags::NONE, "downstream_connection_lost", chain(&error));
         }
         Ended::Upstream(error) => {
             reset(&client);

@@ -23,6 +23,7 @@ mod limits;
 mod malformed;
 mod manifest_commands;
 mod mtls;
+mod opaque;
 mod openssl;
 mod pooling;
 mod proxy_forms;
