@@ -32,6 +32,8 @@ mod reload_certs;
 mod reload_config;
 mod routing;
 mod rules;
+mod seeds;
+mod seeds_mesh;
 mod slow;
 mod sni;
 mod streaming;

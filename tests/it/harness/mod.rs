@@ -2,6 +2,7 @@
 //!
 //! Every peer binds port 0 and says where it is; nothing sleeps where it can wait for a fact.
 
+mod cell;
 mod client;
 mod eventually;
 mod lab;
@@ -15,6 +16,7 @@ mod process;
 mod script;
 mod sortie;
 
+pub use cell::{Cell, Inmate};
 pub use client::{Ended, Wire, chunked, curl, get, h2};
 pub use eventually::{eventually, within};
 pub use lab::Lab;
@@ -22,8 +24,8 @@ pub use load::Load;
 pub use needs::{needs, skip};
 pub use nginx::Nginx;
 pub use origin::Origin;
-pub use pki::{Authority, Identity};
 pub use pod::{Inside, Pod};
+pub use pki::{Authority, Identity, Kind};
 pub use process::{PROGRAM, Process, free_address, program};
 pub use script::Step;
 pub use sortie::Sortie;

@@ -13,8 +13,27 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// What keys are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// P-256.
+    Ec,
+    /// 2048 bits.
+    Rsa,
+}
+
+impl Kind {
+    fn key(self) -> KeyPair {
+        match self {
+            Kind::Ec => KeyPair::generate().unwrap(),
+            Kind::Rsa => KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap(),
+        }
+    }
+}
+
 /// A CA, or an intermediate.
 pub struct Authority {
+    kind: Kind,
     issuer: Issuer<'static, KeyPair>,
     /// Its own certificate.
     pub pem: String,
@@ -25,9 +44,15 @@ pub struct Authority {
 impl Authority {
     /// A self-signed root.
     pub fn new(name: &str) -> Self {
-        let (params, key) = (authority(name), KeyPair::generate().unwrap());
+        Authority::of(Kind::Ec, name)
+    }
+
+    /// A self-signed root with keys of that kind, its leaves' included.
+    pub fn of(kind: Kind, name: &str) -> Self {
+        let (params, key) = (authority(name), kind.key());
         let pem = params.self_signed(&key).unwrap().pem();
         Authority {
+            kind,
             issuer: Issuer::new(params, key),
             pem,
             above: String::new(),
@@ -36,10 +61,11 @@ impl Authority {
 
     /// An authority that this one signed.
     pub fn intermediate(&self, name: &str) -> Self {
-        let (params, key) = (authority(name), KeyPair::generate().unwrap());
+        let (params, key) = (authority(name), self.kind.key());
         let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
         let above = format!("{pem}{}", self.above);
         Authority {
+            kind: self.kind,
             issuer: Issuer::new(params, key),
             pem,
             above,
@@ -91,7 +117,7 @@ impl Authority {
         let serial: [u8; 8] = std::array::from_fn(|_| fastrand());
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
+        let key = self.kind.key();
         let leaf = params.signed_by(&key, &self.issuer).unwrap().pem();
         Identity {
             chain: format!("{leaf}{}", self.above),

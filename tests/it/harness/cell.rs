@@ -1,0 +1,313 @@
+//! A machine of its own in miniature: a network namespace with its own addresses, ports and `/etc`.
+//!
+//! What a manifest says of addresses, ports and files under `/etc` can be done as it is written,
+//! side by side with other tests, and without a trace on the machine.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tempfile::TempDir;
+
+use super::eventually::eventually;
+use super::needs::{needs, skip};
+use super::process::PROGRAM;
+
+/// The admin port of sortie inside.
+const ADMIN: &str = "127.0.0.1:15000";
+
+/// The namespace and its files; both are gone when dropped, with what runs inside.
+pub struct Cell {
+    name: String,
+    folder: TempDir,
+}
+
+/// A program inside; it is killed when dropped.
+pub struct Inmate(Child);
+
+impl Drop for Inmate {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Cell {
+    /// With these addresses on its loopback device. `None` where this machine allows none, and may.
+    pub fn new(addresses: &[&str]) -> Option<Cell> {
+        static COUNT: AtomicU8 = AtomicU8::new(0);
+        for program in ["ip", "iptables", "curl", "setpriv", "nginx"] {
+            needs(program)?;
+        }
+        let nth = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sc{}-{nth}", std::process::id() % 50_000);
+        let cell = Cell {
+            name: name.clone(),
+            folder: tempfile::tempdir().unwrap(),
+        };
+        cell.furnish();
+        let up = [
+            format!("netns add {name}"),
+            format!("-n {name} link set lo up"),
+        ];
+        let more = addresses
+            .iter()
+            .map(|address| format!("-n {name} addr add {address}/32 dev lo"));
+        for line in up.into_iter().chain(more) {
+            let output = Command::new("ip").args(line.split(' ')).output().unwrap();
+            if !output.status.success() {
+                let error = String::from_utf8_lossy(&output.stderr);
+                skip(&format!(
+                    "network namespaces need root and the kernel's leave: {error}"
+                ));
+                return None;
+            }
+        }
+        let mounted = cell.command("true").output().unwrap();
+        if !mounted.status.success() {
+            let error = String::from_utf8_lossy(&mounted.stderr);
+            skip(&format!(
+                "a mount namespace needs root and the kernel's leave: {error}"
+            ));
+            return None;
+        }
+        Some(cell)
+    }
+
+    /// What programs look for in `/etc`.
+    fn furnish(&self) {
+        let etc = self.etc();
+        std::fs::create_dir_all(etc.join("ssl/certs")).unwrap();
+        for file in [
+            "passwd",
+            "group",
+            "nsswitch.conf",
+            "ld.so.cache",
+            "ssl/openssl.cnf",
+        ] {
+            let _ = std::fs::copy(Path::new("/etc").join(file), etc.join(file));
+        }
+        std::fs::write(etc.join("hosts"), "127.0.0.1 localhost\n").unwrap();
+        // Nobody answers there: a name is in the file above, or is not.
+        std::fs::write(
+            etc.join("resolv.conf"),
+            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+        )
+        .unwrap();
+    }
+
+    fn etc(&self) -> PathBuf {
+        self.folder.path().join("etc")
+    }
+
+    /// A folder outside that programs inside can read too.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Gives a name an address, for whoever asks inside.
+    pub fn name(&self, address: &str, name: &str) {
+        let file = self.etc().join("hosts");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{text}{address} {name}\n")).unwrap();
+    }
+
+    /// Writes a file below `/etc`, as `certs/tls.crt`.
+    pub fn put(&self, file: &str, content: &str) {
+        let file = self.etc().join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, content).unwrap();
+    }
+
+    /// A command inside, as root.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.name, "sh", "-c"])
+            .arg("mount --bind \"$0\" /etc && exec \"$@\"")
+            .arg(self.etc())
+            .arg(program);
+        command
+            .env_remove("RUST_LOG")
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// What the application gets from curl, as another user than sortie: exit code and output.
+    pub fn curl(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self
+            .command("setpriv")
+            .args(["--reuid", "65534", "--clear-groups", "curl", "--disable"])
+            .args([
+                "--silent",
+                "--show-error",
+                "--max-time",
+                "20",
+                "--noproxy",
+                "*",
+            ])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap_or(-1), text)
+    }
+
+    /// Sends what the application connects to on these ports, or on all, into sortie. sortie itself
+    /// runs as root here, and the application does not.
+    pub fn redirect(&self, ports: Option<&str>, to: u16) {
+        let ports = ports.map(|ports| format!(" -m multiport --dports {ports}"));
+        let rule = format!(
+            "-t nat -A OUTPUT -p tcp{} -m owner ! --uid-owner 0 -j REDIRECT --to-ports {to}",
+            ports.unwrap_or_default()
+        );
+        let done = self
+            .command("iptables")
+            .args(rule.split(' '))
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+
+    /// `sortie run --config FOLDER` with captured connections on port 15001, once it is ready.
+    #[track_caller]
+    pub fn sortie(&self, config: &[&Path], more: &[&str]) -> Inmate {
+        let inmate = self.start_sortie(config, more);
+        eventually("sortie is ready inside", || {
+            (self.admin("/ready").0 == 200).then_some(())
+        });
+        inmate
+    }
+
+    /// The same, for a sortie that does not become ready.
+    #[track_caller]
+    pub fn start_sortie(&self, config: &[&Path], more: &[&str]) -> Inmate {
+        let log = std::fs::File::create(self.folder.path().join("sortie.log")).unwrap();
+        let mut command = self.command(PROGRAM);
+        command.arg("run");
+        for path in config {
+            command.arg("--config").arg(path);
+        }
+        let child = command
+            .args([
+                "--capture",
+                "127.0.0.1:15001",
+                "--admin",
+                ADMIN,
+                "--workers",
+                "1",
+            ])
+            .args(["--access-log", "access.log"])
+            .args(more)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let inmate = Inmate(child);
+        eventually("sortie answers inside", || {
+            (self.admin("/ready").0 > 0).then_some(())
+        });
+        inmate
+    }
+
+    /// GET on sortie's admin port: status (0 for none) and body.
+    pub fn admin(&self, path: &str) -> (u16, String) {
+        let output = self
+            .command("curl")
+            .args(["--disable", "-s", "-w", "\n%{http_code}", "--noproxy", "*"])
+            .arg(format!("http://{ADMIN}{path}"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n').unwrap_or_default();
+        (status.parse().unwrap_or_default(), body.to_owned())
+    }
+
+    /// What sortie has said on its standard error.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("sortie.log")).unwrap_or_default()
+    }
+
+    /// The lines of sortie's access log.
+    pub fn access_log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default()
+    }
+
+    /// nginx inside, with these `server` blocks; it listens when it is back. Its log has a line for
+    /// each request: [`Cell::seen`].
+    #[track_caller]
+    pub fn nginx(&self, servers: &str, address: &str) -> Inmate {
+        let root = self.folder.path().display();
+        let conf = self.folder.path().join("nginx.conf");
+        std::fs::write(&conf, settings(&root.to_string(), servers)).unwrap();
+        let child = self
+            .command("nginx")
+            .arg("-p")
+            .arg(self.folder.path())
+            .arg("-c")
+            .arg(&conf)
+            .args(["-e", "nginx-error.log"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let inmate = Inmate(child);
+        eventually("nginx listens inside", || {
+            let tried = self
+                .command("curl")
+                .args(["--disable", "-s", "-o", "/dev/null", "--noproxy", "*"])
+                .arg(format!("telnet://{address}"))
+                .stdin(Stdio::null())
+                .args(["--max-time", "1"])
+                .status();
+            // 7: cannot connect.
+            (tried.unwrap().code() != Some(7)).then_some(())
+        });
+        inmate
+    }
+
+    /// What nginx saw, a line for each request: `VERIFY|DN|SNI|ALPN|PORT|STATUS|HOST|REQUEST`.
+    pub fn seen(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder.path().join("nginx-access.log"));
+        text.unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        let _ = Command::new("ip")
+            .args(["netns", "del", &self.name])
+            .output();
+    }
+}
+
+fn settings(root: &str, servers: &str) -> String {
+    format!(
+        r#"
+daemon off;
+master_process off;
+user root;
+pid {root}/nginx.pid;
+error_log {root}/nginx-error.log info;
+events {{ worker_connections 256; }}
+http {{
+    log_format seen '$ssl_client_verify|$ssl_client_s_dn|$ssl_server_name|$ssl_alpn_protocol|$server_port|$status|$http_host|$request';
+    access_log {root}/nginx-access.log seen;
+    client_body_temp_path {root}/body;
+    proxy_temp_path {root}/proxy;
+    fastcgi_temp_path {root}/fastcgi;
+    uwsgi_temp_path {root}/uwsgi;
+    scgi_temp_path {root}/scgi;
+    {servers}
+}}
+"#
+    )
+}
