@@ -19,6 +19,7 @@ mod drain;
 mod errors;
 mod explain;
 mod istio_credentials;
+mod istio_large;
 mod limits;
 mod malformed;
 mod manifest_commands;
