@@ -78,14 +78,25 @@ impl Cell {
     fn furnish(&self) {
         let etc = self.etc();
         std::fs::create_dir_all(etc.join("ssl/certs")).unwrap();
+        std::fs::create_dir_all(etc.join("alternatives")).unwrap();
         for file in [
             "passwd",
             "group",
             "nsswitch.conf",
             "ld.so.cache",
             "ssl/openssl.cnf",
+            "ssl/certs/ca-certificates.crt",
         ] {
             let _ = std::fs::copy(Path::new("/etc").join(file), etc.join(file));
+        }
+        // Where Debian's iptables is found.
+        let links = std::fs::read_dir("/etc/alternatives")
+            .into_iter()
+            .flatten()
+            .flatten();
+        for link in links {
+            let to = etc.join("alternatives").join(link.file_name());
+            let _ = std::fs::read_link(link.path()).map(|at| std::os::unix::fs::symlink(at, to));
         }
         std::fs::write(etc.join("hosts"), "127.0.0.1 localhost\n").unwrap();
         // Nobody answers there: a name is in the file above, or is not.
@@ -98,11 +109,6 @@ impl Cell {
 
     fn etc(&self) -> PathBuf {
         self.folder.path().join("etc")
-    }
-
-    /// A folder outside that programs inside can read too.
-    pub fn path(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Gives a name an address, for whoever asks inside.
