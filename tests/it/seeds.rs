@@ -161,8 +161,7 @@ fn seed_000_under_registry_only_a_host_without_a_service_entry_is_refused() {
     let (code, text) = cell.curl(&["http://10.1.1.4:8081"]);
     assert!([52, 56].contains(&code), "{code} {text}");
     assert_eq!(cell.seen().len(), 0, "nothing left");
-    let log = cell.access_log();
-    assert!(log.contains("BlackHoleCluster"), "{log}");
+    cell.logged("BlackHoleCluster");
 }
 
 #[test]
@@ -304,11 +303,7 @@ fn seed_001_cluster_a_rsa_certificates_subset_and_dns() {
     let seen = fields(&seen[0]);
     assert_eq!((seen[0], seen[1]), ("SUCCESS", "CN=cluster-a-client"));
     assert_eq!((seen[2], seen[3]), ("helloworld.zufar.io", "-"));
-    let log = cell.access_log();
-    assert!(
-        log.contains("outbound|443|tls-origination|helloworld.zufar.io"),
-        "{log}"
-    );
+    cell.logged("outbound|443|tls-origination|helloworld.zufar.io");
 }
 
 #[test]

@@ -202,8 +202,9 @@ fn seed_004_a_strict_service_answers_the_customer_once_a_destination_rule_says_i
     cell.redirect(Some("8080"), 15001);
     let base = seed("004-migration");
     let tutorial: &[&str] = &["--namespace", "tutorial"];
-    // The customer "tries to send traffic, but does not know yet to use mTLS".
-    let sortie = cell.sortie(&[&base, &seed("004-strict")], tutorial);
+    // The customer "tries to send traffic, but does not know yet to use mTLS": automatic mTLS is off.
+    let before = seed("004-without-automatic-mtls");
+    let sortie = cell.sortie(&[&base, &seed("004-strict"), &before], tutorial);
     let (status, body) = preference(&cell);
     assert_eq!(status, 503, "{body}");
     assert!(
@@ -212,7 +213,9 @@ fn seed_004_a_strict_service_answers_the_customer_once_a_destination_rule_says_i
     );
     drop(sortie);
     for policy in ["004-strict", "004-permissive"] {
-        let sortie = cell.sortie(&[&base, &seed(policy), &seed("004-rule")], tutorial);
+        let folders = [base.clone(), seed(policy), seed("004-rule"), before.clone()];
+        let folders: Vec<_> = folders.iter().map(PathBuf::as_path).collect();
+        let sortie = cell.sortie(&folders, tutorial);
         assert_eq!(
             preference(&cell),
             (200, "mTLS SUCCESS".into()),
@@ -221,4 +224,7 @@ fn seed_004_a_strict_service_answers_the_customer_once_a_destination_rule_says_i
         );
         drop(sortie);
     }
+    // With it, STRICT alone is enough.
+    let _sortie = cell.sortie(&[&base, &seed("004-strict")], tutorial);
+    assert_eq!(preference(&cell).0, 200, "{}", cell.said());
 }

@@ -49,6 +49,8 @@ impl Cell {
         let up = [
             format!("netns add {name}"),
             format!("-n {name} link set lo up"),
+            // What is redirected must first have a way to go.
+            format!("-n {name} route add default dev lo"),
         ];
         let more = addresses
             .iter()
@@ -239,9 +241,16 @@ impl Cell {
         std::fs::read_to_string(self.folder.path().join("sortie.log")).unwrap_or_default()
     }
 
-    /// The lines of sortie's access log.
-    pub fn access_log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default()
+    /// The first line of sortie's access log that has this, once it is there.
+    #[track_caller]
+    pub fn logged(&self, word: &str) -> String {
+        let file = self.folder.path().join("access.log");
+        let mut last = String::new();
+        eventually(&format!("a line of the access log with {word}"), || {
+            last = std::fs::read_to_string(&file).unwrap_or_default();
+            let line = last.lines().find(|line| line.contains(word));
+            line.map(str::to_owned)
+        })
     }
 
     /// nginx inside, with these `server` blocks; it listens when it is back. Its log has a line for
