@@ -279,7 +279,10 @@ impl fmt::Display for Diagnostic {
         if let Some(object) = &self.object {
             write!(f, "{object}: ")?;
         }
-        if !self.field.is_empty() && !self.problem.contains(&self.field) {
+        // Between quotes it is the key alone, and not the way to it.
+        let quoted = format!("{:?}", self.field);
+        let named = self.problem.contains(&self.field) && !self.problem.contains(&quoted);
+        if !self.field.is_empty() && !named {
             write!(f, "{}: ", self.field)?;
         }
         f.write_str(&self.problem)?;
@@ -499,10 +502,11 @@ mod tests {
     #[test]
     fn every_code_has_its_own_number_and_a_meaning() {
         let numbers: std::collections::BTreeSet<_> =
-            Code::ALL.iter().map(|code| code.number()).collect();
+            Code::ALL.iter().map(ToString::to_string).collect();
         assert_eq!(numbers.len(), Code::ALL.len());
         assert!(Code::ALL.iter().all(|code| code.meaning().ends_with('.')));
-        assert!(Code::ALL.iter().is_sorted_by_key(|code| code.number()));
+        let order = |code: &Code| (std::cmp::Reverse(code.family()), code.number());
+        assert!(Code::ALL.iter().is_sorted_by_key(order));
     }
 
     #[test]
@@ -525,7 +529,7 @@ mod tests {
             serde_json::to_value(&all).unwrap(),
             serde_json::json!({"errors": 1, "warnings": 0, "diagnostics": [{
                 "file": "a.yaml", "line": 12, "column": 9, "field": "routes[0].host",
-                "code": "SRT0101", "severity": "error",
+                "object": null, "code": "SRT0101", "severity": "error",
                 "problem": "it is wrong", "advice": "write it right"}]})
         );
     }

@@ -95,7 +95,10 @@ impl Manifests {
     /// Says what was ignored: one line for each kind (U4).
     pub fn report_ignored(&self, out: &mut Diagnostics) {
         for (kind, (count, place)) in &self.ignored {
-            let documents = if *count == 1 { "document" } else { "documents" };
+            let (documents, mean) = match count {
+                1 => ("document", "means"),
+                _ => ("documents", "mean"),
+            };
             out.push(Diagnostic {
                 file: Arc::clone(&place.file),
                 line: place.line,
@@ -104,7 +107,7 @@ impl Manifests {
                 object: None,
                 code: Code::IgnoredKind,
                 severity: Code::IgnoredKind.severity(),
-                problem: format!("{count} {documents} of kind {kind} mean nothing to sortie"),
+                problem: format!("{count} {documents} of kind {kind} {mean} nothing to sortie"),
                 advice: String::new(),
             });
         }

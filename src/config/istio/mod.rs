@@ -23,6 +23,8 @@ mod service_entry;
 mod shape;
 mod sidecar;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod virtual_service;
 mod workload;
 

@@ -58,16 +58,13 @@ pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<ServiceEnt
 }
 
 fn hosts(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<Written<HostPattern>> {
-    let Some(list) = spec
-        .key("hosts")
-        .filter(|list| list.items().next().is_some())
-    else {
+    let list = spec.key("hosts");
+    if list.iter().flat_map(At::one_or_many).next().is_none() {
         let problem = "a ServiceEntry needs at least one host".to_owned();
         r.wrong_key(spec, "hosts", problem, "write hosts: [name.example.com]");
-        return Vec::new();
-    };
+    }
     let mut hosts = Vec::new();
-    for item in list.items() {
+    for item in list.iter().flat_map(At::items) {
         let Some(value) = names::pattern(&item, r) else {
             continue;
         };
@@ -78,9 +75,9 @@ fn hosts(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<Written<HostPattern>> {
         let place = item.place();
         hosts.push(Written { value, place });
     }
-    if list.items().count() > MAX_HOSTS {
+    if hosts.len() > MAX_HOSTS {
         let problem = format!("there are more than {MAX_HOSTS} hosts");
-        r.wrong(&list, problem, "write several ServiceEntries");
+        r.wrong_key(spec, "hosts", problem, "write several ServiceEntries");
     }
     hosts
 }
@@ -301,7 +298,7 @@ fn fits_ports(spec: &At<'_>, entry: &ServiceEntry, r: &mut Reading<'_>) {
             "write one port, or one ServiceEntry for each",
         );
     }
-    if entry.ports.is_empty() {
+    if !spec.has("ports") {
         let problem = "there are no ports, so nothing leads to its hosts".to_owned();
         r.odd(spec, problem, "write ports with number, name and protocol");
     }
