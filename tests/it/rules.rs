@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sortie::model::ProxyFacts;
+
 use crate::harness::{Origin, Sortie, Step, eventually, h2};
 
 /// Plain servers of these names, each the one endpoint of `NAME.example:80`.
@@ -390,4 +392,223 @@ fn v16_a_mirror_that_is_under_way_does_not_hold_up_the_end_for_long() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[test]
+fn v9_every_condition_of_a_match_decides_where_a_request_goes() {
+    let ([one, two], yaml) = servers(["one", "two"]);
+    let matches = [
+        "uri: {prefix: /Case}, ignoreUriCase: true",
+        "authority: {exact: \"shop.example:80\"}",
+        "queryParams: {v: {regex: \"[0-9]+\"}}",
+        "method: {regex: \"P.*\"}",
+        "headers: {x-tags: {exact: \"a,b\"}}",
+        "scheme: {exact: http}, headers: {x-scheme: {}}",
+        "uri: {exact: /without}, withoutHeaders: {x-no: {prefix: y}}",
+    ];
+    let first: String = matches.map(|one| format!("    - {{{one}}}\n")).concat();
+    let to_two = "route: [{destination: {host: two.example}}]";
+    let sortie = shop(
+        &yaml,
+        &format!("  - match:\n{first}    {TO_ONE}\n  - {to_two}\n"),
+    );
+    let mut wire = sortie.wire();
+    let mut whose = |first: &str, more: &str| {
+        let host = if more.contains("Host:") {
+            ""
+        } else {
+            "Host: shop.example\r\n"
+        };
+        let request = format!("{first} HTTP/1.1\r\n{host}{more}\r\n");
+        let method = first.split(' ').next().unwrap();
+        let answer = wire.send(request).answer_to(method).expect(200);
+        answer.header("x-origin").unwrap().to_owned()
+    };
+    for (first, more) in [
+        ("GET /cASEs", ""),
+        ("GET /", "Host: SHOP.example:80\r\n"),
+        ("GET /?a&v=12&v=x", ""),
+        ("PUT /", "Content-Length: 0\r\n"),
+        ("GET /", "X-Tags: a\r\nX-Tags: b\r\n"),
+        ("GET /", "X-Scheme: any\r\n"),
+        ("GET /without", "X-No: no\r\n"),
+        ("GET /without", ""),
+    ] {
+        assert_eq!(whose(first, more), "one", "{first} {more}");
+    }
+    for (first, more) in [
+        ("GET /cas", ""),
+        ("GET /?v=x&v=12", ""),
+        ("GET /", "X-Tags: a\r\n"),
+        ("GET /without", "X-No: yes\r\n"),
+        ("GET /", ""),
+    ] {
+        assert_eq!(whose(first, more), "two", "{first} {more}");
+    }
+    assert_eq!((one.asked().len(), two.asked().len()), (8, 5));
+}
+
+#[test]
+fn v14_5xx_retries_answers_and_lost_connections_and_says_when_they_are_used_up() {
+    let fails = |nth: usize, head: &str| match (head.contains("/cut"), nth) {
+        (true, _) => vec![Step::Cut],
+        (false, 0 | 1) => vec![Step::send("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")],
+        (false, _) => vec![Step::send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")],
+    };
+    let one = Origin::plain().script(fails).start();
+    let retries = |attempts: u32| {
+        let yaml = entry("one", one.port());
+        let retries = format!("retries: {{attempts: {attempts}, retryOn: 5xx, backoff: 1ms}}");
+        Sortie::builder(&format!(
+            "{yaml}{}",
+            rules(&format!("  - {retries}\n    {TO_ONE}\n"))
+        ))
+        .with(|options| options.workers = Some(1))
+        .start()
+    };
+    retries(2).get("shop.example", "/").expect(200);
+    assert_eq!(one.asked().len(), 3);
+    let sortie = retries(1);
+    sortie.get("shop.example", "/").expect(500);
+    sortie.logged(&[" 500 URX via_upstream "]);
+    assert_eq!(one.asked().len(), 5);
+    let sortie = retries(2);
+    sortie.get("shop.example", "/cut").expect(503);
+    sortie.logged(&["/cut", " 503 UC,URX "]);
+    assert_eq!(one.asked().len(), 8);
+}
+
+#[test]
+fn x5_urx_is_said_only_where_retries_were_made() {
+    let dead = crate::harness::free_address().port();
+    let yaml = entry("one", dead);
+    let sortie = shop(
+        &yaml,
+        &format!("  - retries: {{attempts: 0}}\n    {TO_ONE}\n"),
+    );
+    sortie.get("shop.example", "/").expect(503);
+    sortie.logged(&[" 503 UF upstream_reset"]);
+    let sortie = shop(&yaml, &format!("  - {TO_ONE}\n"));
+    sortie.get("shop.example", "/").expect(503);
+    sortie.logged(&[" 503 UF,URX upstream_reset"]);
+    assert_eq!(
+        sortie.metric(&["sortie_upstream_retries_total", "one.example"]),
+        2.0
+    );
+}
+
+#[test]
+fn b2_requests_carry_the_labels_of_both_sides() {
+    let ([_one], yaml) = servers(["one"]);
+    let rules = rules(&format!("  - name: pay\n    {TO_ONE}\n"));
+    let labels = [
+        ("app", "till"),
+        ("version", "v2"),
+        ("service.istio.io/canonical-name", "till"),
+    ];
+    let facts = ProxyFacts {
+        namespace: "default".into(),
+        labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        service_account: Some("cashier".into()),
+        ..ProxyFacts::default()
+    };
+    let sortie = Sortie::builder(&format!("{yaml}{rules}"))
+        .with(|options| options.load.facts = facts.into())
+        .start();
+    sortie.get("shop.example", "/").expect(200);
+    sortie.get("nowhere.example", "/").expect(502);
+    let common = [
+        "istio_requests_total",
+        "reporter=\"source\"",
+        "source_app=\"till\"",
+        "source_canonical_service=\"till\"",
+        "source_canonical_revision=\"v2\"",
+        "source_version=\"v2\"",
+        "source_workload_namespace=\"default\"",
+        "source_principal=\"spiffe://cluster.local/ns/default/sa/cashier\"",
+        "request_protocol=\"http\"",
+        "connection_security_policy=\"unknown\"",
+    ];
+    for own in [
+        [
+            "destination_service=\"one.example\"",
+            "response_code=\"200\"",
+        ],
+        [
+            "destination_service_name=\"BlackHoleCluster\"",
+            "response_code=\"502\"",
+        ],
+    ] {
+        let words: Vec<_> = common.iter().chain(&own).copied().collect();
+        assert_eq!(sortie.metric(&words), 1.0, "{own:?}");
+    }
+    let line = sortie.logged(&["outbound|80||one.example"]);
+    assert!(line.ends_with(" pay"), "{line}");
+    // B4, O2: the name of the route that refuses.
+    let line = sortie.logged(&["nowhere.example"]);
+    assert!(
+        line.contains(" BlackHoleCluster ") && line.ends_with(" block_all"),
+        "{line}"
+    );
+}
+
+#[test]
+fn b1_bytes_of_requests_and_answers_include_their_heads() {
+    let ([_one], yaml) = servers(["one"]);
+    let sortie = shop(&yaml, &format!("  - {TO_ONE}\n"));
+    let head = "POST /count HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 5\r\n\r\n";
+    let answer = sortie
+        .wire()
+        .send(format!("{head}12345"))
+        .answer()
+        .expect(200);
+    let request = sortie.metric(&["istio_request_bytes_sum", "one.example"]);
+    assert_eq!(request, (head.len() + 5) as f64);
+    let lines = answer
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 4);
+    let whole = "HTTP/1.1 200 OK\r\n\r\n".len() + lines.sum::<usize>() + answer.body.len();
+    let sent = sortie.metric(&["istio_response_bytes_sum", "one.example"]);
+    assert_eq!(sent, whole as f64);
+}
+
+#[test]
+fn v12_an_answer_of_the_rule_itself_may_carry_formats() {
+    let ([_one], yaml) = servers(["one"]);
+    let sortie = shop(
+        &yaml,
+        "  - match: [{uri: {prefix: /move}}]\n    redirect: {uri: /new}\n    \
+         headers: {response: {set: {x-said: \"%REQ(x-id)% %PROTOCOL%\"}}}\n  \
+         - directResponse: {status: 418, body: {string: tea}}\n    \
+         headers: {response: {add: {x-said: \"%RESPONSE_CODE%\"}}}\n",
+    );
+    let answer = sortie
+        .wire()
+        .send("GET /move HTTP/1.1\r\nHost: shop.example\r\nX-Id: 7\r\n\r\n")
+        .answer()
+        .expect(301);
+    assert_eq!(answer.header("x-said"), Some("7 HTTP/1.1"));
+    let answer = sortie.get("shop.example", "/").expect(418);
+    assert_eq!(
+        (answer.header("x-said"), answer.text().as_str()),
+        (Some("418"), "tea")
+    );
+}
+
+#[test]
+fn v16_a_request_that_switches_protocols_is_not_mirrored() {
+    let ([one, two], yaml) = servers(["one", "two"]);
+    let sortie = shop(
+        &yaml,
+        &format!("  - mirrors: [{{destination: {{host: two.example}}}}]\n    {TO_ONE}\n"),
+    );
+    let mut wire = sortie.wire();
+    wire.send(
+        "GET /upgrade HTTP/1.1\r\nHost: shop.example\r\nConnection: upgrade\r\n\
+         Upgrade: websocket\r\n\r\n",
+    );
+    assert_eq!(wire.head().status, 101);
+    assert_eq!(wire.send("ping").bytes(4), b"ping");
+    assert_eq!((one.asked().len(), two.asked().len()), (1, 0));
 }
