@@ -32,6 +32,10 @@ mod scope;
 mod services;
 mod settings;
 mod streams;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod workloads;
 

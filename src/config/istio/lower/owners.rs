@@ -272,3 +272,183 @@ fn resolve(owned: &mut Owned, external: BTreeMap<Host, (Host, &Service)>, cluste
     }
     owned.services.retain(|known| !vanish.contains(&known.host));
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::istio::lower::testing::Lab;
+
+    fn entry(namespace: &str, name: &str, rest: &str) -> String {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, \
+             namespace: {namespace}}}\nspec: {{hosts: [a.example], {rest}}}\n"
+        )
+    }
+
+    const PORT: &str = "ports: [{number: 80, name: http, protocol: HTTP}], resolution: STATIC";
+
+    fn with(address: &str) -> String {
+        format!("{PORT}, endpoints: [{{address: {address}}}]")
+    }
+
+    #[test]
+    fn h6_the_proxys_own_namespace_beats_older_owners() {
+        let text = [
+            entry("one", "x", &with("10.0.0.1")),
+            entry("default", "y", &with("10.0.0.2")),
+        ];
+        let told = Lab::new(&text.concat()).refer("a.example", 80, "");
+        assert_eq!(told.endpoints(), ["10.0.0.2:80"]);
+        assert_eq!(
+            told.said("SRT0509"),
+            [
+                "t.yaml:6: warning[SRT0509] ServiceEntry default/y: a.example has 2 owners, \
+              ServiceEntry default/y (t.yaml:6), ServiceEntry one/x (t.yaml:2), and ServiceEntry \
+              default/y has it alone; only ServiceEntries of one namespace with the same \
+              resolution, location, labels, selector and exportTo are merged: make them equal, or \
+              keep one"
+            ]
+        );
+    }
+
+    #[test]
+    fn h6_else_the_oldest_has_it() {
+        let text = [
+            entry("two", "x", &with("10.0.0.1")),
+            entry("one", "y", &with("10.0.0.2")),
+        ];
+        let told = Lab::new(&text.concat()).refer("a.example", 80, "");
+        assert_eq!(told.endpoints(), ["10.0.0.1:80"]);
+        let dated = text.concat().replace(
+            "name: y, namespace: one}",
+            "name: y, namespace: one, creationTimestamp: '2020-01-01T00:00:00Z'}",
+        );
+        let dated = dated.replace(
+            "name: x, namespace: two}",
+            "name: x, namespace: two, creationTimestamp: '2021-01-01T00:00:00Z'}",
+        );
+        let told = Lab::new(&dated).refer("a.example", 80, "");
+        assert_eq!(told.endpoints(), ["10.0.0.2:80"]);
+    }
+
+    #[test]
+    fn h6_a_service_beats_a_service_entry() {
+        let text = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: x}
+spec: {hosts: [n.s.svc.cluster.local], ports: [{number: 80, name: http, protocol: HTTP}], \
+resolution: STATIC, endpoints: [{address: 10.0.0.9}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: n, namespace: s}
+spec: {ports: [{port: 80, name: http}]}
+";
+        let told = Lab::new(text).refer("n.s.svc.cluster.local", 80, "");
+        assert_eq!(told.endpoints(), ["n.s.svc.cluster.local:80"]);
+        assert_eq!(told.said("SRT0509").len(), 1);
+    }
+
+    #[test]
+    fn h6_service_entries_of_one_namespace_merge_their_ports_and_endpoints() {
+        let more = "ports: [{number: 81, name: http-b, protocol: HTTP}, {number: 80, name: dup, \
+                    protocol: HTTP}], resolution: STATIC, endpoints: [{address: 10.0.0.2}]";
+        let text = [
+            entry("one", "x", &with("10.0.0.1")),
+            entry("one", "y", more),
+        ]
+        .concat();
+        let lab = Lab::new(&text);
+        assert_eq!(lab.refer("a.example", 80, "").endpoints(), ["10.0.0.1:80"]);
+        let second = lab.refer("a.example", 81, "");
+        assert_eq!(second.endpoints(), ["10.0.0.2:81"]);
+        assert_eq!(second.said("SRT0509"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn h6_service_entries_that_differ_or_are_of_two_namespaces_do_not_merge() {
+        let more = "ports: [{number: 81, name: http-b, protocol: HTTP}], resolution: DNS";
+        for namespace in ["one", "two"] {
+            let more = match namespace {
+                "one" => more.to_owned(),
+                _ => more.replace("DNS", "STATIC, endpoints: [{address: 10.0.0.2}]"),
+            };
+            let text = [
+                entry("one", "x", &with("10.0.0.1")),
+                entry(namespace, "y", &more),
+            ];
+            let told = Lab::new(&text.concat()).refer("a.example", 81, "");
+            assert!(
+                told.broken()
+                    .starts_with("NoCluster: a.example has no port 81")
+            );
+            assert_eq!(told.said("SRT0509").len(), 1);
+        }
+    }
+
+    #[test]
+    fn e9_an_external_name_is_another_name_of_the_service_that_it_points_to() {
+        let text = "
+apiVersion: v1
+kind: Service
+metadata: {name: alias, namespace: default}
+spec: {type: ExternalName, externalName: real.prod.svc.cluster.local, ports: [{port: 80, name: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: real, namespace: prod}
+spec: {ports: [{port: 80, name: http}]}
+";
+        let lab = Lab::new(text);
+        let told = lab.refer("alias.default.svc.cluster.local", 80, "");
+        assert_eq!(&*told.spec.name, "outbound|80||real.prod.svc.cluster.local");
+        let (registry, _) = lab.registry();
+        let aliases: Vec<String> = registry.services[0]
+            .aliases
+            .iter()
+            .map(|a| a.to_string())
+            .collect();
+        assert_eq!(
+            aliases,
+            [
+                "real.prod",
+                "real.prod.svc",
+                "alias.default.svc.cluster.local",
+                "alias",
+                "alias.default",
+                "alias.default.svc"
+            ]
+        );
+        assert_eq!(registry.services.len(), 1);
+    }
+
+    #[test]
+    fn e9_an_external_name_outside_the_registry_is_looked_up_and_a_loop_is_nothing() {
+        let text = "
+apiVersion: v1
+kind: Service
+metadata: {name: alias, namespace: default}
+spec: {type: ExternalName, externalName: bank.example, ports: [{port: 80, name: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: x, namespace: default}
+spec: {type: ExternalName, externalName: y.default.svc.cluster.local, ports: [{port: 80, name: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: y, namespace: default}
+spec: {type: ExternalName, externalName: x.default.svc.cluster.local, ports: [{port: 80, name: http}]}
+";
+        let lab = Lab::new(text);
+        let told = lab.refer("alias.default.svc.cluster.local", 80, "");
+        assert_eq!(told.endpoints(), ["bank.example:80"]);
+        assert!(told.is_plaintext());
+        assert!(
+            lab.registry()
+                .0
+                .find("x.default.svc.cluster.local")
+                .is_none()
+        );
+    }
+}

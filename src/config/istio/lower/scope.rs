@@ -240,3 +240,161 @@ fn oldest<'a>(
     }
     Some(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::istio::lower::testing::Lab;
+
+    const ENTRIES: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a, namespace: one}
+spec: {hosts: [a.example], ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: \
+http-b, protocol: HTTP}], resolution: DNS}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: b, namespace: two}
+spec: {hosts: [b.example], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+---
+";
+
+    fn sidecar(name: &str, namespace: &str, spec: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: \
+             {namespace}}}\nspec: {spec}\n---\n"
+        )
+    }
+
+    fn listed(sidecars: &str) -> (Vec<String>, Vec<String>) {
+        let lab = Lab::new(&format!("{ENTRIES}{sidecars}"));
+        let lab = lab.facts(|facts| {
+            facts.labels.insert("app".into(), "me".into());
+        });
+        let (registry, said) = lab.registry();
+        let hosts = registry.services.iter().map(|known| {
+            let ports: Vec<String> = known.ports.iter().map(|p| p.number.to_string()).collect();
+            format!("{}:{}", known.host, ports.join(","))
+        });
+        (hosts.collect(), said)
+    }
+
+    #[test]
+    fn h7_without_a_sidecar_everything_is_seen() {
+        assert_eq!(listed("").0, ["a.example:80,81", "b.example:80"]);
+        let bare = sidecar("s", "default", "{outboundTrafficPolicy: {mode: ALLOW_ANY}}");
+        assert_eq!(listed(&bare).0, ["a.example:80,81", "b.example:80"]);
+    }
+
+    #[test]
+    fn h7_the_sidecar_that_selects_the_proxy_beats_its_namespaces_and_the_roots() {
+        let mine = "{workloadSelector: {labels: {app: me}}, egress: [{hosts: [one/*]}]}";
+        let other = "{workloadSelector: {labels: {app: you}}, egress: [{hosts: ['~/*']}]}";
+        let all = [
+            sidecar("root", "istio-system", "{egress: [{hosts: ['~/*']}]}"),
+            sidecar("bare", "default", "{egress: [{hosts: [two/*]}]}"),
+            sidecar("other", "default", other),
+            sidecar("mine", "default", mine),
+        ];
+        assert_eq!(listed(&all.concat()).0, ["a.example:80,81"]);
+        assert_eq!(listed(&all[..3].concat()).0, ["b.example:80"]);
+        assert_eq!(listed(&all[..1].concat()).0, Vec::<String>::new());
+        let elsewhere = sidecar("bare", "two", "{egress: [{hosts: ['~/*']}]}");
+        assert_eq!(listed(&elsewhere).0, ["a.example:80,81", "b.example:80"]);
+    }
+
+    #[test]
+    fn h7_an_egress_listener_with_a_port_decides_alone_for_that_port() {
+        let spec = "{egress: [{port: {number: 81, name: http, protocol: HTTP}, hosts: ['one/*']}, \
+                    {hosts: ['*/b.example']}]}";
+        assert_eq!(
+            listed(&sidecar("s", "default", spec)).0,
+            ["a.example:81", "b.example:80"]
+        );
+    }
+
+    #[test]
+    fn h7_what_the_sidecar_does_not_list_is_still_a_destination_and_no_host() {
+        let spec = "{egress: [{hosts: ['two/*']}]}";
+        let text = format!("{ENTRIES}{}", sidecar("s", "default", spec));
+        let (registry, _) = Lab::new(&text).registry();
+        assert!(registry.find("a.example").is_none());
+        let told = Lab::new(&text).refer("a.example", 80, "");
+        assert_eq!(told.endpoints(), ["a.example:80"]);
+    }
+
+    #[test]
+    fn ist0110_and_ist0111_several_sidecars_are_told_and_the_oldest_applies() {
+        let selecting = "{workloadSelector: {labels: {app: me}}, egress: [{hosts: [one/*]}]}";
+        let both = [
+            sidecar("first", "default", selecting),
+            sidecar("second", "default", &selecting.replace("one", "two")),
+        ];
+        let (hosts, said) = listed(&both.concat());
+        assert_eq!(hosts, ["a.example:80,81"]);
+        assert_eq!(
+            said,
+            [
+                "t.yaml:17: warning[IST0110] Sidecar default/second: it selects this proxy as well as \
+              Sidecar default/first (t.yaml:12), which is older and applies alone; make the \
+              selectors exclude each other"
+            ]
+        );
+        let bare = [
+            sidecar("first", "default", "{egress: [{hosts: [one/*]}]}"),
+            sidecar("second", "default", "{egress: [{hosts: [two/*]}]}"),
+        ];
+        let (hosts, said) = listed(&bare.concat());
+        assert_eq!(hosts, ["a.example:80,81"]);
+        assert_eq!(said.len(), 1);
+        assert!(
+            said[0].contains("error[IST0111] Sidecar default/second: it has no"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn h5_what_is_not_exported_to_the_proxy_does_not_exist() {
+        for (export_to, seen) in [
+            ("['*']", true),
+            ("[default]", true),
+            ("[other, default]", true),
+            ("[.]", false),
+            ("[other]", false),
+            ("['~']", false),
+        ] {
+            let text = ENTRIES.replace(
+                "resolution: DNS}",
+                &format!("resolution: DNS, exportTo: {export_to}}}"),
+            );
+            let (registry, _) = Lab::new(&text).registry();
+            assert_eq!(registry.find("a.example").is_some(), seen, "{export_to}");
+            let told = Lab::new(&text).refer("a.example", 80, "");
+            assert_eq!(told.spec.broken.is_none(), seen, "{export_to}");
+        }
+    }
+
+    #[test]
+    fn the_mesh_configuration_applies_where_a_flag_was_left_at_its_default() {
+        let mesh = "
+apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+metadata: {name: mesh}
+spec:
+  meshConfig:
+    trustDomain: corp.example
+    rootNamespace: root
+    connectTimeout: 3s
+    enableAutoMtls: false
+";
+        let (registry, _) = Lab::new(mesh).registry();
+        let own = &registry.scope.mesh;
+        assert_eq!(
+            (&*own.trust_domain, &*own.root_namespace),
+            ("corp.example", "root")
+        );
+        assert_eq!((own.connect_timeout.as_secs(), own.auto_mtls), (3, false));
+        let flags = Lab::new(mesh).facts(|facts| facts.trust_domain = "flag.example".into());
+        assert_eq!(&*flags.registry().0.scope.mesh.trust_domain, "flag.example");
+    }
+}
