@@ -310,3 +310,164 @@ fn subsets(rule: &DestinationRule, known: &Known, out: &mut Diagnostics) {
         out.push(report::at(&object, &subset.place, code, problem, advice));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::istio::lower::testing::Lab;
+
+    /// What is said with `code`.
+    fn said(code: &str, text: &str) -> Vec<String> {
+        let (_, said) = Lab::new(text).registry();
+        let wanted = format!("[{code}]");
+        said.into_iter()
+            .filter(|line| line.contains(&wanted))
+            .collect()
+    }
+
+    fn entry(name: &str, spec: &str) -> String {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\n\
+             spec: {{hosts: [{name}.example], {spec}}}\n"
+        )
+    }
+
+    fn port(number: u16, protocol: &str) -> String {
+        format!("ports: [{{number: {number}, name: p, protocol: {protocol}}}], resolution: DNS")
+    }
+
+    #[test]
+    fn ist0118_a_port_name_that_says_nothing_of_its_protocol() {
+        let service = |port: &str| {
+            format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{name: n}}\nspec: {{ports: [{{port: 80{port}}}]}}\n"
+            )
+        };
+        assert_eq!(said("IST0118", &service(", name: web")).len(), 1);
+        assert_eq!(
+            said("IST0118", &service(", name: http-web")),
+            Vec::<String>::new()
+        );
+        let declared = service(", name: web, appProtocol: http");
+        assert_eq!(said("IST0118", &declared), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ist0134_tcp_without_addresses_takes_the_whole_port() {
+        assert_eq!(
+            said("IST0134", &entry("a", &port(5432, "TCP"))),
+            [
+                "t.yaml:5: warning[IST0134] ServiceEntry default/a: port 5432 is TCP and the entry \
+              has no addresses, and so it takes every connection to port 5432, wherever it goes; \
+              write addresses, or protocol TLS if the bytes are TLS"
+            ]
+        );
+        let with = format!("{}, addresses: [10.0.0.1]", port(5432, "TCP"));
+        assert_eq!(said("IST0134", &entry("a", &with)), Vec::<String>::new());
+        assert_eq!(
+            said("IST0134", &entry("a", &port(443, "TLS"))),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn ist0177_http_and_tcp_on_one_port_of_every_address() {
+        let two = |a: &str, b: &str| entry("a", &port(80, a)) + &entry("b", &port(80, b));
+        assert_eq!(said("IST0177", &two("HTTP", "TCP")).len(), 1);
+        assert_eq!(said("IST0177", &two("HTTP", "GRPC")), Vec::<String>::new());
+        assert_eq!(said("IST0177", &two("TCP", "TLS")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ist0177_two_entries_of_one_host_that_disagree() {
+        let two = |b: &str| {
+            let second = entry("b", &port(80, b)).replace("b.example", "a.example");
+            entry("a", &port(80, "HTTP")) + &second
+        };
+        assert_eq!(said("IST0177", &two("TLS")).len(), 1);
+        assert_eq!(said("IST0177", &two("HTTP")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ist0127_a_selector_that_matches_nobody() {
+        let spec = "ports: [{number: 80, name: http, protocol: HTTP}], resolution: STATIC, \
+                    workloadSelector: {labels: {app: a}}";
+        let workload = |app: &str| {
+            format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: w}}\n\
+                 spec: {{address: 10.0.0.1, labels: {{app: {app}}}}}\n"
+            )
+        };
+        assert_eq!(said("IST0127", &entry("a", spec)).len(), 1);
+        let with = entry("a", spec) + &workload("a");
+        assert_eq!(said("IST0127", &with), Vec::<String>::new());
+        let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: n}\nspec: {selector: \
+                       {app: a}, ports: [{port: 80, name: http}]}\n";
+        // Nothing is known of the namespace's workloads, and so nothing can be said.
+        assert_eq!(said("IST0127", service), Vec::<String>::new());
+        let unmatched = format!("{service}{}", workload("b"));
+        assert_eq!(said("IST0127", &unmatched).len(), 1);
+    }
+
+    fn rule(host: &str, more: &str) -> String {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: r}}\n\
+             spec: {{host: '{host}'{more}}}\n"
+        )
+    }
+
+    #[test]
+    fn ist0173_a_subset_that_selects_nothing() {
+        let spec = format!(
+            "{}, endpoints: [{{address: 10.0.0.1, labels: {{v: one}}}}]",
+            port(80, "HTTP")
+        );
+        let subset = |labels: &str| {
+            let subset = format!(", subsets: [{{name: s, labels: {{{labels}}}}}]");
+            said(
+                "IST0173",
+                &(entry("a", &spec) + &rule("a.example", &subset)),
+            )
+        };
+        assert_eq!(
+            subset("v: two"),
+            [
+                "t.yaml:10: warning[IST0173] DestinationRule default/r: subset \"s\" wants endpoints \
+              labelled v=two, and none of the 1 of ServiceEntry default/a is; correct the labels, \
+              or load the documents of the pods that have them"
+            ]
+        );
+        assert_eq!(subset("v: one"), Vec::<String>::new());
+        assert_eq!(subset(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ist0174_a_rule_for_a_host_that_nobody_knows() {
+        let with = |host: &str| {
+            let all = entry("a", &port(80, "HTTP")) + &rule(host, "");
+            said("IST0174", &all).len()
+        };
+        assert_eq!(with("b.example"), 1);
+        assert_eq!(with("*.other"), 1);
+        for known in ["a.example", "*.example", "*", "x.ns.svc.cluster.local"] {
+            assert_eq!(with(known), 0, "{known}");
+        }
+    }
+
+    #[test]
+    fn srt0502_a_dotted_name_is_no_short_name() {
+        let text = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: reviews, namespace: prod}}\nspec: {{ports: \
+             [{{port: 80, name: http}}]}}\n{}",
+            rule("reviews.prod", "")
+        );
+        assert_eq!(
+            said("SRT0502", &text),
+            [
+                "t.yaml:9: warning[SRT0502] DestinationRule default/r: host \"reviews.prod\" has a dot, \
+              and so it is no short name: it does not mean reviews.prod.svc.cluster.local; write \
+              reviews.prod.svc.cluster.local"
+            ]
+        );
+        assert_eq!(said("IST0174", &text), Vec::<String>::new());
+    }
+}

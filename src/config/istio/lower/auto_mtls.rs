@@ -271,3 +271,246 @@ pub fn unknown_targets(manifests: &Manifests, out: &mut Diagnostics) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::istio::lower::testing::{Lab, Told};
+
+    const HOST: &str = "n.s.svc.cluster.local";
+
+    /// A Service with one WorkloadEntry of these labels, and more documents.
+    fn lab(labels: &str, more: &str) -> Lab {
+        Lab::new(&format!(
+            "apiVersion: v1
+kind: Service
+metadata: {{name: n, namespace: s}}
+spec: {{selector: {{app: n}}, ports: [{{port: 80, name: http, targetPort: 8080}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: vm, namespace: s}}
+spec: {{address: 10.0.0.1, labels: {{app: n{labels}}}}}
+---
+{more}"
+        ))
+        .identity()
+    }
+
+    const ISTIO: &str = ", security.istio.io/tlsMode: istio";
+
+    fn refer(labels: &str, more: &str) -> Told {
+        lab(labels, more).refer(HOST, 80, "")
+    }
+
+    fn peers(name: &str, namespace: &str, spec: &str) -> String {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, \
+             namespace: {namespace}}}\nspec: {spec}\n---\n"
+        )
+    }
+
+    #[test]
+    fn p4_a_workload_with_the_label_takes_mutual_tls_and_another_does_not() {
+        assert!(!refer(ISTIO, "").is_plaintext());
+        assert!(refer("", "").is_plaintext());
+        assert!(refer(", security.istio.io/tlsMode: disabled", "").is_plaintext());
+        let mesh = refer(ISTIO, "");
+        assert_eq!(
+            mesh.reason("tls"),
+            "ISTIO_MUTUAL, by automatic mutual TLS by \"\""
+        );
+    }
+
+    #[test]
+    fn p4_a_workload_entry_with_a_service_account_counts_as_labelled() {
+        let more = "apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: second, namespace: s}
+spec: {address: 10.0.0.2, labels: {app: n}, serviceAccount: sa}
+";
+        let told = refer("", more);
+        assert_eq!(told.endpoints(), ["10.0.0.1:8080!", "10.0.0.2:8080"]);
+        assert_eq!(
+            told.tls().subject_alt_names,
+            ["spiffe://cluster.local/ns/s/sa/sa"]
+        );
+    }
+
+    #[test]
+    fn p3_a_namespace_or_mesh_that_disables_it_is_plaintext_and_workloads_are_not_asked() {
+        let strict = "{selector: {matchLabels: {app: n}}, mtls: {mode: STRICT}}";
+        for (policies, plaintext) in [
+            (peers("d", "s", "{mtls: {mode: DISABLE}}"), true),
+            (peers("d", "istio-system", "{mtls: {mode: DISABLE}}"), true),
+            (peers("d", "other", "{mtls: {mode: DISABLE}}"), false),
+            (
+                peers("d", "s", "{mtls: {mode: DISABLE}}") + &peers("w", "s", strict),
+                true,
+            ),
+            (
+                peers("d", "istio-system", "{mtls: {mode: DISABLE}}")
+                    + &peers("n", "s", "{mtls: {mode: STRICT}}"),
+                false,
+            ),
+            (
+                peers("d", "istio-system", "{mtls: {mode: DISABLE}}")
+                    + &peers("n", "s", "{mtls: {mode: UNSET}}"),
+                true,
+            ),
+        ] {
+            assert_eq!(
+                refer(ISTIO, &policies).is_plaintext(),
+                plaintext,
+                "{policies}"
+            );
+        }
+    }
+
+    #[test]
+    fn p4_a_workload_that_disables_it_is_plaintext_on_that_port() {
+        let all = "{selector: {matchLabels: {app: n}}, mtls: {mode: DISABLE}}";
+        assert!(refer(ISTIO, &peers("w", "s", all)).is_plaintext());
+        let port = |port: u16| {
+            format!(
+                "{{selector: {{matchLabels: {{app: n}}}}, mtls: {{mode: STRICT}}, portLevelMtls: \
+                 {{{port}: {{mode: DISABLE}}}}}}"
+            )
+        };
+        // P2: workload ports.
+        assert!(refer(ISTIO, &peers("w", "s", &port(8080))).is_plaintext());
+        assert!(!refer(ISTIO, &peers("w", "s", &port(80))).is_plaintext());
+        // P1: a selector in the root namespace makes no policy of the mesh.
+        assert!(!refer(ISTIO, &peers("w", "istio-system", all)).is_plaintext());
+    }
+
+    fn legacy(kind: &str, name: &str, spec: &str) -> String {
+        let namespace = match kind {
+            "Policy" => ", namespace: s",
+            _ => "",
+        };
+        format!(
+            "apiVersion: authentication.istio.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}\
+             {namespace}}}\nspec: {spec}\n---\n"
+        )
+    }
+
+    #[test]
+    fn p5_a_target_beats_the_namespace_which_beats_the_mesh() {
+        let mesh_off = legacy("MeshPolicy", "default", "{peers: []}");
+        let mesh_on = legacy("MeshPolicy", "default", "{peers: [{mtls: {}}]}");
+        let namespace_on = legacy("Policy", "default", "{peers: [{mtls: {mode: PERMISSIVE}}]}");
+        let target_off = legacy("Policy", "n", "{targets: [{name: n}]}");
+        for (policies, plaintext) in [
+            (mesh_off.clone(), true),
+            (mesh_on, false),
+            (mesh_off + &namespace_on, false),
+            (namespace_on + &target_off, true),
+        ] {
+            assert_eq!(
+                refer(ISTIO, &policies).is_plaintext(),
+                plaintext,
+                "{policies}"
+            );
+        }
+    }
+
+    #[test]
+    fn p5_ports_of_a_target_are_service_ports_by_number_or_name() {
+        for (port, plaintext) in [
+            ("number: 80", true),
+            ("name: http", true),
+            ("number: 8080", false),
+            ("name: other", false),
+        ] {
+            let spec = format!("{{targets: [{{name: n, ports: [{{{port}}}]}}]}}");
+            let told = refer(ISTIO, &legacy("Policy", "n", &spec));
+            assert_eq!(told.is_plaintext(), plaintext, "{port}");
+        }
+    }
+
+    #[test]
+    fn p6_a_target_without_a_service_is_said_and_has_no_effect() {
+        let told = refer(ISTIO, &legacy("Policy", "p", "{targets: [{name: nobody}]}"));
+        assert!(!told.is_plaintext());
+        assert_eq!(told.said("IST0101").len(), 1);
+        assert!(told.said("IST0101")[0].contains("warning[IST0101] Policy s/p: the target"));
+    }
+
+    #[test]
+    fn t13_an_explicit_mode_a_switched_off_mesh_and_an_external_service_infer_nothing() {
+        let rule = "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: n, namespace: s}
+spec: {host: n, trafficPolicy: {tls: {mode: DISABLE}}}
+";
+        assert!(refer(ISTIO, rule).is_plaintext());
+        let mesh = "apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+metadata: {name: mesh}
+spec: {meshConfig: {enableAutoMtls: false}}
+";
+        assert!(refer(ISTIO, mesh).is_plaintext());
+        for (location, plaintext) in [("MESH_EXTERNAL", true), ("MESH_INTERNAL", false)] {
+            let entry = format!(
+                "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: e}}
+spec:
+  hosts: [e.example]
+  location: {location}
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: 10.0.0.9, serviceAccount: sa}}]
+"
+            );
+            let told = lab("", &entry).refer("e.example", 80, "");
+            assert_eq!(told.is_plaintext(), plaintext, "{location}");
+        }
+    }
+
+    #[test]
+    fn t16_without_an_identity_a_workload_with_a_sidecar_fails_closed() {
+        let lab = lab(ISTIO, "").facts(|facts| facts.identity = None);
+        let told = lab.refer(HOST, 80, "");
+        assert_eq!(
+            told.broken(),
+            "Unhealthy: n.s.svc.cluster.local: its workloads have sidecars, and automatic mutual \
+             TLS speaks TLS to them, but a mesh identity is needed, and none was given: name the \
+             folder of cert-chain.pem, key.pem and root-cert.pem with --identity"
+        );
+        assert_eq!(told.said("SRT0512").len(), 1);
+        let none = self::lab("", "").facts(|facts| facts.identity = None);
+        assert!(none.refer(HOST, 80, "").is_plaintext());
+    }
+
+    #[test]
+    fn t16_lenient_sends_plaintext_only_where_the_servers_permit_it() {
+        for (mode, plaintext) in [("PERMISSIVE", true), ("STRICT", false)] {
+            let policy = peers("p", "s", &format!("{{mtls: {{mode: {mode}}}}}"));
+            let lab = lab(ISTIO, &policy).facts(|facts| facts.identity = None);
+            let told = lab
+                .options(|options| options.lenient = true)
+                .refer(HOST, 80, "");
+            assert_eq!(told.is_plaintext(), plaintext, "{mode}");
+            assert_eq!(told.spec.broken.is_some(), !plaintext, "{mode}");
+            assert_eq!(told.said("SRT0512").len(), 1, "{mode}");
+        }
+    }
+
+    #[test]
+    fn strict_is_taken_at_its_word_for_a_service_that_no_document_describes_further() {
+        let service = "apiVersion: v1
+kind: Service
+metadata: {name: n, namespace: s}
+spec: {ports: [{port: 80, name: http}]}
+---
+";
+        for (mode, plaintext) in [("PERMISSIVE", true), ("STRICT", false)] {
+            let policy = peers("p", "s", &format!("{{mtls: {{mode: {mode}}}}}"));
+            let told = Lab::new(&format!("{service}{policy}"))
+                .identity()
+                .refer(HOST, 80, "");
+            assert_eq!(told.is_plaintext(), plaintext, "{mode}");
+        }
+    }
+}

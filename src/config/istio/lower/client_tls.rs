@@ -355,3 +355,339 @@ fn credential_reasons(spec: &CredentialSpec, by: &By) -> Vec<Reason> {
     };
     vec![by.reason("credential", identity), by.reason("ca", ca)]
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::istio::lower::testing::{Lab, Told};
+    use crate::model::{AlpnOffer, NameCheck, Role};
+
+    /// A ServiceEntry with more in its `spec`, and a rule with this `tls`.
+    fn lab(entry: &str, tls: &str) -> Lab {
+        Lab::new(&format!(
+            "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: a}}
+spec: {{hosts: [a.example], ports: [{{number: 443, name: p, protocol: HTTPS}}], {entry}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: a}}
+spec: {{host: '*.example', trafficPolicy: {{tls: {{{tls}}}}}, subsets: [{{name: v1}}]}}
+"
+        ))
+        .identity()
+    }
+
+    const STATIC: &str = "resolution: STATIC, endpoints: [{address: 10.0.0.1}]";
+
+    fn tls(entry: &str, tls: &str) -> Told {
+        lab(entry, tls).refer("a.example", 443, "")
+    }
+
+    fn sni(told: &Told) -> Option<&str> {
+        told.tls().server_name.as_ref().map(|name| name.as_str())
+    }
+
+    #[test]
+    fn t1_each_mode_takes_what_is_its_own() {
+        assert!(tls(STATIC, "mode: DISABLE").is_plaintext());
+        let reason = tls(STATIC, "mode: DISABLE").reason("tls");
+        assert_eq!(
+            reason,
+            "DISABLE by \"DestinationRule default/a\" at t.yaml:9"
+        );
+        let simple = tls(STATIC, "mode: SIMPLE, caCertificates: /ca.pem");
+        assert!(simple.tls().credential.identity.is_none());
+        let mutual = "mode: MUTUAL, clientCertificate: /c, privateKey: /k, caCertificates: /ca.pem";
+        assert!(tls(STATIC, mutual).tls().credential.identity.is_some());
+        assert_eq!(
+            tls(STATIC, "mode: ISTIO_MUTUAL").reason("ca"),
+            "/id/root.pem by \"\""
+        );
+    }
+
+    #[test]
+    fn t5_istio_mutual_sends_the_name_of_the_cluster_unless_sni_is_set() {
+        let istio = lab(STATIC, "mode: ISTIO_MUTUAL");
+        let told = istio.refer("a.example", 443, "");
+        assert_eq!(sni(&told), Some("outbound_.443_._.a.example"));
+        let told = istio.refer("a.example", 443, "v1");
+        assert_eq!(sni(&told), Some("outbound_.443_.v1_.a.example"));
+        assert_eq!(
+            sni(&tls(STATIC, "mode: ISTIO_MUTUAL, sni: x.y")),
+            Some("x.y")
+        );
+    }
+
+    #[test]
+    fn t5_a_wildcard_host_has_no_name_of_its_own_to_send() {
+        let wild = lab("resolution: NONE", "mode: ISTIO_MUTUAL").more(
+            "---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: w}
+spec: {hosts: ['*.w.example'], ports: [{number: 443, name: p, protocol: HTTPS}]}
+",
+        );
+        let told = wild.refer("*.w.example", 443, "");
+        assert_eq!((told.broken().as_str(), sni(&told)), ("not broken", None));
+    }
+
+    #[test]
+    fn t6_simple_sends_the_requests_host_unless_sni_is_set() {
+        assert_eq!(sni(&tls(STATIC, "mode: SIMPLE")), None);
+        assert_eq!(sni(&tls(STATIC, "mode: SIMPLE, sni: x.y")), Some("x.y"));
+    }
+
+    #[test]
+    fn t7_the_first_rule_of_names_that_applies() {
+        const ENFORCE: NameCheck = NameCheck::Enforce;
+        for (settings, check, names) in [
+            (
+                "mode: SIMPLE, insecureSkipVerify: true",
+                NameCheck::Off,
+                vec![],
+            ),
+            (
+                "mode: SIMPLE, subjectAltNames: [x, y]",
+                ENFORCE,
+                vec!["x", "y"],
+            ),
+            (
+                "mode: SIMPLE, sni: s, subjectAltNames: [x]",
+                ENFORCE,
+                vec!["x"],
+            ),
+            ("mode: SIMPLE", ENFORCE, vec![]),
+            ("mode: SIMPLE, sni: s", NameCheck::Warn, vec![]),
+        ] {
+            let told = tls(STATIC, settings);
+            let tls = told.tls();
+            assert_eq!(
+                (tls.name_check, tls.also_host),
+                (check, false),
+                "{settings}"
+            );
+            assert_eq!(tls.subject_alt_names, names, "{settings}");
+            let verified = !settings.contains("insecureSkipVerify");
+            assert_eq!(tls.verify_chain, verified, "{settings}");
+            let said = told.said("SRT0501").len();
+            assert_eq!(said, usize::from(check == NameCheck::Warn), "{settings}");
+        }
+    }
+
+    #[test]
+    fn t7_the_flag_changes_nothing_but_the_case_where_istio_checks_no_name() {
+        for flag in [NameCheck::Enforce, NameCheck::Warn, NameCheck::Off] {
+            let refer = |settings: &str| {
+                let lab = lab(STATIC, settings);
+                let lab = lab.options(|options| options.name_check = Some(flag));
+                lab.refer("a.example", 443, "")
+            };
+            assert_eq!(refer("mode: SIMPLE, sni: s").tls().name_check, flag);
+            let said = refer("mode: SIMPLE, sni: s").said("SRT0501").len();
+            assert_eq!(said, usize::from(flag != NameCheck::Enforce));
+            assert_eq!(refer("mode: SIMPLE").tls().name_check, NameCheck::Enforce);
+            let named = refer("mode: SIMPLE, sni: s, subjectAltNames: [x]");
+            assert_eq!(named.tls().name_check, NameCheck::Enforce);
+        }
+    }
+
+    #[test]
+    fn t7_istio_mutual_without_accounts_compares_the_services_host_where_it_is_asked_to() {
+        let silent = tls(STATIC, "mode: ISTIO_MUTUAL");
+        assert_eq!(silent.tls().name_check, NameCheck::Off);
+        assert_eq!(silent.tls().expected_name, None);
+        let lab = lab(STATIC, "mode: ISTIO_MUTUAL, sni: x.y");
+        let lab = lab.options(|options| options.name_check = Some(NameCheck::Enforce));
+        let told = lab.refer("a.example", 443, "");
+        assert_eq!(told.tls().name_check, NameCheck::Enforce);
+        assert_eq!(
+            told.tls().expected_name.as_ref().unwrap().as_str(),
+            "a.example"
+        );
+    }
+
+    #[test]
+    fn x9_names_of_the_service_entry_stand_where_the_rule_has_none() {
+        let entry = format!("{STATIC}, subjectAltNames: [e.example]");
+        let refer = |settings: &str| tls(&entry, settings);
+        let both = refer("mode: SIMPLE");
+        assert_eq!(both.tls().subject_alt_names, ["e.example"]);
+        assert!(
+            both.tls().also_host,
+            "rule (c) applies as well, and both must hold"
+        );
+        let with_sni = refer("mode: SIMPLE, sni: s");
+        let tls = with_sni.tls();
+        assert_eq!((tls.name_check, tls.also_host), (NameCheck::Enforce, false));
+        assert_eq!(tls.subject_alt_names, ["e.example"]);
+        assert_eq!(with_sni.said("SRT0501"), Vec::<&str>::new());
+        let own = refer("mode: SIMPLE, subjectAltNames: [x]");
+        assert_eq!(own.tls().subject_alt_names, ["x"]);
+        assert!(!own.tls().also_host);
+    }
+
+    #[test]
+    fn t12_istio_mutual_expects_accounts_and_names_under_every_alias_of_the_trust_domain() {
+        let mesh = "---
+apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+metadata: {name: mesh}
+spec: {meshConfig: {trustDomain: td, trustDomainAliases: [old]}}
+";
+        let entry = "location: MESH_INTERNAL, resolution: STATIC, endpoints: [{address: 10.0.0.1, \
+                     serviceAccount: sa}], subjectAltNames: ['spiffe://x/ns/n/sa/b', d.example]";
+        let refer = |settings: &str| lab(entry, settings).more(mesh).refer("a.example", 443, "");
+        assert_eq!(
+            refer("mode: ISTIO_MUTUAL").tls().subject_alt_names,
+            [
+                "spiffe://td/ns/default/sa/sa",
+                "spiffe://old/ns/default/sa/sa",
+                "spiffe://x/ns/n/sa/b",
+                "spiffe://old/ns/n/sa/b",
+                "d.example"
+            ]
+        );
+        let own = refer("mode: ISTIO_MUTUAL, subjectAltNames: ['spiffe://only']");
+        assert_eq!(own.tls().subject_alt_names, ["spiffe://only"]);
+        assert_eq!(own.tls().name_check, NameCheck::Enforce);
+    }
+
+    #[test]
+    fn t12_annotations_of_a_service_name_accounts() {
+        let text = "
+apiVersion: v1
+kind: Service
+metadata:
+  name: n
+  namespace: s
+  annotations:
+    alpha.istio.io/kubernetes-serviceaccounts: ka
+    alpha.istio.io/canonical-serviceaccounts: spiffe://c/x
+spec: {ports: [{port: 80, name: http}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: n, namespace: s}
+spec: {host: n, trafficPolicy: {tls: {mode: MODE}}}
+";
+        let refer = |mode: &str| {
+            let lab = Lab::new(&text.replace("MODE", mode)).identity();
+            lab.refer("n.s.svc.cluster.local", 80, "")
+        };
+        let mut names = refer("ISTIO_MUTUAL").tls().subject_alt_names.clone();
+        names.sort();
+        assert_eq!(names, ["spiffe://c/x", "spiffe://cluster.local/ns/s/sa/ka"]);
+        // Only ServiceEntries lend their names to SIMPLE and MUTUAL.
+        assert!(refer("SIMPLE").tls().subject_alt_names.is_empty());
+    }
+
+    #[test]
+    fn t9_no_ca_is_the_operating_systems_store_and_is_said() {
+        let told = tls(STATIC, "mode: SIMPLE");
+        let by = "by \"DestinationRule default/a\" at t.yaml:9";
+        assert_eq!(
+            told.reason("ca"),
+            format!("the operating system's store {by}")
+        );
+        assert_eq!(
+            told.said("IST0128"),
+            [
+                "t.yaml:9: warning[IST0128] DestinationRule default/a: no caCertificates: the \
+              operating system's store vouches for the server; name the CA that signed the \
+              server's certificate, if it is a private one"
+            ]
+        );
+        let with = tls(STATIC, "mode: SIMPLE, caCertificates: /ca.pem");
+        assert_eq!(with.said("IST0128"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn ist0129_no_ca_on_a_port_has_a_code_of_its_own() {
+        let told = Lab::new(
+            "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a}
+spec: {hosts: [a.example], ports: [{number: 443, name: p, protocol: HTTPS}], resolution: DNS}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a}
+spec:
+  host: a.example
+  trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}
+",
+        )
+        .refer("a.example", 443, "");
+        assert_eq!(
+            (told.said("IST0128").len(), told.said("IST0129").len()),
+            (0, 1)
+        );
+    }
+
+    #[test]
+    fn t11_alpn_is_istios_for_istio_mutual_and_http2_alone_for_the_others() {
+        assert_eq!(
+            tls(STATIC, "mode: ISTIO_MUTUAL").tls().alpn,
+            AlpnOffer::Istio
+        );
+        assert_eq!(tls(STATIC, "mode: SIMPLE").tls().alpn, AlpnOffer::Http2Only);
+    }
+
+    #[test]
+    fn t16_istio_mutual_without_an_identity_fails_closed_and_says_what_to_do() {
+        let lab = lab(STATIC, "mode: ISTIO_MUTUAL").facts(|facts| facts.identity = None);
+        let told = lab.refer("a.example", 443, "");
+        assert_eq!(
+            told.broken(),
+            "Unhealthy: t.yaml:9: DestinationRule default/a: a mesh identity is needed, and none \
+             was given: name the folder of cert-chain.pem, key.pem and root-cert.pem with \
+             --identity"
+        );
+        assert_eq!(told.said("SRT0512").len(), 1);
+    }
+
+    #[test]
+    fn d8_tls_in_tls_is_allowed_by_the_flag_alone() {
+        for allow in [false, true] {
+            for mode in ["SIMPLE", "ISTIO_MUTUAL"] {
+                let lab = lab(STATIC, &format!("mode: {mode}"));
+                let lab = lab.options(|options| options.allow_tls_in_tls = allow);
+                let told = lab.refer("a.example", 443, "");
+                assert_eq!(told.tls().allow_tls_in_tls, allow);
+            }
+        }
+    }
+
+    #[test]
+    fn t4_a_credential_on_a_sidecar_is_honoured_and_said() {
+        let lab = |settings: &str| lab(STATIC, settings);
+        let secret = "mode: SIMPLE, credentialName: c";
+        let told = lab(secret).refer("a.example", 443, "");
+        assert_eq!(told.broken(), "not broken");
+        assert_eq!(
+            told.said("SRT0504"),
+            [
+                "t.yaml:9: warning[SRT0504] DestinationRule default/a: Istio's sidecars ignore \
+              credentialName \"c\" and send plaintext; sortie honours it; give the rule a \
+              workloadSelector, and Istio honours it too"
+            ]
+        );
+        let gateway = lab(secret).facts(|facts| facts.role = Role::Gateway);
+        let told = gateway.refer("a.example", 443, "");
+        assert_eq!(told.said("SRT0504"), Vec::<&str>::new());
+        let map = lab("mode: SIMPLE, credentialName: 'configmap://default/c'");
+        let told = map.refer("a.example", 443, "");
+        assert_eq!(told.said("SRT0504"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_check_that_is_switched_off_is_said() {
+        let told = tls(STATIC, "mode: SIMPLE, insecureSkipVerify: true");
+        assert_eq!(told.said("SRT0303").len(), 1);
+        let by = "by \"DestinationRule default/a\" at t.yaml:9";
+        assert_eq!(told.reason("ca"), format!("nothing is verified {by}"));
+    }
+}

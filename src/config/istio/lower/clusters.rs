@@ -488,3 +488,95 @@ fn once(said: &mut HashSet<(Code, Place)>, finding: Diagnostic, out: &mut Diagno
         out.push(finding);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::istio::lower::testing::Lab;
+
+    fn entry(port: &str) -> Lab {
+        Lab::new(&format!(
+            "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: a}}
+spec: {{hosts: [a.example], ports: [{{{port}}}], resolution: DNS}}
+"
+        ))
+    }
+
+    const HTTP: &str = "number: 80, name: http, protocol: HTTP";
+
+    #[test]
+    fn v10_an_unknown_host_is_no_cluster_and_a_dangling_reference() {
+        let told = entry(HTTP).refer("b.example", 80, "");
+        assert_eq!(&*told.spec.name, "outbound|80||b.example");
+        assert_eq!(
+            told.broken(),
+            "NoCluster: the destination b.example is not a service that this proxy sees \
+             (VirtualService default/test at vs.yaml:99)"
+        );
+        assert_eq!(
+            told.said,
+            [
+                "vs.yaml:99: error[IST0101] VirtualService default/test: the destination b.example is \
+              not a service that this proxy sees; declare it in a ServiceEntry or Service, export \
+              it to this proxy's namespace, or correct the name"
+            ]
+        );
+    }
+
+    #[test]
+    fn v10_an_unknown_port_is_no_cluster() {
+        let told = entry(HTTP).refer("a.example", 81, "");
+        assert_eq!(
+            told.broken(),
+            "NoCluster: a.example has no port 81: ServiceEntry default/a at t.yaml:1 declares 80 \
+             (VirtualService default/test at vs.yaml:99)"
+        );
+    }
+
+    #[test]
+    fn srt0506_plaintext_requests_to_a_port_that_is_declared_for_tls_are_told() {
+        let tls = entry("number: 443, name: tls, protocol: TLS").refer("a.example", 443, "");
+        assert_eq!(
+            tls.said("SRT0506"),
+            [
+                "vs.yaml:99: warning[SRT0506] VirtualService default/test: requests are sent in \
+              plaintext to port 443 of a.example, which t.yaml:4 declares for TLS, because no \
+              DestinationRule asks for TLS there; write a DestinationRule with tls for this port"
+            ]
+        );
+        let named = entry("number: 80, name: http, protocol: HTTP, targetPort: 443");
+        assert_eq!(named.refer("a.example", 80, "").said("SRT0506").len(), 1);
+        let plain = entry(HTTP).refer("a.example", 80, "");
+        assert_eq!(plain.said("SRT0506"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn x1_a_refused_service_entry_fails_its_hosts_and_no_other() {
+        let lab = entry(HTTP).more(
+            "---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: bad}
+spec: {hosts: [b.example], ports: [{number: 0, name: x, protocol: HTTP}], resolution: DNS}
+",
+        );
+        let told = lab.refer("b.example", 80, "");
+        let start = "Unhealthy: t.yaml:9: ServiceEntry default/bad was refused: ";
+        assert!(told.broken().starts_with(start), "{}", told.broken());
+        assert_eq!(lab.refer("a.example", 80, "").broken(), "not broken");
+    }
+
+    #[test]
+    fn an_upstream_is_made_once_and_said_once() {
+        let text = "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a}
+spec: {host: a.example, trafficPolicy: {tls: {mode: SIMPLE}}, subsets: [{name: x}, {name: y}]}
+";
+        let lab = entry(HTTP).more(&format!("---\n{text}"));
+        for subset in ["", "x", "y"] {
+            assert_eq!(lab.refer("a.example", 80, subset).said("IST0128").len(), 1);
+        }
+    }
+}

@@ -235,3 +235,210 @@ fn files(tls: &TlsSettings) -> Result<CredentialSpec, String> {
             .map(|path| CrlSource::File(PathBuf::from(path))),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use crate::config::istio::lower::testing::{Lab, Told};
+    use crate::model::{CaSource, CrlSource, IdentitySource, SecretRef};
+
+    const SECRETS: &str = "---
+apiVersion: v1
+kind: Secret
+metadata: {name: both}
+stringData: {tls.crt: c, tls.key: k, ca.crt: a}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: pair}
+stringData: {tls.crt: c, tls.key: k}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: pair-cacert}
+stringData: {cacert: a}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: far, namespace: far}
+stringData: {tls.crt: c, tls.key: k, ca.crt: a}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: bundle, namespace: far}
+data: {cacert: a}
+";
+
+    fn lab(tls: &str) -> Lab {
+        Lab::new(&format!(
+            "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: a}}
+spec: {{hosts: [a.example], ports: [{{number: 443, name: p, protocol: HTTPS}}], resolution: DNS}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: a}}
+spec: {{host: a.example, trafficPolicy: {{tls: {{{tls}}}}}}}
+{SECRETS}"
+        ))
+        .identity()
+    }
+
+    fn told(tls: &str) -> Told {
+        lab(tls).refer("a.example", 443, "")
+    }
+
+    fn identity(told: &Told) -> &SecretRef {
+        match told.tls().credential.identity.as_ref() {
+            Some(IdentitySource::Secret(secret)) => secret,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ca(told: &Told) -> &SecretRef {
+        match &told.tls().credential.ca {
+            CaSource::Secret(secret) => secret,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn s1_the_forms_of_a_secrets_name_are_one_resource() {
+        for name in [
+            "both",
+            "kubernetes://both",
+            "kubernetes://default/both",
+            "kubernetes-gateway://default/both",
+        ] {
+            let told = told(&format!("mode: MUTUAL, credentialName: '{name}'"));
+            let secret = identity(&told);
+            assert_eq!(&*secret.resource, "kubernetes://both", "{name}");
+            assert_eq!((&*secret.namespace, &*secret.name), ("default", "both"));
+            assert!(secret.document.is_some(), "{name}");
+            assert_eq!(ca(&told), secret);
+            assert_eq!(told.said("IST0101"), Vec::<&str>::new());
+        }
+    }
+
+    #[test]
+    fn s1_what_cannot_be_had_fails_closed_with_the_reason() {
+        for (name, reason) in [
+            ("invalid://", "is meant to fail"),
+            ("sds://x", "asks an external provider"),
+            (
+                "kubernetes-gateway://x",
+                "has no namespace: write kubernetes-gateway://NAMESPACE",
+            ),
+            (
+                "configmap://x",
+                "has no namespace: write configmap://NAMESPACE/NAME",
+            ),
+            ("what://x", "cannot be read: write NAME, kubernetes://NAME"),
+            ("kubernetes://a/b/c", "cannot be read: "),
+        ] {
+            let told = told(&format!("mode: SIMPLE, credentialName: '{name}'"));
+            let start = "Unhealthy: t.yaml:9: DestinationRule default/a: credentialName";
+            let start = format!("{start} \"{name}\" {reason}");
+            assert!(told.broken().starts_with(&start), "{}", told.broken());
+            assert_eq!(told.said("IST0101").len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn s2_a_secret_of_another_namespace_is_refused() {
+        let told = told("mode: MUTUAL, credentialName: 'kubernetes://far/far'");
+        assert_eq!(
+            told.broken(),
+            "Unhealthy: t.yaml:9: DestinationRule default/a: credentialName \
+             \"kubernetes://far/far\" is in namespace \"far\", and a proxy reads the Secrets of \
+             its own namespace \"default\" alone: put the Secret there, or run the proxy with \
+             --namespace far"
+        );
+    }
+
+    #[test]
+    fn s2_the_namespace_is_the_proxys_and_not_the_rules() {
+        let lab = lab("mode: MUTUAL, credentialName: far").facts(|facts| {
+            facts.namespace = "far".into();
+            facts.default_namespace = Some("default".into());
+        });
+        // The rule is found in the service's namespace, and its Secret in the proxy's.
+        let told = lab.refer("a.example", 443, "");
+        assert_eq!(&*identity(&told).namespace, "far");
+        assert!(identity(&told).document.is_some());
+    }
+
+    #[test]
+    fn s4_the_document_name_cacert_is_attached() {
+        let told = told("mode: MUTUAL, credentialName: pair");
+        assert!(ca(&told).document.is_some() && ca(&told).ca_document.is_some());
+        let crl = told.tls().credential.crl.clone();
+        assert_eq!(crl, Some(CrlSource::Secret(ca(&told).clone())));
+    }
+
+    #[test]
+    fn s6_simple_takes_the_ca_alone_and_skipping_verification_drops_it() {
+        let simple = told("mode: SIMPLE, credentialName: both");
+        assert!(simple.tls().credential.identity.is_none());
+        assert_eq!(&*ca(&simple).name, "both");
+        let skipped = told("mode: MUTUAL, credentialName: both, insecureSkipVerify: true");
+        assert_eq!(&*identity(&skipped).name, "both");
+        assert_eq!(skipped.tls().credential.ca, CaSource::Nothing);
+        assert_eq!(skipped.tls().credential.crl, None);
+    }
+
+    #[test]
+    fn a_config_map_is_a_ca_bundle_and_no_pair() {
+        let simple = told("mode: SIMPLE, credentialName: 'configmap://far/bundle'");
+        assert_eq!(&*ca(&simple).resource, "configmap://far/bundle");
+        assert!(ca(&simple).document.is_some());
+        let mutual = told("mode: MUTUAL, credentialName: 'configmap://far/bundle'");
+        assert!(
+            mutual
+                .broken()
+                .contains("is a ConfigMap, which has a CA alone")
+        );
+    }
+
+    #[test]
+    fn builtin_is_the_mesh_identity() {
+        let mutual = told("mode: MUTUAL, credentialName: 'builtin://'");
+        let pair = IdentitySource::Files("/id/cert.pem".into(), "/id/key.pem".into());
+        assert_eq!(mutual.tls().credential.identity, Some(pair));
+        let simple = told("mode: SIMPLE, credentialName: 'builtin://'");
+        assert_eq!(simple.tls().credential.identity, None);
+        assert_eq!(
+            simple.tls().credential.ca,
+            CaSource::File("/id/root.pem".into())
+        );
+    }
+
+    #[test]
+    fn ist0101_a_secret_that_nothing_can_have_is_reported_and_a_folder_may_have_it() {
+        let missing = told("mode: MUTUAL, credentialName: nowhere");
+        assert_eq!(
+            missing.said("IST0101"),
+            [
+                "t.yaml:9: error[IST0101] DestinationRule default/a: Secret default/nowhere, which \
+              credentialName names, is not among the documents, and there is no folder of mounted \
+              Secrets; load its document too, or name the folder with --credentials; until then \
+              requests fail"
+            ]
+        );
+        let lab = lab("mode: MUTUAL, credentialName: nowhere").facts(|facts| {
+            facts.credentials = [PathBuf::from("/mnt")].into();
+        });
+        let told = lab.refer("a.example", 443, "");
+        assert_eq!(told.said("IST0101"), Vec::<&str>::new());
+        assert_eq!(identity(&told).folders[0], PathBuf::from("/mnt"));
+    }
+
+    #[test]
+    fn a_revocation_list_by_file_is_kept() {
+        let told = told("mode: SIMPLE, caCertificates: /ca.pem, caCrl: /crl.pem");
+        let crl = told.tls().credential.crl.clone();
+        assert_eq!(crl, Some(CrlSource::File("/crl.pem".into())));
+    }
+}

@@ -176,3 +176,203 @@ fn selected(entry: &ServiceEntry, labels: &Labels, workloads: &Workloads<'_>) ->
     });
     entries.chain(pods).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::istio::lower::testing::{Lab, Told};
+    use crate::model::Resolution;
+
+    fn told(rest: &str, port: u16) -> Told {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: a}}\nspec:\n  \
+             hosts: [a.example]\n  ports: [{{number: 80, name: http, protocol: HTTP, targetPort: \
+             8080}}, {{number: 81, name: http-b, protocol: HTTP}}]\n  {rest}\n"
+        );
+        Lab::new(&text).refer("a.example", port, "")
+    }
+
+    #[test]
+    fn e1_a_service_entry_that_says_nothing_goes_where_the_client_meant_to() {
+        assert_eq!(
+            told("", 81).spec.resolution,
+            Resolution::OriginalDst { port: None }
+        );
+        let target = Resolution::OriginalDst { port: Some(8080) };
+        assert_eq!(told("", 80).spec.resolution, target);
+        assert!(told("", 80).is_plaintext());
+    }
+
+    #[test]
+    fn e2_a_gateway_is_told_that_it_has_no_original_destination() {
+        let text = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a}
+spec: {hosts: [a.example], ports: [{number: 80, name: http, protocol: HTTP}]}
+";
+        let lab = Lab::new(text);
+        assert_eq!(
+            lab.refer("a.example", 80, "").said("SRT0511"),
+            Vec::<&str>::new()
+        );
+        let lab = lab.facts(|facts| facts.role = crate::model::Role::Gateway);
+        assert_eq!(lab.refer("a.example", 80, "").said("SRT0511").len(), 1);
+    }
+
+    #[test]
+    fn e3_dns_looks_up_every_endpoint_or_the_host_itself() {
+        let itself = told("resolution: DNS", 80);
+        assert_eq!(itself.endpoints(), ["a.example:8080"]);
+        assert_eq!(itself.spec.resolution, Resolution::Dns);
+        let listed = told(
+            "resolution: DNS\n  endpoints: [{address: x.example}, {address: 10.0.0.1}]",
+            80,
+        );
+        assert_eq!(listed.endpoints(), ["x.example:8080", "10.0.0.1:8080"]);
+        let one = told("resolution: DNS_ROUND_ROBIN", 81);
+        assert_eq!(
+            (one.endpoints(), one.spec.resolution),
+            (vec!["a.example:81".into()], Resolution::DnsOne)
+        );
+    }
+
+    #[test]
+    fn e3_static_without_endpoints_has_none() {
+        assert_eq!(
+            told("resolution: STATIC", 80).broken(),
+            "Unhealthy: ServiceEntry default/a at t.yaml:1 has no endpoint for this port"
+        );
+    }
+
+    #[test]
+    fn e4_an_endpoints_own_port_beats_the_target_port_which_beats_the_number() {
+        let rest = "resolution: STATIC\n  endpoints: [{address: 10.0.0.1, ports: {http: 9000}}, \
+                    {address: 10.0.0.2}]";
+        assert_eq!(
+            told(rest, 80).endpoints(),
+            ["10.0.0.1:9000", "10.0.0.2:8080"]
+        );
+        assert_eq!(told(rest, 81).endpoints(), ["10.0.0.1:81", "10.0.0.2:81"]);
+    }
+
+    #[test]
+    fn weights_of_endpoints_are_kept() {
+        let rest = "resolution: STATIC\n  endpoints: [{address: 10.0.0.1, weight: 3}, {address: 10.0.0.2}]";
+        let weights: Vec<u32> = told(rest, 80)
+            .spec
+            .endpoints
+            .iter()
+            .map(|one| one.weight)
+            .collect();
+        assert_eq!(weights, [3, 1]);
+    }
+
+    #[test]
+    fn e11_a_selector_picks_workload_entries_and_pods_of_its_own_namespace() {
+        let text = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a}
+spec:
+  hosts: [a.example]
+  location: MESH_INTERNAL
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]
+  resolution: STATIC
+  workloadSelector: {labels: {app: a}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm}
+spec: {address: 10.0.0.1, labels: {app: a}, ports: {http: 7000}, weight: 2}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: other}
+spec: {address: 10.0.0.2, labels: {app: b}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: far, namespace: far}
+spec: {address: 10.0.0.3, labels: {app: a}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p, labels: {app: a}}
+spec: {containers: []}
+status: {podIP: 10.0.0.4, podIPs: [{ip: 10.0.0.4}]}
+";
+        let told = Lab::new(text).refer("a.example", 80, "");
+        assert_eq!(told.endpoints(), ["10.0.0.1:7000", "10.0.0.4:8080"]);
+    }
+
+    #[test]
+    fn e12_a_wildcard_is_found_by_the_hosts_that_it_covers_the_longest_first() {
+        let text = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a}
+spec: {hosts: ['*.foo.com', '*.b.foo.com'], ports: [{number: 443, name: tls, protocol: TLS}]}
+";
+        let lab = Lab::new(text);
+        let (registry, _) = lab.registry();
+        let found = |host: &str| registry.find(host).map(|known| known.host.to_string());
+        assert_eq!(found("x.foo.com").as_deref(), Some("*.foo.com"));
+        assert_eq!(found("x.b.foo.com").as_deref(), Some("*.b.foo.com"));
+        assert_eq!(found("foo.com"), None);
+        let told = lab.refer("*.foo.com", 443, "");
+        assert_eq!(&*told.spec.name, "outbound|443||*.foo.com");
+        assert_eq!(told.spec.resolution, Resolution::OriginalDst { port: None });
+        // V10: a destination of its own is not what the wildcard declares.
+        let told = lab.refer("x.foo.com", 443, "");
+        assert!(
+            told.broken()
+                .starts_with("NoCluster: the destination x.foo.com is declared by no")
+        );
+        assert_eq!(told.said("IST0101").len(), 1);
+    }
+
+    #[test]
+    fn dynamic_dns_looks_up_the_requests_host() {
+        let text = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a}
+spec: {hosts: ['*.foo.com'], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DYNAMIC_DNS}
+";
+        let told = Lab::new(text).refer("*.foo.com", 80, "");
+        assert_eq!(told.spec.resolution, Resolution::RequestHost { port: None });
+    }
+
+    #[test]
+    fn h4_the_addresses_of_an_entry_are_its_own_and_zero_is_not() {
+        let text = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a}
+spec: {hosts: [a.example], addresses: [10.5.5.5, 10.6.0.0/16, 0.0.0.0], ports: [{number: 80, name: tcp, \
+protocol: TCP}], resolution: STATIC, endpoints: [{address: 10.0.0.1}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: b}
+spec: {hosts: [b.example], addresses: [10.6.7.0/24], ports: [{number: 80, name: tcp, protocol: TCP}], \
+resolution: STATIC, endpoints: [{address: 10.0.0.1}]}
+";
+        let (registry, _) = Lab::new(text).registry();
+        let aliases: Vec<&str> = registry.services[0]
+            .aliases
+            .iter()
+            .map(|a| a.as_str())
+            .collect();
+        assert_eq!(aliases, ["10.5.5.5"]);
+        for (address, host) in [
+            ("10.5.5.5", Some("a.example")),
+            ("10.6.1.1", Some("a.example")),
+            ("10.6.7.1", Some("b.example")),
+            ("0.0.0.0", None),
+        ] {
+            let found = registry.at(address.parse().unwrap());
+            assert_eq!(found.map(|known| known.host.to_string()).as_deref(), host);
+        }
+    }
+}

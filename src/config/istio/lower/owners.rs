@@ -301,8 +301,8 @@ mod tests {
         assert_eq!(
             told.said("SRT0509"),
             [
-                "t.yaml:6: warning[SRT0509] ServiceEntry default/y: a.example has 2 owners, \
-              ServiceEntry default/y (t.yaml:6), ServiceEntry one/x (t.yaml:2), and ServiceEntry \
+                "t.yaml:7: warning[SRT0509] ServiceEntry default/y: a.example has 2 owners, \
+              ServiceEntry default/y (t.yaml:7), ServiceEntry one/x (t.yaml:2), and ServiceEntry \
               default/y has it alone; only ServiceEntries of one namespace with the same \
               resolution, location, labels, selector and exportTo are merged: make them equal, or \
               keep one"

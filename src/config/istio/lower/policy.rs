@@ -175,3 +175,209 @@ fn hold<'a>(slot: &mut Option<Merged<'a>>, refused: &'a RefusedObject, host: &Ho
     });
     merged.refused.get_or_insert(refused);
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::istio::lower::testing::{Lab, Told};
+
+    const ENTRY: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a, namespace: svc}
+spec: {hosts: [a.b.example], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+";
+
+    /// A rule that is told by its SNI.
+    fn rule(namespace: &str, name: &str, host: &str, more: &str) -> String {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, \
+             namespace: {namespace}}}\nspec: {{host: '{host}', trafficPolicy: {{tls: {{mode: SIMPLE, \
+             sni: {name}}}}}{more}}}\n"
+        )
+    }
+
+    fn told(rules: &[String]) -> Told {
+        Lab::new(&format!("{ENTRY}{}", rules.concat()))
+            .facts(|facts| {
+                facts.labels.insert("app".into(), "me".into());
+            })
+            .refer("a.b.example", 80, "")
+    }
+
+    fn sni(told: &Told) -> String {
+        match told.is_plaintext() {
+            true => "plaintext".to_owned(),
+            false => told.tls().server_name.as_ref().unwrap().to_string(),
+        }
+    }
+
+    #[test]
+    fn d1_the_proxys_namespace_then_the_services_then_the_root() {
+        let own = rule("default", "own", "a.b.example", "");
+        let service = rule("svc", "service", "a.b.example", "");
+        let root = rule("istio-system", "root", "a.b.example", "");
+        let other = rule("other", "other", "a.b.example", "");
+        let all = [root, service, own, other];
+        assert_eq!(sni(&told(&all)), "own");
+        assert_eq!(sni(&told(&all[..2])), "service");
+        assert_eq!(sni(&told(&all[..1])), "root");
+        assert_eq!(sni(&told(&all[3..])), "plaintext");
+    }
+
+    #[test]
+    fn d1_inside_a_namespace_the_exact_host_then_the_longest_wildcard() {
+        let any = rule("default", "any", "*", "");
+        let wide = rule("default", "wide", "*.example", "");
+        let long = rule("default", "long", "*.b.example", "");
+        let exact = rule("default", "exact", "a.b.example", "");
+        let all = [any, wide, long, exact];
+        for (n, found) in ["any", "wide", "long", "exact"].iter().enumerate() {
+            assert_eq!(sni(&told(&all[..=n])), *found);
+        }
+    }
+
+    #[test]
+    fn d1_the_first_namespace_that_has_any_decides_even_with_a_wildcard() {
+        let wild = rule("default", "wild", "*.example", "");
+        let exact = rule("svc", "exact", "a.b.example", "");
+        assert_eq!(sni(&told(&[exact, wild])), "wild");
+    }
+
+    #[test]
+    fn h5_a_rule_that_is_not_exported_to_the_proxy_does_not_apply() {
+        for (namespace, export_to, applies) in [
+            ("svc", "[.]", false),
+            ("svc", "[default]", true),
+            ("default", "[.]", true),
+            ("default", "[svc]", false),
+            ("default", "['~']", false),
+            ("istio-system", "[.]", false),
+        ] {
+            let one = rule(
+                namespace,
+                "one",
+                "a.b.example",
+                &format!(", exportTo: {export_to}"),
+            );
+            let found = sni(&told(&[one]));
+            assert_eq!(found == "one", applies, "{namespace} {export_to}");
+        }
+    }
+
+    #[test]
+    fn d1_in_the_root_namespace_only_unexported_rules_come_before_the_services() {
+        let root = |more: &str| rule("istio-system", "root", "a.b.example", more);
+        let service = rule("svc", "service", "a.b.example", "");
+        let told = |rules: &[String]| {
+            Lab::new(&format!("{ENTRY}{}", rules.concat()))
+                .facts(|facts| facts.namespace = "istio-system".into())
+                .refer("a.b.example", 80, "")
+        };
+        assert_eq!(sni(&told(&[root(""), service.clone()])), "service");
+        assert_eq!(sni(&told(&[root(", exportTo: [.]"), service])), "root");
+        assert_eq!(sni(&told(&[root("")])), "root");
+    }
+
+    #[test]
+    fn d2_a_rule_that_selects_the_proxy_beats_an_older_one_that_selects_nobody() {
+        let bare = rule("default", "bare", "a.b.example", "");
+        let mine = rule(
+            "default",
+            "mine",
+            "a.b.example",
+            ", workloadSelector: {matchLabels: {app: me}}",
+        );
+        let other = rule(
+            "default",
+            "other",
+            "a.b.example",
+            ", workloadSelector: {matchLabels: {app: you}}",
+        );
+        let all = [bare, mine, other];
+        assert_eq!(sni(&told(&all)), "mine");
+        assert_eq!(sni(&told(&all[..1])), "bare");
+        assert_eq!(sni(&told(&all[2..])), "plaintext");
+        let elsewhere = rule(
+            "svc",
+            "far",
+            "a.b.example",
+            ", workloadSelector: {matchLabels: {app: me}}",
+        );
+        assert_eq!(sni(&told(&[elsewhere])), "plaintext");
+    }
+
+    #[test]
+    fn d3_the_oldest_policy_counts_and_subsets_are_joined() {
+        let text = "
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: first}
+spec: {host: a.b.example, subsets: [{name: x, trafficPolicy: {tls: {mode: SIMPLE, sni: x-first}}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: second}
+spec:
+  host: a.b.example
+  trafficPolicy: {tls: {mode: SIMPLE, sni: second}}
+  subsets: [{name: x, trafficPolicy: {tls: {mode: SIMPLE, sni: x-second}}}, {name: y}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: third}
+spec: {host: a.b.example, trafficPolicy: {tls: {mode: SIMPLE, sni: third}}}
+";
+        let lab = Lab::new(&format!("{ENTRY}{text}"));
+        for (subset, found) in [("", "second"), ("x", "x-first"), ("y", "second")] {
+            assert_eq!(
+                sni(&lab.refer("a.b.example", 80, subset)),
+                found,
+                "{subset}"
+            );
+        }
+        let told = lab.refer("a.b.example", 80, "z");
+        assert_eq!(
+            told.broken(),
+            "NoCluster: a.b.example has no subset \"z\": DestinationRule default/first has x, y \
+             (VirtualService default/test at vs.yaml:99)"
+        );
+        assert_eq!(told.said("IST0101").len(), 1);
+    }
+
+    #[test]
+    fn x1_a_refused_rule_fails_every_upstream_that_it_would_have_governed() {
+        let bad = "
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: bad, namespace: NS}
+spec: {host: HOST, trafficPolicy: {tls: {mode: SIMPLEST}}}
+";
+        let exact = rule("default", "exact", "a.b.example", "");
+        for (namespace, host, also, fails) in [
+            ("default", "a.b.example", "", true),
+            ("default", "'*.example'", "", true),
+            ("svc", "a.b.example", "", true),
+            ("other", "a.b.example", "", false),
+            ("default", "c.b.example", "", false),
+            // A more specific rule would have come first, refused or not.
+            ("default", "'*.example'", exact.as_str(), false),
+            ("default", "a.b.example", exact.as_str(), true),
+        ] {
+            let bad = bad.replace("NS", namespace).replace("HOST", host);
+            let told = told(&[bad, also.to_owned()]);
+            let broken = told.broken();
+            assert_eq!(
+                broken != "not broken",
+                fails,
+                "{namespace} {host} {also}: {broken}"
+            );
+            if fails {
+                let start =
+                    format!("Unhealthy: t.yaml:11: DestinationRule {namespace}/bad was refused: ");
+                assert!(broken.starts_with(&start), "{broken}");
+            }
+        }
+    }
+}

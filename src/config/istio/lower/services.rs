@@ -311,3 +311,214 @@ impl Common {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::istio::lower::testing::Lab;
+    use crate::model::{HttpChoice, Resolution};
+
+    const SERVICE: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: n, namespace: s}
+spec:
+  clusterIP: 10.96.0.7
+  selector: {app: n}
+  ports:
+  - {port: 80, name: http, targetPort: 8080}
+  - {port: 81, name: grpc-x, targetPort: named}
+---
+";
+    const HOST: &str = "n.s.svc.cluster.local";
+
+    fn pod(name: &str, ip: &str, labels: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: s, labels: {{app: \
+             n{labels}}}}}\nspec: {{containers: [{{name: c, image: i, ports: [{{name: named, \
+             containerPort: 9090}}]}}]}}\nstatus: {{podIP: {ip}, podIPs: [{{ip: {ip}}}]}}\n---\n"
+        )
+    }
+
+    #[test]
+    fn without_endpoints_a_service_is_its_own_dns_name_at_its_own_port() {
+        let told = Lab::new(SERVICE).refer(HOST, 80, "");
+        assert_eq!(told.endpoints(), [format!("{HOST}:80")]);
+        assert_eq!(told.spec.resolution, Resolution::Dns);
+        let labels = told.spec.service.clone().unwrap();
+        assert_eq!((&*labels.host, &*labels.name), (HOST, "n"));
+        assert_eq!(labels.namespace.as_deref(), Some("s"));
+    }
+
+    #[test]
+    fn e8_a_grpc_port_speaks_http2() {
+        assert_eq!(
+            Lab::new(SERVICE).refer(HOST, 81, "").spec.http,
+            HttpChoice::Http2
+        );
+        assert_eq!(
+            Lab::new(SERVICE).refer(HOST, 80, "").spec.http,
+            HttpChoice::Http1
+        );
+    }
+
+    #[test]
+    fn h4_short_names_are_aliases_in_the_services_own_namespace_alone() {
+        for (namespace, short) in [("s", true), ("default", false)] {
+            let lab = Lab::new(SERVICE).facts(|facts| facts.namespace = namespace.into());
+            let (registry, _) = lab.registry();
+            let aliases: Vec<&str> = registry.services[0]
+                .aliases
+                .iter()
+                .map(|alias| alias.as_str())
+                .collect();
+            assert_eq!(aliases.contains(&"n"), short);
+            assert!(
+                aliases.ends_with(&["n.s", "n.s.svc", "10.96.0.7"]),
+                "{aliases:?}"
+            );
+            let at = registry.at("10.96.0.7".parse().unwrap()).unwrap();
+            assert_eq!(at.host.to_string(), HOST);
+            assert!(registry.at("10.96.0.8".parse().unwrap()).is_none());
+        }
+    }
+
+    #[test]
+    fn endpoints_documents_are_joined_with_pods_by_name_or_address() {
+        let text = format!(
+            "{SERVICE}{}{}
+apiVersion: v1
+kind: Endpoints
+metadata: {{name: n, namespace: s}}
+subsets:
+- addresses: [{{ip: 10.0.0.1, targetRef: {{kind: Pod, name: a}}}}, {{ip: 10.0.0.2}}]
+  ports: [{{name: http, port: 8080}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: n, namespace: s}}
+spec:
+  host: n
+  subsets: [{{name: one, labels: {{v: '1'}}}}, {{name: two, labels: {{v: '2'}}}}]
+",
+            pod("a", "10.9.9.9", ", v: '1'"),
+            pod("b", "10.0.0.2", ", v: '2'")
+        );
+        let lab = Lab::new(&text);
+        assert_eq!(
+            lab.refer(HOST, 80, "").endpoints(),
+            ["10.0.0.1:8080", "10.0.0.2:8080"]
+        );
+        assert_eq!(lab.refer(HOST, 80, "").spec.resolution, Resolution::Static);
+        assert_eq!(lab.refer(HOST, 80, "one").endpoints(), ["10.0.0.1:8080"]);
+        assert_eq!(lab.refer(HOST, 80, "two").endpoints(), ["10.0.0.2:8080"]);
+        // The Endpoints document does not serve the other port.
+        let told = lab.refer(HOST, 81, "");
+        assert_eq!(
+            told.broken(),
+            "Unhealthy: Service s/n at t.yaml:2 has no endpoint for this port"
+        );
+    }
+
+    #[test]
+    fn endpoint_slices_serve_like_endpoints() {
+        let text = format!(
+            "{SERVICE}
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: n-x, namespace: s, labels: {{kubernetes.io/service-name: n}}}}
+addressType: IPv4
+endpoints: [{{addresses: [10.0.0.3]}}]
+ports: [{{name: http, port: 8080}}, {{name: grpc-x, port: 9090}}]
+"
+        );
+        let lab = Lab::new(&text);
+        assert_eq!(lab.refer(HOST, 80, "").endpoints(), ["10.0.0.3:8080"]);
+        assert_eq!(lab.refer(HOST, 81, "").endpoints(), ["10.0.0.3:9090"]);
+    }
+
+    #[test]
+    fn e11_a_service_picks_pods_and_workload_entries_by_its_selector() {
+        let text = format!(
+            "{SERVICE}{}
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: vm, namespace: s}}
+spec: {{address: 10.0.0.7, labels: {{app: n}}, ports: {{grpc-x: 7777}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: other, namespace: s}}
+spec: {{address: 10.0.0.8, labels: {{app: other}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: elsewhere, namespace: t}}
+spec: {{address: 10.0.0.9, labels: {{app: n}}}}
+",
+            pod("a", "10.0.0.1", "")
+        );
+        let lab = Lab::new(&text);
+        assert_eq!(
+            lab.refer(HOST, 80, "").endpoints(),
+            ["10.0.0.1:8080", "10.0.0.7:8080"]
+        );
+        assert_eq!(
+            lab.refer(HOST, 81, "").endpoints(),
+            ["10.0.0.1:9090", "10.0.0.7:7777"]
+        );
+    }
+
+    #[test]
+    fn e10_a_headless_service_leads_to_the_address_that_was_dialled() {
+        let text = SERVICE.replace("10.96.0.7", "None");
+        let told = Lab::new(&text).refer(HOST, 80, "");
+        assert_eq!(
+            told.spec.resolution,
+            Resolution::OriginalDst { port: Some(8080) }
+        );
+        assert!(told.endpoints().is_empty() && told.is_plaintext());
+        let sidecars = ", security.istio.io/tlsMode: istio";
+        let both = |second: &str| {
+            let pods = pod("a", "10.0.0.1", sidecars) + &pod("b", "10.0.0.2", second);
+            Lab::new(&format!("{text}{pods}"))
+                .identity()
+                .refer(HOST, 80, "")
+        };
+        assert!(!both(sidecars).is_plaintext());
+        assert!(both("").is_plaintext());
+    }
+
+    #[test]
+    fn what_all_pods_share_holds_for_the_services_name() {
+        let deployment = |version: &str| {
+            format!(
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: n-{version}, namespace: \
+                 s}}\nspec: {{template: {{metadata: {{labels: {{app: n, v: {version}, t: x}}}}, \
+                 spec: {{serviceAccountName: sa-{version}, containers: []}}}}}}\n---\n"
+            )
+        };
+        let rule = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: n, namespace: s}
+spec:
+  host: n
+  trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}
+  subsets: [{name: x, labels: {t: x}}, {name: one, labels: {v: one}}]
+";
+        let text = format!("{SERVICE}{}{}{rule}", deployment("one"), deployment("two"));
+        let lab = Lab::new(&text).identity();
+        let told = lab.refer(HOST, 80, "x");
+        assert_eq!(told.endpoints(), [format!("{HOST}:80")]);
+        let spiffe = ["sa-one", "sa-two"].map(|sa| format!("spiffe://cluster.local/ns/s/sa/{sa}"));
+        assert_eq!(told.tls().subject_alt_names, spiffe);
+        // One name stands for both, and so neither of them alone can be chosen.
+        let told = lab.refer(HOST, 80, "one");
+        assert_eq!(
+            told.broken(),
+            "Unhealthy: subset \"one\" wants endpoints labelled v=one, and none of the 1 of \
+             Service s/n at t.yaml:2 is"
+        );
+        assert_eq!(told.said("IST0173").len(), 1);
+    }
+}

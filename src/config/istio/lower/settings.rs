@@ -76,3 +76,77 @@ fn http(protocol: Protocol, pool: Option<&ConnectionPool>) -> HttpChoice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::istio::lower::testing::Lab;
+    use crate::model::{HttpChoice, Outlier, UpstreamSpec};
+
+    fn spec(protocol: &str, policy: &str) -> UpstreamSpec {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: a}}
+spec:
+  hosts: [a.example]
+  ports: [{{number: 80, name: p, protocol: {protocol}}}]
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: a}}
+spec: {{host: a.example, trafficPolicy: {{{policy}}}}}
+"
+        );
+        Lab::new(&text).refer("a.example", 80, "").spec
+    }
+
+    const SILENT: &str = "loadBalancer: {simple: RANDOM}";
+
+    #[test]
+    fn t15_silence_means_ten_seconds_no_bounds_and_nobody_shunned() {
+        let spec = spec("HTTP", SILENT);
+        assert_eq!(spec.connect_timeout, Duration::from_secs(10));
+        let bounds = (spec.pool.max_connections, spec.pool.max_requests);
+        assert_eq!(bounds, (usize::MAX, usize::MAX));
+        assert_eq!(spec.outlier.consecutive_failures, 0);
+    }
+
+    #[test]
+    fn the_bounds_of_a_connection_pool_are_followed() {
+        let spec = spec(
+            "HTTP",
+            "connectionPool: {tcp: {maxConnections: 3, connectTimeout: 2s}, http: \
+             {http2MaxRequests: 4, maxRequestsPerConnection: 5, idleTimeout: 6s}}, \
+             outlierDetection: {baseEjectionTime: 7s}",
+        );
+        assert_eq!(spec.connect_timeout, Duration::from_secs(2));
+        assert_eq!((spec.pool.max_connections, spec.pool.max_requests), (3, 4));
+        assert_eq!(spec.pool.max_requests_per_connection, 5);
+        assert_eq!(spec.pool.idle_timeout, Duration::from_secs(6));
+        let outlier = Outlier {
+            consecutive_failures: 5,
+            eject_for: Duration::from_secs(7),
+            max_ejected_percent: 10,
+        };
+        assert_eq!(spec.outlier, outlier);
+    }
+
+    #[test]
+    fn e7_the_protocol_of_the_port_decides_the_http_version() {
+        for (protocol, http) in [
+            ("HTTP", HttpChoice::Http1),
+            ("HTTP2", HttpChoice::Http2),
+            ("grpc", HttpChoice::Http2),
+            ("GRPC-WEB", HttpChoice::Http2),
+            ("HTTPS", HttpChoice::Http1),
+            ("TLS", HttpChoice::Http1),
+        ] {
+            assert_eq!(spec(protocol, SILENT).http, http, "{protocol}");
+        }
+        let upgrade = "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}";
+        assert_eq!(spec("HTTP", upgrade).http, HttpChoice::Http2);
+    }
+}

@@ -50,6 +50,12 @@ impl Lab {
         self.options(|options| change(Arc::make_mut(&mut options.facts)))
     }
 
+    /// With more documents.
+    pub fn more(mut self, text: &str) -> Lab {
+        self.text.push_str(text);
+        self
+    }
+
     /// With a mesh identity in `/id`.
     pub fn identity(self) -> Lab {
         self.facts(|facts| {

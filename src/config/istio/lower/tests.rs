@@ -186,7 +186,7 @@ fn seed_000_hop_two_takes_the_secret_of_the_proxys_namespace() {
     assert_eq!(
         told.said("SRT0501"),
         [
-            "t.yaml:41: warning[SRT0501] DestinationRule istio-system/originate-tls-for-nginx-mtls: \
+            "t.yaml:36: warning[SRT0501] DestinationRule istio-system/originate-tls-for-nginx-mtls: \
           sni is set to nginx-mtls.diff-ca.local and no subjectAltNames are, and so the server's \
           certificate may have any name that its CA signs; write subjectAltNames, or run with \
           --name-check enforce"

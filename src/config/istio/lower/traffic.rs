@@ -273,3 +273,220 @@ fn object(dropped: &Dropped<'_>, finding: &Diagnostic, options: &LoadOptions) ->
         ports: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::istio::lower::testing::{Lab, Told};
+    use crate::model::Balance;
+
+    /// With a rule whose `spec` is this, besides the host.
+    fn lab(spec: &str) -> Lab {
+        Lab::new(&format!(
+            "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: a}}
+spec:
+  hosts: [a.example]
+  ports:
+  - {{number: 80, name: http, protocol: HTTP, targetPort: 8443}}
+  - {{number: 81, name: b, protocol: HTTP}}
+  resolution: DNS
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: a}}
+spec:
+  host: a.example
+{spec}"
+        ))
+    }
+
+    fn sni(told: &Told) -> String {
+        match told.is_plaintext() {
+            true => "plaintext".to_owned(),
+            false => told.tls().server_name.as_ref().unwrap().to_string(),
+        }
+    }
+
+    #[test]
+    fn d4_ports_are_service_ports_and_never_target_ports() {
+        let on = |port: u16| {
+            let tls = "tls: {mode: SIMPLE, sni: x}";
+            lab(&format!(
+                "  trafficPolicy: {{portLevelSettings: [{{port: {{number: {port}}}, {tls}}}]}}\n"
+            ))
+        };
+        assert_eq!(sni(&on(80).refer("a.example", 80, "")), "x");
+        assert_eq!(sni(&on(8443).refer("a.example", 80, "")), "plaintext");
+        assert_eq!(sni(&on(80).refer("a.example", 81, "")), "plaintext");
+    }
+
+    #[test]
+    fn d5_a_port_level_entry_replaces_the_whole_level() {
+        let lab = lab("  trafficPolicy:
+    loadBalancer: {simple: RANDOM}
+    connectionPool: {tcp: {maxConnections: 7}}
+    outlierDetection: {consecutiveGatewayErrors: 3}
+    tls: {mode: SIMPLE, sni: whole}
+    portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE, sni: port}}]
+");
+        let port = lab.refer("a.example", 80, "").spec;
+        let found = (port.balance, port.pool.max_connections);
+        assert_eq!(found, (Balance::LeastRequest, usize::MAX));
+        assert_eq!(port.outlier.consecutive_failures, 0);
+        assert_eq!(sni(&lab.refer("a.example", 80, "")), "port");
+        let whole = lab.refer("a.example", 81, "").spec;
+        let found = (whole.balance, whole.pool.max_connections);
+        assert_eq!(found, (Balance::Random, 7));
+        let outlier = whole.outlier;
+        assert_eq!(
+            (outlier.consecutive_failures, outlier.max_ejected_percent),
+            (3, 10)
+        );
+        assert_eq!(sni(&lab.refer("a.example", 81, "")), "whole");
+    }
+
+    #[test]
+    fn d6_a_subset_overrides_what_it_says_and_a_port_of_it_replaces_everything() {
+        let lab = lab("  trafficPolicy:
+    loadBalancer: {simple: RANDOM}
+    tls: {mode: SIMPLE, sni: rule}
+  subsets:
+  - {name: silent}
+  - {name: balanced, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}
+  - {name: own, trafficPolicy: {tls: {mode: SIMPLE, sni: own}}}
+  - name: port
+    trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE, sni: port}}]}
+");
+        for (subset, port, balance, name) in [
+            ("silent", 80, Balance::Random, "rule"),
+            ("balanced", 80, Balance::RoundRobin, "rule"),
+            ("own", 80, Balance::Random, "own"),
+            ("port", 80, Balance::LeastRequest, "port"),
+            ("port", 81, Balance::Random, "rule"),
+        ] {
+            let told = lab.refer("a.example", port, subset);
+            assert_eq!(
+                (told.spec.balance, sni(&told).as_str()),
+                (balance, name),
+                "{subset}"
+            );
+        }
+    }
+
+    #[test]
+    fn d7_a_subsets_policy_is_for_those_who_name_it() {
+        let lab = lab("  subsets: [{name: x, trafficPolicy: {tls: {mode: SIMPLE, sni: x}}}]\n");
+        assert_eq!(sni(&lab.refer("a.example", 80, "x")), "x");
+        assert_eq!(sni(&lab.refer("a.example", 80, "")), "plaintext");
+        let told = lab.refer("a.example", 80, "y");
+        assert!(
+            told.broken()
+                .starts_with("NoCluster: a.example has no subset \"y\"")
+        );
+    }
+
+    const DROPS: &str = "  trafficPolicy:
+    tls: {mode: SIMPLE, sni: rule}
+    portLevelSettings:
+    - port: {number: 80}
+      loadBalancer: {simple: RANDOM}
+";
+
+    #[test]
+    fn x3_a_port_level_entry_that_drops_tls_is_refused_and_its_host_fails_on_every_port() {
+        let lab = lab(DROPS);
+        let told = lab.refer("a.example", 80, "");
+        assert_eq!(
+            told.said("SRT0503"),
+            [
+                "t.yaml:20: error[SRT0503] DestinationRule default/a: the portLevelSettings entry for \
+              port 80 has no tls, and so the tls of mode SIMPLE at t.yaml:18 does not apply to \
+              that port: plaintext would be sent; repeat the tls block in the entry for port 80, \
+              or write \"tls: {mode: DISABLE}\" there if plaintext is meant"
+            ]
+        );
+        let start = "Unhealthy: t.yaml:20: DestinationRule default/a was refused: the \
+                     portLevelSettings entry for port 80 has no tls";
+        assert!(told.broken().starts_with(start), "{}", told.broken());
+        assert!(lab.refer("a.example", 81, "").spec.broken.is_some());
+        let (manifests, _) = lab.read();
+        assert!(manifests.destination_rules.is_empty());
+        assert_eq!(manifests.refused.len(), 1);
+    }
+
+    #[test]
+    fn x3_lenient_follows_istio_with_a_warning() {
+        let lab = lab(DROPS).options(|options| options.lenient = true);
+        let told = lab.refer("a.example", 80, "");
+        assert!(told.is_plaintext());
+        assert_eq!(told.spec.balance, Balance::Random);
+        let said = told.said("SRT0503");
+        assert_eq!(said.len(), 1);
+        assert!(
+            said[0].starts_with("t.yaml:20: warning[SRT0503]"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn x3_a_port_that_says_disable_or_has_nothing_to_lose_is_not_refused() {
+        let alone = "  trafficPolicy:
+    portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]
+";
+        for spec in [
+            DROPS.replace("loadBalancer: {simple: RANDOM}", "tls: {mode: DISABLE}"),
+            DROPS.replace("{mode: SIMPLE, sni: rule}", "{mode: DISABLE}"),
+            alone.to_owned(),
+        ] {
+            let told = lab(&spec).refer("a.example", 80, "");
+            assert!(told.is_plaintext(), "{}", told.broken());
+            assert_eq!(told.said("SRT0503"), Vec::<&str>::new());
+        }
+    }
+
+    #[test]
+    fn x3_looks_at_subsets_and_at_the_level_above_them() {
+        let entry = "portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]";
+        let with_tls = format!("tls: {{mode: SIMPLE, sni: x}}, {entry}");
+        let on = |port: u16| {
+            let tls = "tls: {mode: SIMPLE, sni: x}";
+            format!("portLevelSettings: [{{port: {{number: {port}}}, {tls}}}]")
+        };
+        for (policy, subset, refused) in [
+            ("tls: {mode: SIMPLE, sni: x}", entry, true),
+            ("loadBalancer: {simple: RANDOM}", entry, false),
+            ("loadBalancer: {simple: RANDOM}", &with_tls, true),
+            (&on(80), entry, true),
+            (&on(81), entry, false),
+        ] {
+            let subset = format!("[{{name: s, trafficPolicy: {{{subset}}}}}]");
+            let spec = format!("  trafficPolicy: {{{policy}}}\n  subsets: {subset}\n");
+            let told = lab(&spec).refer("a.example", 80, "s");
+            assert_eq!(told.said("SRT0503").len(), usize::from(refused), "{spec}");
+            assert_eq!(told.spec.broken.is_some(), refused, "{spec}");
+        }
+    }
+
+    #[test]
+    fn x3_looks_at_the_older_rule_whose_policy_a_subset_is_under() {
+        let spec = "  trafficPolicy: {tls: {mode: SIMPLE, sni: x}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: later}
+spec:
+  host: a.example
+  subsets:
+  - name: s
+    trafficPolicy:
+      portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]
+";
+        let told = lab(spec).refer("a.example", 80, "s");
+        assert_eq!(told.said("SRT0503").len(), 1);
+        assert!(
+            told.broken()
+                .contains("DestinationRule default/later was refused")
+        );
+    }
+}
