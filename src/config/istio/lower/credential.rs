@@ -327,22 +327,31 @@ spec: {{host: a.example, trafficPolicy: {{tls: {{{tls}}}}}}}
         for (name, reason) in [
             ("invalid://", "is meant to fail"),
             ("sds://x", "asks an external provider"),
-            (
-                "kubernetes-gateway://x",
-                "has no namespace: write kubernetes-gateway://NAMESPACE",
-            ),
-            (
-                "configmap://x",
-                "has no namespace: write configmap://NAMESPACE/NAME",
-            ),
-            ("what://x", "cannot be read: write NAME, kubernetes://NAME"),
-            ("kubernetes://a/b/c", "cannot be read: "),
         ] {
             let told = told(&format!("mode: SIMPLE, credentialName: '{name}'"));
             let start = "Unhealthy: t.yaml:9: DestinationRule default/a: credentialName";
             let start = format!("{start} \"{name}\" {reason}");
             assert!(told.broken().starts_with(&start), "{}", told.broken());
             assert_eq!(told.said("IST0101").len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn s1_a_name_that_cannot_be_read_refuses_its_rule() {
+        for name in [
+            "kubernetes-gateway://x",
+            "configmap://x",
+            "what://x",
+            "kubernetes://a/b/c",
+            "a/b",
+        ] {
+            let told = told(&format!("mode: SIMPLE, credentialName: '{name}'"));
+            let start = "Unhealthy: t.yaml:9: DestinationRule default/a";
+            assert!(
+                told.broken().starts_with(start),
+                "{name}: {}",
+                told.broken()
+            );
         }
     }
 

@@ -339,7 +339,7 @@ spec: {host: a.b.example, trafficPolicy: {tls: {mode: SIMPLE, sni: third}}}
         let told = lab.refer("a.b.example", 80, "z");
         assert_eq!(
             told.broken(),
-            "NoCluster: a.b.example has no subset \"z\": DestinationRule default/first has x, y \
+            "NoCluster: a.b.example has no subset \"z\": DestinationRule default/first at t.yaml:8 has x, y \
              (VirtualService default/test at vs.yaml:99)"
         );
         assert_eq!(told.said("IST0101").len(), 1);

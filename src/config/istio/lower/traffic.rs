@@ -400,13 +400,13 @@ spec:
         assert_eq!(
             told.said("SRT0503"),
             [
-                "t.yaml:20: error[SRT0503] DestinationRule default/a: the portLevelSettings entry for \
-              port 80 has no tls, and so the tls of mode SIMPLE at t.yaml:18 does not apply to \
+                "t.yaml:19: error[SRT0503] DestinationRule default/a: the portLevelSettings entry for \
+              port 80 has no tls, and so the tls of mode SIMPLE at t.yaml:17 does not apply to \
               that port: plaintext would be sent; repeat the tls block in the entry for port 80, \
               or write \"tls: {mode: DISABLE}\" there if plaintext is meant"
             ]
         );
-        let start = "Unhealthy: t.yaml:20: DestinationRule default/a was refused: the \
+        let start = "Unhealthy: t.yaml:19: DestinationRule default/a was refused: the \
                      portLevelSettings entry for port 80 has no tls";
         assert!(told.broken().starts_with(start), "{}", told.broken());
         assert!(lab.refer("a.example", 81, "").spec.broken.is_some());
@@ -424,7 +424,7 @@ spec:
         let said = told.said("SRT0503");
         assert_eq!(said.len(), 1);
         assert!(
-            said[0].starts_with("t.yaml:20: warning[SRT0503]"),
+            said[0].starts_with("t.yaml:19: warning[SRT0503]"),
             "{said:?}"
         );
     }
