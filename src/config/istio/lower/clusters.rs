@@ -5,22 +5,23 @@
 //! Called by: lower, routes.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::auto_mtls::Servers;
 use super::client_tls::{Context, Decided};
-use super::credential::{Credentials, NO_IDENTITY};
+use super::credential::Credentials;
 use super::dangling::{self, Failed};
 use super::endpoints;
 use super::host_index::HostIndex;
 use super::names;
 use super::policy::{Merged, Policies};
-use super::registry::{Endpoint, Known, Registry};
+use super::registry::{Known, Registry};
 use super::report;
 use super::settings;
+use super::spoken::{self, Once, Serving};
 use super::traffic::{Said, Settings};
-use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::config::diagnostic::{Code, Diagnostics};
 use crate::config::istio::Manifests;
 use crate::config::istio::destination_rule::{TlsMode, TlsSettings};
 use crate::config::istio::manifests::{Governs, RefusedObject};
@@ -65,7 +66,7 @@ pub struct Clusters<'a> {
     /// passed through, and a mistake for HTTP.
     opaque: BTreeMap<Arc<str>, (Arc<str>, Place)>,
     /// What was said once.
-    said: HashSet<(Code, Place)>,
+    said: Once,
 }
 
 impl<'a> Clusters<'a> {
@@ -95,7 +96,7 @@ impl<'a> Clusters<'a> {
             turned_away,
             made: BTreeMap::new(),
             opaque: BTreeMap::new(),
-            said: HashSet::new(),
+            said: Once::default(),
         }
     }
 
@@ -144,25 +145,14 @@ impl<'a> Clusters<'a> {
         let Some((port, place)) = self.opaque.get(name) else {
             return;
         };
-        if !self
-            .said
-            .insert((Code::PlainToHttpsPort, referrer.place.clone()))
-        {
-            return;
-        }
         let problem = format!(
             "requests are sent in plaintext to {port}, which {place} declares for TLS, because no \
              DestinationRule asks for TLS there"
         );
         let advice = "write a DestinationRule with tls for this port";
         let code = Code::PlainToHttpsPort;
-        out.push(report::at(
-            &referrer.object,
-            &referrer.place,
-            code,
-            problem,
-            advice,
-        ));
+        let finding = report::at(&referrer.object, &referrer.place, code, problem, advice);
+        self.said.say(finding, out);
     }
 
     /// All of them, by name.
@@ -292,7 +282,7 @@ impl<'a> Clusters<'a> {
             subset: serving.subset,
         };
         match said {
-            None => automatic(&self.servers, &context, serving, spec, &mut self.said, out),
+            None => spoken::automatic(&self.servers, &context, serving, spec, &mut self.said, out),
             Some(said) if said.value.mode == TlsMode::Disable => {
                 reasons.push(Reason {
                     what: "tls",
@@ -303,9 +293,9 @@ impl<'a> Clusters<'a> {
                 Ok(None)
             }
             Some(said) => {
-                let (decided, findings) = explicit(&context, said);
+                let (decided, findings) = spoken::explicit(&context, said);
                 for finding in findings {
-                    once(&mut self.said, finding, out);
+                    self.said.say(finding, out);
                 }
                 decided.map(Some).map_err(Failed::unhealthy)
             }
@@ -340,7 +330,7 @@ impl<'a> Clusters<'a> {
             let advice = "write a DestinationRule with tls for this port";
             let code = Code::PlainToHttpsPort;
             let finding = report::at(&known.object, &port.place, code, problem, advice);
-            once(&mut self.said, finding, out);
+            self.said.say(finding, out);
         }
     }
 
@@ -356,19 +346,9 @@ impl<'a> Clusters<'a> {
             let advice = "write resolution DNS, or STATIC with endpoints";
             let code = Code::ResolvedByHost;
             let finding = report::at(&known.object, &known.place, code, problem, advice);
-            once(&mut self.said, finding, out);
+            self.said.say(finding, out);
         }
     }
-}
-
-/// One port and subset of a service, with its endpoints.
-struct Serving<'a> {
-    known: &'a Known,
-    /// Where the port stands among the service's.
-    at: usize,
-    port: &'a ServicePort,
-    subset: &'a str,
-    endpoints: &'a [&'a Endpoint],
 }
 
 /// D6, D7: what applies to the port and subset, and the labels that endpoints must have.
@@ -405,87 +385,6 @@ fn service_labels(known: &Known, tls: &TlsPolicy) -> ServiceLabels {
         name: Arc::clone(&known.name),
         namespace: Some(Arc::clone(&known.namespace)),
         principal,
-    }
-}
-
-/// TLS as a DestinationRule asks for it, and what there is to say of it.
-fn explicit(
-    context: &Context<'_>,
-    said: Said<'_, TlsSettings>,
-) -> (Result<Decided, String>, Vec<Diagnostic>) {
-    let object = said.rule.meta.object();
-    let place = &said.value.place;
-    let mut findings = Vec::new();
-    if let Some(secret) = context.credentials.missing(said.value) {
-        findings.push(dangling::missing_secret(&secret, &object, place));
-    }
-    let decided = context.explicit(said);
-    match &decided {
-        Ok(decided) => findings.extend(decided.findings.iter().map(|finding| {
-            let (code, place, problem, advice) = finding;
-            report::at(&object, place, *code, problem.clone(), advice.as_str())
-        })),
-        Err(reason) => {
-            let identity = reason == NO_IDENTITY;
-            findings.push(dangling::unusable(reason, identity, &object, place));
-        }
-    }
-    let decided = decided.map_err(|reason| format!("{place}: {object}: {reason}"));
-    (decided, findings)
-}
-
-/// T13, P4: what is inferred where no DestinationRule says anything of TLS.
-fn automatic(
-    servers: &Servers<'_>,
-    context: &Context<'_>,
-    serving: &Serving<'_>,
-    spec: &mut UpstreamSpec,
-    said: &mut HashSet<(Code, Place)>,
-    out: &mut Diagnostics,
-) -> Result<Option<Decided>, Failed> {
-    let known = context.known;
-    if !context.mesh.auto_mtls {
-        return Ok(None);
-    }
-    let Some(inferred) = servers.infer(known, serving.at, serving.port, serving.endpoints) else {
-        return Ok(None);
-    };
-    let why = "its workloads have sidecars, and automatic mutual TLS speaks TLS to them";
-    let host = &known.host;
-    let code = Code::NoMeshIdentity;
-    match context.automatic(inferred.by) {
-        Ok(decided) => {
-            for (endpoint, plaintext) in spec.endpoints.iter_mut().zip(inferred.plaintext) {
-                endpoint.plaintext = plaintext;
-            }
-            Ok(Some(decided))
-        }
-        Err(reason) if context.options.lenient && !inferred.strict && reason == NO_IDENTITY => {
-            let problem = format!("{host}: {why}, but {NO_IDENTITY}");
-            let advice = "until then plaintext is sent: its servers permit it, and --lenient \
-                          allows it";
-            let finding = report::at(&known.object, &known.place, code, problem, advice);
-            once(said, finding, out);
-            Ok(None)
-        }
-        Err(reason) => {
-            let problem = format!("{host}: {why}, but {reason}");
-            let advice = "or write a DestinationRule with \"tls: {mode: DISABLE}\" if plaintext is \
-                          meant; until then requests fail";
-            let finding = report::at(&known.object, &known.place, code, problem.clone(), advice);
-            once(said, finding, out);
-            Err(Failed::unhealthy(problem))
-        }
-    }
-}
-
-fn once(said: &mut HashSet<(Code, Place)>, finding: Diagnostic, out: &mut Diagnostics) {
-    let place = Place {
-        file: Arc::clone(&finding.file),
-        line: finding.line,
-    };
-    if said.insert((finding.code, place)) {
-        out.push(finding);
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::dangling::Failed;
 use super::registry::{Endpoint, HasSidecar, Known};
 use super::services::headless_target;
-use crate::config::istio::meta::{ExportTo, Labels, selects};
+use crate::config::istio::meta::{Labels, selects};
 use crate::config::istio::service_entry::{
     EntryResolution, Location, Protocol, ServicePort, TargetPort,
 };
@@ -156,6 +156,5 @@ pub fn undeclared(host: &Host, namespace: &str, port: u16, place: &Place) -> Kno
         resolution: EntryResolution::Dns,
         endpoints: vec![endpoint],
         subject_alt_names: Vec::new(),
-        export_to: ExportTo::All,
     }
 }

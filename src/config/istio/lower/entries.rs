@@ -40,7 +40,6 @@ pub fn known(entry: &ServiceEntry, host: &HostPattern, workloads: &Workloads<'_>
         resolution: entry.resolution,
         endpoints: endpoints(entry, host, workloads),
         subject_alt_names: entry.subject_alt_names.clone(),
-        export_to: entry.export_to.clone(),
     }
 }
 
@@ -365,14 +364,16 @@ resolution: STATIC, endpoints: [{address: 10.0.0.1}]}
             .map(|a| a.as_str())
             .collect();
         assert_eq!(aliases, ["10.5.5.5"]);
-        for (address, host) in [
-            ("10.5.5.5", Some("a.example")),
-            ("10.6.1.1", Some("a.example")),
-            ("10.6.7.1", Some("b.example")),
-            ("0.0.0.0", None),
-        ] {
-            let found = registry.at(address.parse().unwrap());
-            assert_eq!(found.map(|known| known.host.to_string()).as_deref(), host);
-        }
+        let addresses = |n: usize| {
+            registry.services[n]
+                .addresses
+                .iter()
+                .map(ToString::to_string)
+        };
+        assert_eq!(
+            addresses(0).collect::<Vec<_>>(),
+            ["10.5.5.5/32", "10.6.0.0/16"]
+        );
+        assert_eq!(addresses(1).collect::<Vec<_>>(), ["10.6.7.0/24"]);
     }
 }

@@ -1,6 +1,6 @@
 //! What all objects mean together, for this one proxy: registry, policies, routes.
 //!
-//! Owns: the order of the steps.
+//! Owns: one file for each step, and what they share.
 //! Never: reads a document again, or a file.
 //! Called by: load.
 
@@ -31,6 +31,8 @@ mod routes_say;
 mod scope;
 mod services;
 mod settings;
+mod spoken;
+mod steps;
 mod streams;
 #[cfg(test)]
 mod testing;
@@ -39,26 +41,4 @@ mod tests;
 mod traffic;
 mod workloads;
 
-use super::Manifests;
-use crate::config::diagnostic::Diagnostics;
-use crate::config::options::LoadOptions;
-use crate::model::Config;
-
-use clusters::Clusters;
-use registry::Registry;
-
-/// Adds to `config` what the manifests say to the proxy that `options` describes.
-pub fn lower(
-    manifests: &mut Manifests,
-    options: &LoadOptions,
-    config: &mut Config,
-    out: &mut Diagnostics,
-) {
-    traffic::refuse(manifests, options, out);
-    let manifests = &*manifests;
-    let registry = Registry::build(manifests, options, out);
-    analysis::check(manifests, &registry, options, out);
-    let mut clusters = Clusters::new(manifests, &registry, options);
-    routes::lower(manifests, &registry, &mut clusters, options, config, out);
-    config.upstreams.extend(clusters.into_upstreams());
-}
+pub use steps::lower;

@@ -4,8 +4,6 @@
 //! Never: decides how a service is spoken to (that is `clusters`).
 //! Called by: lower, routes, clusters.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -17,7 +15,7 @@ use super::services::Cluster;
 use super::workloads::Workloads;
 use crate::config::diagnostic::Diagnostics;
 use crate::config::istio::Manifests;
-use crate::config::istio::meta::{ExportTo, Labels};
+use crate::config::istio::meta::Labels;
 use crate::config::istio::service_entry::{EntryResolution, Location, ServicePort};
 use crate::config::istio::workload::WorkloadAddress;
 use crate::config::options::LoadOptions;
@@ -33,9 +31,6 @@ pub struct Registry {
     /// What the Sidecar does not list: no request asks for it, but a VirtualService may lead to it.
     hidden: Vec<Known>,
     by_host: HostIndex<Option<Slot>>,
-    by_address: HashMap<IpAddr, usize>,
-    /// Networks of more than one address, the longest prefix first.
-    networks: Vec<(IpNet, usize)>,
 }
 
 /// Where a service is kept.
@@ -69,7 +64,6 @@ pub struct Known {
     pub endpoints: Vec<Endpoint>,
     /// SPIFFE names and others that the service may have (T12, X9).
     pub subject_alt_names: Vec<String>,
-    pub export_to: ExportTo,
 }
 
 /// One endpoint of a service, before subset and port are known.
@@ -110,17 +104,8 @@ impl Registry {
 
     fn index(owned: Owned, scope: Scope) -> Registry {
         let mut by_host: HostIndex<Option<Slot>> = HostIndex::default();
-        let mut by_address = HashMap::new();
-        let mut networks = Vec::new();
         for (n, known) in owned.services.iter().enumerate() {
             *by_host.entry(&known.host) = Some(Slot::Listed(n));
-            for net in &known.addresses {
-                if net.prefix_len() == net.max_prefix_len() {
-                    by_address.entry(net.addr()).or_insert(n);
-                } else {
-                    networks.push((*net, n));
-                }
-            }
         }
         for (n, known) in owned.hidden.iter().enumerate() {
             by_host.entry(&known.host).get_or_insert(Slot::Hidden(n));
@@ -129,14 +114,11 @@ impl Registry {
             let slot = by_host.exactly(&target).copied().flatten();
             *by_host.entry(&HostPattern::Exact(alias)) = slot;
         }
-        networks.sort_by_key(|(net, n)| (std::cmp::Reverse(net.prefix_len()), *n));
         Registry {
             services: owned.services,
             scope,
             hidden: owned.hidden,
             by_host,
-            by_address,
-            networks,
         }
     }
 
@@ -158,18 +140,6 @@ impl Registry {
             Slot::Listed(n) => self.services.get(*n),
             Slot::Hidden(n) => self.hidden.get(*n),
         }
-    }
-
-    /// The service that has this virtual address, by the longest prefix.
-    pub fn at(&self, address: IpAddr) -> Option<&Known> {
-        let exact = self.by_address.get(&address).copied();
-        let found = exact.or_else(|| {
-            let mut networks = self.networks.iter();
-            networks
-                .find(|(net, _)| net.contains(&address))
-                .map(|(_, n)| *n)
-        });
-        self.services.get(found?)
     }
 }
 

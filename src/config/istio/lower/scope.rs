@@ -109,15 +109,6 @@ impl Scope {
         own.or(self.mesh.outbound)
     }
 
-    /// True where an object of `namespace` with this `exportTo` exists for this proxy (H5), and the
-    /// Sidecar lists any host of its namespace (H7).
-    pub fn sees_object(&self, namespace: &str, export_to: &ExportTo) -> bool {
-        export_to.is_visible_in(&self.namespace)
-            && self
-                .egress()
-                .is_none_or(|all| all.iter().any(|one| lists_namespace(one, namespace)))
-    }
-
     /// True where a VirtualService of `namespace` for one of `hosts` exists for this proxy (H7).
     pub fn sees_routes<'h>(
         &self,
@@ -171,11 +162,6 @@ fn namespace_is(visible: &VisibleNamespace, namespace: &str) -> bool {
         VisibleNamespace::Named(name) => name.as_ref() == namespace,
         VisibleNamespace::Nothing => false,
     }
-}
-
-fn lists_namespace(listener: &EgressListener, namespace: &str) -> bool {
-    let mut hosts = listener.hosts.iter();
-    hosts.any(|visible| namespace_is(&visible.namespace, namespace))
 }
 
 /// True where one of the two patterns covers the other (H1).

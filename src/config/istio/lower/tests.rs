@@ -6,8 +6,7 @@ use super::registry::Registry;
 use super::testing::{Lab, Told};
 use crate::config::options::LoadOptions;
 use crate::model::{
-    AlpnOffer, Balance, BrokenKind, CaSource, CrlSource, HttpChoice, IdentitySource, NameCheck,
-    Resolution, Role, SecretRef, TlsSpec,
+    AlpnOffer, Balance, CaSource, HttpChoice, IdentitySource, NameCheck, Resolution, Role, TlsSpec,
 };
 
 /// Seed 000, with a common CA.
