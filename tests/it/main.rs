@@ -20,6 +20,7 @@ mod errors;
 mod explain;
 mod istio_credentials;
 mod istio_large;
+mod istio_endpoints;
 mod limits;
 mod malformed;
 mod manifest_commands;
