@@ -19,7 +19,7 @@ use crate::admin::{self, AdminState};
 use crate::drain::Drain;
 use crate::listener::{BindError, KernelOriginalDst, OriginalDestination};
 use crate::model::{
-    ListenerKind, ListenerSpec, Place, Resolution, Retries, TlsPolicy, UpstreamSpec,
+    AccessLogSpec, ListenerKind, ListenerSpec, Place, Resolution, Retries, TlsPolicy, UpstreamSpec,
 };
 use crate::proxy::{PassThrough, ProxyContext, headers::Pseudonym};
 use crate::publish::{self, LoadError, Overrides, Parts, Shared};
@@ -84,7 +84,7 @@ pub fn start_with(
     original_dst: Arc<dyn OriginalDestination>,
     log: Option<LogControl>,
 ) -> Result<Running, StartError> {
-    let ground = Ground::new(&options)?;
+    let mut ground = Ground::new(&options)?;
     let admin = options.admin.map(bind_admin).transpose()?;
     let bound = Bound {
         listeners: Vec::new(),
@@ -104,6 +104,12 @@ pub fn start_with(
     })?;
     if first.config().listeners.is_empty() {
         return Err(StartError::NoListener);
+    }
+    if ground.access_log.is_none()
+        && let Some(spec) = &first.config().access_log
+    {
+        let metrics = &ground.metrics;
+        ground.access_log = Some(access_log_of(spec, metrics)?);
     }
     let max_connections = first.config().limits.max_connections;
     let (cell, unopened) = first.publish();
@@ -276,6 +282,11 @@ fn overrides(options: &RunOptions) -> Overrides {
     let captured = options.capture.iter().map(spec(ListenerKind::Capture));
     Overrides {
         listeners: direct.chain(captured).collect(),
+        // Where Istio's sidecar takes captured connections (ISTIO.md C1).
+        fallback: Some(spec(ListenerKind::Capture)(&SocketAddr::from((
+            [127, 0, 0, 1],
+            15001,
+        )))),
     }
 }
 
@@ -290,6 +301,23 @@ fn open_access_log(
         .map_err(|error| StartError::AccessFormat(error.to_string()))?;
     let log = AccessLog::open(&target.to_string_lossy(), format, metrics)?;
     Ok(Some(Arc::new(log)))
+}
+
+/// The access log that the mesh configuration asks for (ISTIO.md K7). A format that sortie cannot
+/// write is no reason to serve nothing: it is said, and the default is written.
+fn access_log_of(
+    spec: &AccessLogSpec,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<AccessLog>, StartError> {
+    let format = AccessFormat::parse(&spec.format).or_else(|error| {
+        tracing::warn!(
+            "{}: accessLogFormat: {error}; the default text format is written instead",
+            spec.place
+        );
+        AccessFormat::parse("text")
+    });
+    let format = format.map_err(|error| StartError::AccessFormat(error.to_string()))?;
+    Ok(Arc::new(AccessLog::open(&spec.file, format, metrics)?))
 }
 
 fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -95,7 +95,8 @@ fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspect
         native_unknown: said.then_some(config.unknown_hosts),
         ..Manifests::default()
     };
-    if !reader.foreign.is_empty() {
+    config.from_manifests = !reader.foreign.is_empty();
+    if config.from_manifests {
         for document in &reader.foreign {
             istio::read(document, options, &mut manifests, &mut out);
         }

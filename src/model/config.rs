@@ -35,6 +35,10 @@ pub struct Config {
     pub unknown_hosts: UnknownHosts,
     /// The same on a listener of captured connections, and of what is not HTTP (ISTIO.md O1, X15).
     pub unknown_captured: UnknownHosts,
+    /// The access log that the mesh configuration asks for; a flag wins (ISTIO.md K7, B6).
+    pub access_log: Option<AccessLogSpec>,
+    /// True where any of it came from manifests.
+    pub from_manifests: bool,
     /// Who this proxy is, for metrics (ISTIO.md Z1, B2).
     pub facts: Arc<ProxyFacts>,
     /// What was turned away. What it governs is in the table all the same, and fails (X1).
@@ -66,6 +70,17 @@ impl std::fmt::Display for Refused {
         } = self;
         write!(f, "{place}: {object} was refused: {reason}")
     }
+}
+
+/// Where the access log goes, and how its lines look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLogSpec {
+    /// A path, `/dev/stdout` among them.
+    pub file: String,
+    /// `text`, `json`, or a format string of Envoy's operators.
+    pub format: String,
+    /// Where it was written.
+    pub place: Place,
 }
 
 /// Where in the documents a thing was written, for every message about it.

@@ -16,8 +16,8 @@ mod upstream;
 
 pub use addr::{EndpointAddr, ListenAddr, OriginalDst, PeerAddr};
 pub use config::{
-    Config, Limits, ListenerKind, ListenerSpec, OnExpired, Place, REGEX_SIZE_LIMIT, Refused,
-    Rotation, UnknownHosts,
+    AccessLogSpec, Config, Limits, ListenerKind, ListenerSpec, OnExpired, Place, REGEX_SIZE_LIMIT,
+    Refused, Rotation, UnknownHosts,
 };
 pub use destination::{AuthorityError, Destination};
 pub use facts::{MeshIdentity, ProxyFacts, Role};

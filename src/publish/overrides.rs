@@ -11,12 +11,17 @@ use crate::model::{Config, ListenerSpec};
 pub struct Overrides {
     /// Listeners of `--listen` and `--capture`.
     pub listeners: Vec<ListenerSpec>,
+    /// Where manifests are served from if neither a flag nor a file names a listener.
+    pub fallback: Option<ListenerSpec>,
 }
 
 impl Overrides {
     /// Lays the flags over `config`.
     pub fn apply(&self, config: &mut Config) {
         config.listeners.extend(self.listeners.iter().cloned());
+        if config.listeners.is_empty() && config.from_manifests {
+            config.listeners.extend(self.fallback.clone());
+        }
     }
 }
 

@@ -43,6 +43,9 @@ fn fields(line: &str) -> Vec<&str> {
     line.split('|').collect()
 }
 
+/// Mesh configuration: REGISTRY_ONLY, and an access log.
+const MESH: &str = "mesh-registry-only";
+
 const WELCOME: &str = "<title>Welcome to nginx!</title>";
 
 #[test]
@@ -59,10 +62,7 @@ fn seed_000_common_ca_plain_http_becomes_mutual_tls_with_the_mesh_identity() {
     let block = demanding(&cell, "10.1.1.4:8443", "common", &server, &root.pem);
     let _nginx = cell.nginx(&block, "10.1.1.4:8443");
     cell.redirect(Some("80,8443"), 15001);
-    let _sortie = cell.sortie(
-        &[&seed("000-common-ca")],
-        &["--outbound-policy", "registry-only"],
-    );
+    let _sortie = cell.sortie(&[&seed("000-common-ca"), &seed(MESH)], &[]);
     let (code, text) = cell.curl(&[
         "--resolve",
         "nginx-mtls.common-ca.local:80:10.1.1.4",
@@ -99,7 +99,7 @@ fn seed_000_common_ca_the_applications_own_tls_passes_untouched_and_fails_as_pub
     cell.put("app/tls.crt", &client.chain);
     cell.put("app/tls.key", &client.key);
     for folder in ["000-common-ca-before", "000-common-ca"] {
-        let _sortie = cell.sortie(&[&seed(folder)], &["--outbound-policy", "registry-only"]);
+        let _sortie = cell.sortie(&[&seed(folder), &seed(MESH)], &[]);
         let known = ["--resolve", "nginx-mtls.common-ca.local:8443:10.1.1.4"];
         let url = "https://nginx-mtls.common-ca.local:8443";
         // The article's command: curl does not know the enterprise's CA, and has no certificate.
@@ -136,10 +136,7 @@ fn seed_000_under_registry_only_a_host_without_a_service_entry_is_refused() {
     let block = demanding(&cell, "10.1.1.4:8443", "common", &server, &root.pem);
     let _nginx = cell.nginx(&block, "10.1.1.4:8443");
     cell.redirect(None, 15001);
-    let _sortie = cell.sortie(
-        &[&seed("000-common-ca")],
-        &["--outbound-policy", "registry-only"],
-    );
+    let _sortie = cell.sortie(&[&seed("000-common-ca"), &seed(MESH)], &[]);
     // O2: a known HTTP port.
     let (code, text) = cell.curl(&[
         "--resolve",
@@ -181,10 +178,7 @@ fn seed_000_egress_gateway_hop_1_goes_to_the_gateway_with_the_mesh_identity_and_
     let block = demanding(&cell, "10.96.0.7:443", "gateway", &gateway, &mesh.pem);
     let _nginx = cell.nginx(&block, "10.96.0.7:443");
     cell.redirect(Some("80"), 15001);
-    let _sortie = cell.sortie(
-        &[&seed("000-egress-gateway")],
-        &["--outbound-policy", "registry-only"],
-    );
+    let _sortie = cell.sortie(&[&seed("000-egress-gateway"), &seed(MESH)], &[]);
     let (code, text) = cell.curl(&[
         "--resolve",
         "nginx-mtls.diff-ca.local:80:10.1.1.4",
@@ -216,10 +210,7 @@ fn seed_000_unique_certificate_is_mutual_tls_with_the_mounted_files() {
     let block = demanding(&cell, "10.1.1.4:9443", "diff", &server, &enterprise.pem);
     let _nginx = cell.nginx(&block, "10.1.1.4:9443");
     cell.redirect(Some("80"), 15001);
-    let _sortie = cell.sortie(
-        &[&seed("000-unique-certificate")],
-        &["--outbound-policy", "registry-only"],
-    );
+    let _sortie = cell.sortie(&[&seed("000-unique-certificate"), &seed(MESH)], &[]);
     let command = [
         "--resolve",
         "nginx-mtls.diff-ca.local:80:10.1.1.4",
@@ -296,7 +287,9 @@ fn seed_001_cluster_a_rsa_certificates_subset_and_dns() {
     let block = demanding(&cell, "10.2.0.1:443", "b", &server, &root.pem);
     let _nginx = cell.nginx(&block, "10.2.0.1:443");
     cell.redirect(Some("80,443"), 15001);
-    let _sortie = cell.sortie(&[&seed("001-cluster-a")], &["--namespace", "client"]);
+    let log = ["--access-log", "access.log"];
+    let more = [&log[..], &["--namespace", "client"]].concat();
+    let _sortie = cell.sortie(&[&seed("001-cluster-a")], &more);
     let (code, text) = cell.curl(&["http://helloworld.zufar.io"]);
     assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
     let seen = cell.seen();
@@ -351,10 +344,7 @@ fn seed_002_hop_1_goes_to_the_egress_gateway() {
     let block = demanding(&cell, "10.96.0.7:443", "gateway", &gateway, &mesh.pem);
     let _nginx = cell.nginx(&block, "10.96.0.7:443");
     cell.redirect(Some("80"), 15001);
-    let _sortie = cell.sortie(
-        &[&seed("002-openshift")],
-        &["--outbound-policy", "registry-only"],
-    );
+    let _sortie = cell.sortie(&[&seed("002-openshift"), &seed(MESH)], &[]);
     let (code, text) = cell.curl(&["http://external-service.apps.e5dd.opentlc.com"]);
     assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
     let seen = cell.seen();

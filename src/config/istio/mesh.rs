@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sidecar::OutboundMode;
-use crate::model::Place;
+use crate::model::{AccessLogSpec, Place};
 
 /// Mesh-wide settings; `None` where nothing is said.
 #[derive(Clone, Debug)]
@@ -21,4 +21,6 @@ pub struct MeshConfig {
     pub trust_domain_aliases: Vec<Arc<str>>,
     pub root_namespace: Option<Arc<str>>,
     pub connect_timeout: Option<Duration>,
+    /// `accessLogFile`, `accessLogEncoding`, `accessLogFormat`; `None` where the file is empty (B6).
+    pub access_log: Option<AccessLogSpec>,
 }

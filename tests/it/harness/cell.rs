@@ -202,15 +202,8 @@ impl Cell {
             command.arg("--config").arg(path);
         }
         let child = command
-            .args([
-                "--capture",
-                "127.0.0.1:15001",
-                "--admin",
-                ADMIN,
-                "--workers",
-                "1",
-            ])
-            .args(["--access-log", "access.log"])
+            // The rest is as it is by default: captured connections on 15001, the admin port on 15000.
+            .args(["--workers", "1"])
             .args(more)
             .stdout(Stdio::null())
             .stderr(log)

@@ -26,4 +26,6 @@ pub fn lower(
     let mut clusters = Clusters::new(manifests, &registry, options);
     routes::lower(manifests, &registry, &mut clusters, options, config, out);
     config.upstreams.extend(clusters.into_upstreams());
+    let mesh = manifests.mesh.as_ref();
+    config.access_log = mesh.and_then(|mesh| mesh.access_log.clone());
 }

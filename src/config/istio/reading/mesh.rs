@@ -10,6 +10,7 @@ use crate::config::istio::mesh::MeshConfig;
 use crate::config::istio::tables::mesh::CONFIG_MAP;
 use crate::config::node::{Node, Value};
 use crate::config::yaml;
+use crate::model::AccessLogSpec;
 
 use super::context::Reading;
 use super::{check, sidecar, value};
@@ -85,6 +86,24 @@ fn moved(node: &mut Node, above: u32) {
     }
 }
 
+/// B6: off where no file is named; JSON has operators of its own, and no format string here.
+fn access_log(at: &At<'_>) -> Option<AccessLogSpec> {
+    let file = value::text(at, "accessLogFile").filter(|file| !file.is_empty())?;
+    let json = at
+        .word("accessLogEncoding")
+        .is_some_and(|word| word == "JSON" || word == "1");
+    let format = value::text(at, "accessLogFormat").filter(|format| !format.is_empty());
+    Some(AccessLogSpec {
+        file: file.to_owned(),
+        format: match (json, format) {
+            (true, _) => "json".to_owned(),
+            (false, Some(format)) => format.to_owned(),
+            (false, None) => "text".to_owned(),
+        },
+        place: at.place(),
+    })
+}
+
 fn read(at: &At<'_>, r: &Reading<'_>) -> MeshConfig {
     MeshConfig {
         object: std::sync::Arc::clone(&r.object),
@@ -100,5 +119,6 @@ fn read(at: &At<'_>, r: &Reading<'_>) -> MeshConfig {
             .collect(),
         root_namespace: value::text(at, "rootNamespace").map(Into::into),
         connect_timeout: value::duration(at, "connectTimeout"),
+        access_log: access_log(at),
     }
 }

@@ -8,6 +8,8 @@ use super::common::OPEN_METADATA;
 use super::sidecar::OUTBOUND_MODE;
 use crate::config::istio::shape::{Kind, TEXTS, Table, refused, silent, warned, yes};
 
+static ENCODING: &[(&str, u64)] = &[("TEXT", 0), ("JSON", 1)];
+
 static OUTBOUND: Table = Table::new(&[yes("mode", Kind::Enum(OUTBOUND_MODE))]);
 
 const VISIBLE: &str = "write exportTo in each object";
@@ -21,9 +23,9 @@ pub static MESH: Table = Table::new(&[
     yes("trustDomainAliases", TEXTS),
     yes("rootNamespace", Kind::Text),
     yes("connectTimeout", Kind::Duration),
-    silent("accessLogFile", Kind::Text),
-    silent("accessLogFormat", Kind::Text),
-    silent("accessLogEncoding", Kind::Any),
+    yes("accessLogFile", Kind::Text),
+    yes("accessLogFormat", Kind::Text),
+    yes("accessLogEncoding", Kind::Enum(ENCODING)),
     silent("defaultConfig", Kind::Any),
     refused("defaultServiceExportTo", TEXTS, VISIBLE),
     refused("defaultVirtualServiceExportTo", TEXTS, VISIBLE),
