@@ -523,3 +523,52 @@ fn p4_one_service_has_workloads_with_and_without_a_sidecar() {
     assert_eq!(seen[0].alpn, ["istio-http/1.1", "istio", "http/1.1"]);
     assert!(bare.seen().iter().all(|seen| seen.version.is_none()));
 }
+
+#[test]
+fn t5_a_real_nginx_takes_istios_server_name_and_alpn() {
+    let lab = Lab::new();
+    let identity = lab.servers.server(&["nginx-mtls.common-ca.local"]);
+    let Some(nginx) = Nginx::start(&identity, &lab.clients, "TLSv1.2 TLSv1.3") else {
+        return;
+    };
+    let documents = manifests(nginx.port(), "{mode: ISTIO_MUTUAL}");
+    let documents = documents.replace("bank.example", "nginx-mtls.common-ca.local");
+    let sortie = started(&documents, |facts| facts.identity = Some(mesh(&lab)));
+    let answer = sortie.get("nginx-mtls.common-ca.local", "/").expect(200);
+    let sni = "outbound_.80_._.nginx-mtls.common-ca.local";
+    assert_eq!(answer.header("x-sni"), Some(sni));
+    assert_eq!(answer.header("x-dn"), Some("CN=shop"));
+}
+
+#[test]
+fn x9_names_of_a_service_entry_count_beside_the_requests_host() {
+    let shop = Shop::new();
+    shop.mount(&shop.good());
+    for (names, tls, status) in [
+        (&["bank.example", "payments.bank"][..], MUTUAL, 200),
+        (&["bank.example"], MUTUAL, 503),
+        (&["payments.bank"], MUTUAL, 503),
+        // With sni no host is compared, and the names stand alone.
+        (
+            &["payments.bank"],
+            "{mode: MUTUAL, credentialName: bank, sni: front.example}",
+            200,
+        ),
+        (
+            &["front.example"],
+            "{mode: MUTUAL, credentialName: bank, sni: front.example}",
+            503,
+        ),
+    ] {
+        let identity = shop.lab.servers.server(names);
+        let bank = shop.lab.bank().identity(&identity).start();
+        let documents = manifests(bank.port(), tls).replacen(
+            "spec:\n",
+            "spec:\n  subjectAltNames: [payments.bank]\n",
+            1,
+        );
+        let sortie = shop.sortie(&documents);
+        let answer = sortie.get("bank.example", "/");
+        assert_eq!(answer.status, status, "{names:?} {tls}: {}", answer.text());
+    }
+}
