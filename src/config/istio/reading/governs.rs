@@ -36,6 +36,8 @@ pub fn governs(root: &At<'_>, meta: &Meta, options: &LoadOptions) -> Option<Gove
     };
     match meta.kind {
         "ServiceEntry" => of_spec("hosts", false),
+        // V1: one for gateways alone has no say on the mesh's side.
+        "VirtualService" if is_for_gateways_alone(spec.as_ref()) => Some(Governs::Nothing),
         "VirtualService" => of_spec("hosts", true),
         "DestinationRule" => of_spec("host", true),
         "Service" | "Endpoints" => named(&meta.name),
@@ -62,6 +64,18 @@ pub fn governs(root: &At<'_>, meta: &Meta, options: &LoadOptions) -> Option<Gove
         }
         _ => Some(Governs::Nothing),
     }
+}
+
+/// True where it names gateways, each of them can be read, and `mesh` is not among them.
+fn is_for_gateways_alone(spec: Option<&At<'_>>) -> bool {
+    let Some(gateways) = spec.and_then(|spec| spec.key("gateways")) else {
+        return false;
+    };
+    let mut named = gateways
+        .items()
+        .map(|item| item.as_text().map(str::to_owned))
+        .peekable();
+    named.peek().is_some() && named.all(|name| name.is_some_and(|name| name != "mesh"))
 }
 
 fn one(text: &str) -> Option<Governs> {
