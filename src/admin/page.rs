@@ -82,7 +82,7 @@ const PAGES: &[(&str, Page, bool, &str)] = &[
         "/explain",
         Page::Explain,
         false,
-        "why a request goes where it goes; ?url=URL&method=M&header=K:V&captured=IP",
+        "why a request goes where it goes; ?url=URL&method=M&header=K:V&captured=IP&from=IP",
     ),
     (
         "/logging",

@@ -43,6 +43,9 @@ pub struct Args {
     /// The connection was captured on its way to this address
     #[arg(long, value_name = "IP[:PORT]")]
     pub captured: Option<String>,
+    /// The client's address, for routes of some networks alone [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub from: Option<String>,
     /// As from a pod with these labels instead of --labels; with --config
     #[arg(
         long,
@@ -74,6 +77,7 @@ pub fn run(mut args: Args) -> ExitCode {
         method: args.method,
         headers: args.header,
         captured: args.captured,
+        from: args.from,
     };
     let question = match Question::parse(&asked) {
         Ok(question) => question,

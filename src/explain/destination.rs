@@ -13,6 +13,7 @@ use super::words;
 use crate::model::{
     Balance, BrokenKind, EndpointSpec, Reason, Resolution, TlsPolicy, UpstreamSpec,
 };
+use crate::proxy;
 use crate::telemetry::rfc3339_seconds;
 use crate::upstream::{EndpointStatus, Upstream, UpstreamTls};
 
@@ -25,10 +26,23 @@ pub(super) struct Target<'a> {
     pub(super) upstream: &'a str,
     /// `100%`.
     pub(super) share: String,
-    /// The host after rewriting; `None` for a connection that carries no HTTP.
+    /// The host after rewriting, or the server name of the client's TLS.
     pub(super) host: Option<&'a str>,
+    /// What is sent.
+    pub(super) bytes: Bytes,
     /// Where the client meant to go: for upstreams that connect there.
     pub(super) meant: &'a str,
+}
+
+/// What is sent to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bytes {
+    /// Requests.
+    Http,
+    /// TLS of the client's own.
+    Tls,
+    /// Anything else.
+    Other,
 }
 
 /// What becomes of requests that are sent there.
@@ -59,7 +73,11 @@ pub(super) fn branch(target: &Target<'_>, known: &Known<'_>) -> Branch {
         return branch;
     }
     let mut decided = vec![("endpoints", endpoints(spec, target))];
-    decided.extend(security::decisions(spec, target.host));
+    decided.extend(match (target.bytes, &spec.tls) {
+        (Bytes::Http, _) => security::decisions(spec, target.host),
+        (_, TlsPolicy::Disable) => vec![("tls", "none is added".to_owned())],
+        (_, TlsPolicy::Tls(_)) => security::decisions(spec, None),
+    });
     // What documents decided before there was an endpoint to speak of: policy, subset.
     let covered = |reason: &&Reason| decided.iter().any(|(what, _)| *what == reason.what);
     let others = spec.reasons.0.iter().filter(|reason| !covered(reason));
@@ -229,7 +247,16 @@ fn outcome(
     target: &Target<'_>,
     known: &Known<'_>,
 ) -> Outcome {
-    let word = security::word(spec);
+    let word = match (target.bytes, &spec.tls) {
+        (Bytes::Http, _) => security::word(spec).to_owned(),
+        (_, TlsPolicy::Disable) => "bytes as they come".to_owned(),
+        (_, TlsPolicy::Tls(_)) => format!("bytes in {}", security::word(spec)),
+    };
+    if target.bytes == Bytes::Tls
+        && let Some((flag, words)) = built.and_then(proxy::tls_in_tls)
+    {
+        return Outcome::closed(&flag, words);
+    }
     let to = match spec.resolution {
         Resolution::OriginalDst { .. } | Resolution::RequestHost { .. } => endpoints(spec, target),
         Resolution::Static | Resolution::Dns | Resolution::DnsOne => listed(&spec.endpoints),

@@ -10,6 +10,7 @@ mod passed_over;
 mod question;
 mod request;
 mod security;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod words;

@@ -4,7 +4,7 @@
 //! Never: sends anything.
 //! Called by: cli (both ways), admin (from the query).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -23,6 +23,8 @@ pub struct Asked {
     pub headers: Vec<String>,
     /// `IP` or `IP:PORT`: the connection was captured on its way there.
     pub captured: Option<String>,
+    /// The client's IP address; `None`: this machine's own.
+    pub from: Option<String>,
 }
 
 /// How the client speaks.
@@ -49,6 +51,7 @@ pub struct Question {
     /// The port of the URL, or of its scheme.
     pub(super) port: u16,
     pub(super) original_dst: Option<OriginalDst>,
+    pub(super) from: IpAddr,
 }
 
 impl Asked {
@@ -62,6 +65,7 @@ impl Asked {
                 "method" => asked.method = value,
                 "header" => asked.headers.push(value),
                 "captured" => asked.captured = Some(value),
+                "from" => asked.from = Some(value),
                 _ => {}
             }
         }
@@ -80,6 +84,7 @@ impl Asked {
                 .map(|header| ("header", header.as_str())),
         );
         pairs.extend(self.captured.iter().map(|to| ("captured", to.as_str())));
+        pairs.extend(self.from.iter().map(|from| ("from", from.as_str())));
         let pairs = pairs
             .iter()
             .map(|(key, value)| format!("{key}={}", encode(value)));
@@ -124,6 +129,7 @@ impl Question {
             host,
             port,
             original_dst: original_dst(asked.captured.as_deref(), port)?,
+            from: from(asked.from.as_deref())?,
             url,
         })
     }
@@ -139,6 +145,17 @@ fn original_dst(text: Option<&str>, port: u16) -> Result<Option<OriginalDst>, St
         Err(_) => Err(format!(
             "captured: \"{text}\" is neither an IP address nor one with a port"
         )),
+    }
+}
+
+fn from(text: Option<&str>) -> Result<IpAddr, String> {
+    match text.map(str::parse) {
+        None => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        Some(Ok(address)) => Ok(address),
+        Some(Err(_)) => {
+            let text = text.unwrap_or_default();
+            Err(format!("from: \"{text}\" is no IP address"))
+        }
     }
 }
 
@@ -335,6 +352,7 @@ mod tests {
             method: "POST".to_owned(),
             headers: vec!["X-A: ü & =".to_owned(), "x-b:".to_owned()],
             captured: Some("[::1]:80".to_owned()),
+            from: Some("2001:db8::1".to_owned()),
         };
         assert_eq!(Asked::from_query(&asked.to_query()), asked);
         assert!(asked.to_query().is_ascii() && !asked.to_query().contains(' '));

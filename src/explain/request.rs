@@ -5,15 +5,17 @@
 //! Called by: admin, cli.
 
 use super::answer::{Branch, Explanation, Outcome, Step};
-use super::destination::{Target, branch};
+use super::destination::{Bytes, Target, branch};
 use super::passed_over::{holds, why_not};
 use super::question::{Question, Speaks};
-use super::words;
+use super::{stream, words};
+use std::net::{IpAddr, SocketAddr};
+
 use crate::model::{
-    Abort, Action, Config, Destination, HostPattern, HostRoutes, ListenerKind, MatchSpec, Respond,
-    RuleSpec, Share, UnknownHosts, Weighted,
+    Abort, Action, Config, Destination, HostPattern, HostRoutes, ListenerKind, MatchSpec, PeerAddr,
+    Respond, RuleSpec, Share, UnknownHosts, Weighted,
 };
-use crate::proxy;
+use crate::proxy::{self, Arrived, Foreseen, Spoken};
 use crate::route::{self, Entry, Found, Matched, Route, RouteAction, Scheme, Split};
 use crate::snapshot::Snapshot;
 
@@ -44,12 +46,27 @@ pub fn explain(question: &Question, known: &Known<'_>) -> Explanation {
         ..Explanation::default()
     };
     it.steps.push(listener(question));
-    match question.speaks {
-        Speaks::Http => request(question, known, &mut it),
-        Speaks::Tls | Speaks::Tcp => {
-            let words = "this port takes plain HTTP alone; ask for http:// and sortie adds the TLS";
-            it.outcome = Outcome::closed("", words);
+    let name = (question.host.parse::<IpAddr>().is_err()).then_some(question.host.as_str());
+    let spoken = match question.speaks {
+        Speaks::Http => Spoken::Http,
+        Speaks::Tls => Spoken::Tls(name),
+        Speaks::Tcp => Spoken::Other,
+    };
+    let to = question.original_dst;
+    let arrived = Arrived {
+        kind: kind(question),
+        original_dst: to,
+        // Which port captures is of no account: nobody asks about connections to it.
+        local: SocketAddr::new(question.from, to.map_or(question.port, |_| 0)),
+        peer: PeerAddr(SocketAddr::new(question.from, 0)),
+    };
+    match proxy::foresee(known.snapshot, &arrived, spoken) {
+        Foreseen::Http if question.speaks == Speaks::Http => request(question, known, &mut it),
+        Foreseen::Http => {
+            let words = "this port takes plain HTTP alone, and these bytes are none";
+            it.outcome = Outcome::failed(400, "DPE", words);
         }
+        foreseen => stream::steps(question, foreseen, known, &mut it),
     }
     it
 }
@@ -243,6 +260,7 @@ fn forward(met: &Met<'_>, split: &Split, known: &Known<'_>, it: &mut Explanation
     };
     let way = Way {
         host: Some(host.as_str()),
+        bytes: Bytes::Http,
         meant: meant(met.question, &met.destination),
     };
     it.destinations = branches(split, shares, &way, known);
@@ -295,6 +313,8 @@ fn changes(spec: &RuleSpec) -> Vec<Step> {
 pub(super) struct Way<'a> {
     /// The host after the rule's rewrite; `None` for a connection that carries no HTTP.
     pub(super) host: Option<&'a str>,
+    /// What is sent there.
+    pub(super) bytes: Bytes,
     /// Where the client meant to go.
     pub(super) meant: String,
 }
@@ -320,6 +340,7 @@ pub(super) fn branches(
                 upstream: &choice.upstream.spec().name,
                 share: words::part(part, whole),
                 host: own.map(|new| new.host.as_str()).or(way.host),
+                bytes: way.bytes,
                 meant: &way.meant,
             };
             let mut branch = branch(&target, known);

@@ -7,8 +7,8 @@ use super::*;
 use crate::certs::CertStore;
 use crate::config::{LoadOptions, load};
 use crate::model::{
-    Broken, BrokenKind, Config, EndpointSpec, Host, Place, Reason, Resolution, UnknownHosts,
-    UpstreamSpec,
+    Broken, BrokenKind, Config, EndpointSpec, Host, Place, Reason, Resolution, StreamMatch,
+    UnknownHosts, UpstreamSpec,
 };
 use crate::publish::build;
 use crate::telemetry::Metrics;
@@ -336,4 +336,129 @@ fn an_explanation_is_the_same_after_a_journey_as_json() {
     let got = get(&read(NATIVE), "http://a.bank.example/v1");
     let text = serde_json::to_string(&got).unwrap();
     assert_eq!(serde_json::from_str::<Explanation>(&text).unwrap(), got);
+}
+
+/// TLS for `bank.example` on port 443, bytes to 10.9.0.0/16 on port 3306, and an upstream with TLS.
+fn with_streams() -> Config {
+    let mut config = read(NATIVE);
+    let mut raw = UpstreamSpec::new("outbound|443||bank.example");
+    raw.endpoints = vec![EndpointSpec::new(Host::parse("10.1.1.4").unwrap(), 9443)];
+    config.upstreams.push(raw);
+    let route = |port, on, to: &str, line| crate::model::StreamRoute {
+        port: Some(port),
+        on,
+        sources: Vec::new(),
+        to: vec![crate::model::Weighted::new(to, 1)],
+        name: None,
+        object: Some("ServiceEntry default/bank".into()),
+        place: Place {
+            file: "se.yaml".into(),
+            line,
+        },
+    };
+    let tls = |name: &str| StreamMatch::Tls {
+        names: vec![crate::model::HostPattern::parse(name).unwrap()],
+        destinations: Vec::new(),
+    };
+    let database = StreamMatch::Tcp {
+        destinations: vec!["10.9.0.0/16".parse().unwrap()],
+    };
+    config.streams = vec![
+        route(443, tls("*.bank.example"), "outbound|443||bank.example", 5),
+        route(443, tls("twice.example"), "bank", 9),
+        route(3306, database, "outbound|443||bank.example", 12),
+    ];
+    config
+}
+
+fn captured(url: &str, to: &str) -> Asked {
+    Asked {
+        url: url.to_owned(),
+        captured: Some(to.to_owned()),
+        ..Asked::default()
+    }
+}
+
+#[test]
+fn v17_tls_of_the_application_goes_by_its_server_name_and_untouched() {
+    let got = ask(
+        &with_streams(),
+        &captured("https://a.bank.example/", "192.0.2.7"),
+    );
+    assert_eq!(
+        steps(&got),
+        [
+            "listener: port 443, TLS of the application's own, captured on its way to 192.0.2.7:443",
+            "stream route: TLS for *.bank.example on port 443",
+            "destination: bank.example port 443",
+            "endpoints: 10.1.1.4:9443 (DNS)",
+            "tls: none is added",
+        ]
+    );
+    assert_eq!(lines(&got, "stream route"), [5]);
+    assert_eq!(
+        got.outcome.to_string(),
+        "bytes as they come to 10.1.1.4:9443"
+    );
+}
+
+#[test]
+fn d8_tls_in_tls_is_closed_with_the_reason_and_so_is_tls_to_a_host_of_plain_http() {
+    let got = ask(
+        &with_streams(),
+        &captured("https://twice.example/", "192.0.2.7"),
+    );
+    assert!(
+        !got.outcome.served && got.outcome.words.contains("TLS in TLS"),
+        "{got:?}"
+    );
+    assert_eq!(
+        (got.outcome.status, got.outcome.flag.as_deref()),
+        (None, Some("NR"))
+    );
+    let got = ask(
+        &with_streams(),
+        &captured("https://a.bank.example:80/", "192.0.2.7"),
+    );
+    assert!(
+        got.outcome.words.contains("sortie adds TLS itself"),
+        "{got:?}"
+    );
+}
+
+#[test]
+fn v18_bytes_go_by_their_address_and_what_nobody_takes_follows_the_policy() {
+    let mut config = with_streams();
+    let got = ask(&config, &captured("tcp://10.9.1.1:3306", "10.9.1.1"));
+    assert_eq!(
+        steps(&got)[1],
+        "stream route: connections to 10.9.0.0/16 on port 3306; nothing is read before it is connected"
+    );
+    assert!(got.outcome.served && lines(&got, "stream route") == [12]);
+    let elsewhere = captured("tcp://10.8.1.1:3306", "10.8.1.1");
+    let got = ask(&config, &elsewhere);
+    assert_eq!(
+        (got.outcome.served, got.outcome.flag.as_deref()),
+        (false, Some("UH"))
+    );
+    config.unknown_captured = UnknownHosts::PassThrough;
+    let got = ask(&config, &elsewhere);
+    assert!(
+        got.outcome.served && got.outcome.words.contains("to 10.8.1.1:3306"),
+        "{got:?}"
+    );
+}
+
+#[test]
+fn tls_to_a_listener_of_plain_http_is_closed_and_other_bytes_are_400() {
+    let config = read(NATIVE);
+    let got = get(&config, "https://a.bank.example/");
+    assert!(
+        !got.outcome.served && got.outcome.words.contains("http:// here"),
+        "{got:?}"
+    );
+    assert_eq!(
+        get(&config, "tcp://a.bank.example:80").outcome.status,
+        Some(400)
+    );
 }

@@ -94,7 +94,7 @@ pub(super) async fn serve(
         Some(Spoken::NotTls(why)) => Opaque::NotTls(why),
         Some(Spoken::Other) => Opaque::Other,
         Some(Spoken::Http1 | Spoken::Http2)
-            if !proxy::carries_http(&context.cell.load(), &downstream) =>
+            if !proxy::carries_http(&context.cell.load(), &downstream.arrived()) =>
         {
             Opaque::Other
         }

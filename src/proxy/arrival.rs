@@ -2,12 +2,12 @@
 //!
 //! Owns: the order in which the tables are asked (ISTIO.md 2.0, V20, O3 to O5).
 //! Never: reads a byte; it says whether one must be read.
-//! Called by: `listener::connection` (`first_step`, `carries_http`), `proxy::stream` (`find`).
+//! Called by: `listener::connection` (`first_step`, `carries_http`), `proxy::stream` (`find`), `proxy::foresee` (`leads`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::downstream::{Downstream, Opaque, met};
+use super::downstream::{Arrived, Opaque, met};
 use super::refusal::Refusal;
 use crate::model::{ListenerKind, OriginalDst, PeerAddr, TlsPolicy, UnknownHosts};
 use crate::route::{HostsOn, RouteAction, Rule, StreamTarget};
@@ -56,8 +56,8 @@ pub fn first_step(
 
 /// True where bytes that look like HTTP are HTTP: on a captured connection, where the port has
 /// hosts at all; what else comes there is opaque (ISTIO.md V20).
-pub fn carries_http(snapshot: &Snapshot, downstream: &Downstream) -> bool {
-    match (downstream.kind, downstream.original_dst) {
+pub fn carries_http(snapshot: &Snapshot, arrived: &Arrived) -> bool {
+    match (arrived.kind, arrived.original_dst) {
         (ListenerKind::Capture, Some(OriginalDst(to))) => {
             snapshot.table.hosts_on(to.port()) != HostsOn::None
         }
@@ -81,19 +81,39 @@ pub(super) enum Way<'a> {
 }
 
 /// Finds it.
-pub(super) fn find<'a>(
-    snapshot: &'a Snapshot,
-    downstream: &Downstream,
-    opaque: &Opaque,
-) -> Way<'a> {
-    let original_dst = match (downstream.kind, downstream.original_dst) {
-        (ListenerKind::Capture, None) => return Way::Refuse(Refusal::NotRedirected),
+pub(super) fn find<'a>(snapshot: &'a Snapshot, arrived: &Arrived, opaque: &Opaque) -> Way<'a> {
+    let target = match leads(snapshot, arrived, opaque) {
+        Leads::Route(target) => target,
+        Leads::PassThrough => return Way::PassThrough,
+        Leads::Refuse(refusal) => return Way::Refuse(refusal),
+    };
+    let upstream = target.pick();
+    match matches!(opaque, Opaque::Tls(_)) && wraps_twice(upstream) {
+        true => Way::Refuse(Refusal::TlsInTls(Arc::clone(&upstream.spec().name))),
+        false => Way::Route(target, upstream),
+    }
+}
+
+/// Where an opaque connection leads, before one of several upstreams is picked.
+pub(super) enum Leads<'a> {
+    /// Along this route.
+    Route(&'a StreamTarget),
+    /// To its original destination, which no route knows (ISTIO.md O4).
+    PassThrough,
+    /// Nowhere.
+    Refuse(Refusal),
+}
+
+/// Asks the tables.
+pub(super) fn leads<'a>(snapshot: &'a Snapshot, arrived: &Arrived, opaque: &Opaque) -> Leads<'a> {
+    let original_dst = match (arrived.kind, arrived.original_dst) {
+        (ListenerKind::Capture, None) => return Leads::Refuse(Refusal::NotRedirected),
         (_, original_dst) => original_dst,
     };
-    if original_dst.is_some_and(|to| is_own_port(to, downstream.local)) {
-        return Way::Refuse(Refusal::OwnListener);
+    if original_dst.is_some_and(|to| is_own_port(to, arrived.local)) {
+        return Leads::Refuse(Refusal::OwnListener);
     }
-    let met = downstream.met();
+    let met = arrived.met();
     let by_name = match opaque {
         Opaque::Tls(hello) => {
             let name = hello.server_name.as_deref();
@@ -102,36 +122,32 @@ pub(super) fn find<'a>(
         Opaque::Unread | Opaque::NotTls(_) | Opaque::Other => None,
     };
     if let Some(target) = by_name.or_else(|| snapshot.streams.find_tcp(met)) {
-        let upstream = target.pick();
-        return match matches!(opaque, Opaque::Tls(_)) && wraps_twice(upstream) {
-            true => Way::Refuse(Refusal::TlsInTls(Arc::clone(&upstream.spec().name))),
-            false => Way::Route(target, upstream),
-        };
+        return Leads::Route(target);
     }
     match (opaque, original_dst) {
-        (Opaque::Tls(hello), _) => unknown_tls(snapshot, downstream, hello.server_name.as_deref()),
-        (Opaque::NotTls(why), None) => Way::Refuse(Refusal::NotTls(why)),
-        (_, None) => Way::Refuse(Refusal::Unaddressed),
-        (_, Some(_)) => match (snapshot.unknown(downstream.kind), opaque) {
-            (UnknownHosts::PassThrough, _) => Way::PassThrough,
-            (UnknownHosts::Refuse, Opaque::NotTls(why)) => Way::Refuse(Refusal::NotTls(why)),
-            (UnknownHosts::Refuse, _) => Way::Refuse(Refusal::UnknownAddress),
+        (Opaque::Tls(hello), _) => unknown_tls(snapshot, arrived, hello.server_name.as_deref()),
+        (Opaque::NotTls(why), None) => Leads::Refuse(Refusal::NotTls(why)),
+        (_, None) => Leads::Refuse(Refusal::Unaddressed),
+        (_, Some(_)) => match (snapshot.unknown(arrived.kind), opaque) {
+            (UnknownHosts::PassThrough, _) => Leads::PassThrough,
+            (UnknownHosts::Refuse, Opaque::NotTls(why)) => Leads::Refuse(Refusal::NotTls(why)),
+            (UnknownHosts::Refuse, _) => Leads::Refuse(Refusal::UnknownAddress),
         },
     }
 }
 
 /// TLS that no stream route takes.
-fn unknown_tls<'a>(snapshot: &Snapshot, downstream: &Downstream, name: Option<&str>) -> Way<'a> {
-    let captured = downstream.original_dst.is_some();
-    let port = downstream.met().port;
+fn unknown_tls<'a>(snapshot: &Snapshot, arrived: &Arrived, name: Option<&str>) -> Leads<'a> {
+    let captured = arrived.original_dst.is_some();
+    let port = arrived.met().port;
     let rules = name.and_then(|name| snapshot.table.rules_of(name, port));
     if captured && rules.is_some_and(originates_tls) {
-        return Way::Refuse(Refusal::TlsForHttp(name.unwrap_or_default().into()));
+        return Leads::Refuse(Refusal::TlsForHttp(name.unwrap_or_default().into()));
     }
-    match (captured, snapshot.unknown(downstream.kind)) {
-        (true, UnknownHosts::PassThrough) => Way::PassThrough,
-        (true, UnknownHosts::Refuse) => Way::Refuse(Refusal::UnknownName(name.map(Into::into))),
-        (false, _) => Way::Refuse(Refusal::TlsOnPlainListener {
+    match (captured, snapshot.unknown(arrived.kind)) {
+        (true, UnknownHosts::PassThrough) => Leads::PassThrough,
+        (true, UnknownHosts::Refuse) => Leads::Refuse(Refusal::UnknownName(name.map(Into::into))),
+        (false, _) => Leads::Refuse(Refusal::TlsOnPlainListener {
             name: name.map(Into::into),
             ports: name.map_or_else(Vec::new, |name| snapshot.streams.ports_of(name)),
         }),

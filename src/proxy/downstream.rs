@@ -28,10 +28,40 @@ pub struct Downstream {
     pub original_dst: Option<OriginalDst>,
 }
 
-impl Downstream {
+/// From where to where a connection came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// How the destination is learnt.
+    pub kind: ListenerKind,
+    /// Where the kernel says that it was going.
+    pub original_dst: Option<OriginalDst>,
+    /// Our address of it.
+    pub local: SocketAddr,
+    /// The application's address.
+    pub peer: PeerAddr,
+}
+
+impl Arrived {
     /// What decides where it goes, before a byte of it is known.
     pub(super) fn met(&self) -> Met {
         met(self.original_dst, self.local, self.peer)
+    }
+}
+
+impl Downstream {
+    /// From where to where it came.
+    pub fn arrived(&self) -> Arrived {
+        Arrived {
+            kind: self.kind,
+            original_dst: self.original_dst,
+            local: self.local,
+            peer: self.peer,
+        }
+    }
+
+    /// What decides where it goes, before a byte of it is known.
+    pub(super) fn met(&self) -> Met {
+        self.arrived().met()
     }
 }
 

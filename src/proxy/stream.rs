@@ -41,7 +41,7 @@ pub async fn stream(
             Opaque::Tls(hello) => hello.server_name.as_deref(),
             Opaque::Unread | Opaque::NotTls(_) | Opaque::Other => None,
         };
-        let (upstream, route) = match arrival::find(&snapshot, &downstream, &opaque) {
+        let (upstream, route) = match arrival::find(&snapshot, &downstream.arrived(), &opaque) {
             Way::Route(target, upstream) => (upstream, target.name.clone()),
             Way::PassThrough => (&context.pass_through.upstream, None),
             Way::Refuse(refusal) => return refuse(&refusal, &context, &downstream, record, opaque),

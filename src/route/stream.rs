@@ -241,6 +241,11 @@ impl StreamTarget {
         &self.split.pick().upstream
     }
 
+    /// Every upstream that may be picked, with its share.
+    pub fn split(&self) -> &Split {
+        &self.split
+    }
+
     /// Every upstream that may be picked.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.split.all().map(|(choice, _)| &choice.upstream)
