@@ -4,7 +4,7 @@
 //! Never: overrides a DestinationRule's `tls` (T13).
 //! Called by: clusters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::registry::{Endpoint, HasSidecar, Known};
@@ -34,6 +34,8 @@ pub struct Servers<'a> {
     legacy_mesh: Option<&'a LegacyPolicy>,
     legacy_namespaces: HashMap<&'a str, &'a LegacyPolicy>,
     legacy_targets: HashMap<&'a str, Vec<Target<'a>>>,
+    /// Namespaces of policies that were turned away: what they demanded is not known (X1).
+    unsure: HashSet<&'a str>,
 }
 
 /// A target of a legacy Policy with the Service that it names (P5).
@@ -75,6 +77,17 @@ impl<'a> Servers<'a> {
         let services = by_name(manifests);
         for policy in legacy {
             servers.legacy(policy, &services);
+        }
+        for object in &manifests.refused {
+            match object.meta.kind {
+                "PeerAuthentication" | "Policy" => {
+                    servers.unsure.insert(&object.meta.namespace);
+                }
+                "MeshPolicy" => {
+                    servers.unsure.insert(servers.root);
+                }
+                _ => {}
+            }
         }
         servers
     }
@@ -156,7 +169,9 @@ impl<'a> Servers<'a> {
             return None;
         }
         let (mode, by) = self.of_namespace(&known.namespace);
-        if mode == MtlsMode::Disable {
+        let mut places = [known.namespace.as_ref(), self.root].into_iter();
+        let unsure = places.any(|namespace| self.unsure.contains(namespace));
+        if mode == MtlsMode::Disable && !unsure {
             return None;
         }
         let dialled = known.resolution == EntryResolution::None;
@@ -173,6 +188,8 @@ impl<'a> Servers<'a> {
                     port: endpoint.ports.get(at).copied().flatten(),
                     service: known.kubernetes.then_some((&*known.name, port)),
                 });
+                // A policy that was turned away may have been STRICT: never plaintext by mistake.
+                let mode = if unsure { MtlsMode::Strict } else { mode };
                 (takes(endpoint.sidecar, mode), mode)
             })
             .collect();
@@ -494,6 +511,25 @@ spec:
             assert_eq!(told.is_plaintext(), plaintext, "{mode}");
             assert_eq!(told.spec.broken.is_some(), !plaintext, "{mode}");
             assert_eq!(told.said("SRT0512").len(), 1, "{mode}");
+        }
+    }
+
+    #[test]
+    fn x1_a_refused_policy_is_never_taken_for_a_permissive_one() {
+        let service = "apiVersion: v1
+kind: Service
+metadata: {name: n, namespace: s}
+spec: {ports: [{port: 80, name: http}]}
+---
+";
+        let off = peers("off", "istio-system", "{mtls: {mode: DISABLE}}");
+        for (namespace, plaintext) in [("s", false), ("istio-system", false), ("other", true)] {
+            let bad = peers("bad", namespace, "{mtls: {mode: STRICTEST}}");
+            for more in ["", off.as_str()] {
+                let lab = Lab::new(&format!("{service}{bad}{more}")).identity();
+                let told = lab.refer(HOST, 80, "");
+                assert_eq!(told.is_plaintext(), plaintext, "{namespace} {more}");
+            }
         }
     }
 

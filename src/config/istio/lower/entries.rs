@@ -14,7 +14,7 @@ use super::workloads::{
     Workloads, account, entry_labels, pod_sidecar, port_of, ports_of, workload_sidecar,
 };
 use crate::config::istio::meta::Labels;
-use crate::config::istio::service_entry::{EntryResolution, ServiceEntry};
+use crate::config::istio::service_entry::{EntryResolution, Protocol, ServiceEntry};
 use crate::config::istio::workload::{Workload, WorkloadAddress};
 use crate::model::{Host, HostPattern};
 
@@ -26,7 +26,7 @@ pub fn known(entry: &ServiceEntry, host: &HostPattern, workloads: &Workloads<'_>
         .filter(|net| !(net.addr().is_unspecified()))
         .copied()
         .collect();
-    Known {
+    let mut known = Known {
         host: host.clone(),
         object: entry.meta.object(),
         place: entry.meta.place.clone(),
@@ -40,7 +40,11 @@ pub fn known(entry: &ServiceEntry, host: &HostPattern, workloads: &Workloads<'_>
         resolution: entry.resolution,
         endpoints: endpoints(entry, host, workloads),
         subject_alt_names: entry.subject_alt_names.clone(),
-    }
+    };
+    let ports = entry.ports.iter();
+    let keep: Vec<bool> = ports.map(|port| port.protocol != Protocol::Udp).collect();
+    known.keep_ports(&keep);
+    known
 }
 
 /// The single addresses among networks, as hosts that a request may name (H4).

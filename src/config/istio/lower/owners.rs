@@ -212,16 +212,8 @@ fn listed(known: &Known, scope: &Scope) -> Option<Known> {
         return None;
     }
     let mut listed = known.clone();
-    retain(&mut listed.ports, &keep);
-    for endpoint in &mut listed.endpoints {
-        retain(&mut endpoint.ports, &keep);
-    }
+    listed.keep_ports(&keep);
     Some(listed)
-}
-
-fn retain<T>(list: &mut Vec<T>, keep: &[bool]) {
-    let mut flags = keep.iter();
-    list.retain(|_| flags.next().copied().unwrap_or(false));
 }
 
 /// E9: an ExternalName Service whose target is a service of the registry is another name of that

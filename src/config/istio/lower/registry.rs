@@ -144,9 +144,22 @@ impl Registry {
 }
 
 impl Known {
+    /// Leaves the ports out that `keep` does not, one flag for each.
+    pub fn keep_ports(&mut self, keep: &[bool]) {
+        retain(&mut self.ports, keep);
+        for endpoint in &mut self.endpoints {
+            retain(&mut endpoint.ports, keep);
+        }
+    }
+
     /// Its port of this number, and where in [`Known::ports`] it stands.
     pub fn port(&self, number: u16) -> Option<(usize, &ServicePort)> {
         let mut ports = self.ports.iter().enumerate();
         ports.find(|(_, port)| port.number == number)
     }
+}
+
+fn retain<T>(list: &mut Vec<T>, keep: &[bool]) {
+    let mut flags = keep.iter();
+    list.retain(|_| flags.next().copied().unwrap_or(false));
 }

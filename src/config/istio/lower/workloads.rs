@@ -28,10 +28,14 @@ pub struct Workloads<'a> {
     by_name: HashMap<(&'a str, &'a str), &'a Pod>,
 }
 
+/// Things with their labels.
+type List<'a, T> = Vec<(&'a T, &'a Labels)>;
+
 /// Things by namespace, and by each of their labels: a selector looks at few of many.
 struct Labelled<'a, T> {
-    all: HashMap<&'a str, Vec<(&'a T, &'a Labels)>>,
-    by_label: HashMap<(&'a str, &'a str, &'a str), Vec<(&'a T, &'a Labels)>>,
+    all: HashMap<&'a str, List<'a, T>>,
+    /// By namespace, key and value.
+    by_label: HashMap<(&'a str, &'a str, &'a str), List<'a, T>>,
 }
 
 impl<'a, T> Labelled<'a, T> {
