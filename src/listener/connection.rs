@@ -116,18 +116,18 @@ async fn first_bytes(
     limits: &Limits,
     guard: &mut DrainGuard,
 ) -> Option<(Option<Spoken>, Bytes)> {
-    tokio::select! {
+    // Not `readable`: that a new socket is, it may say without a byte.
+    let begun = tokio::select! {
         biased;
-        readable = tokio::time::timeout(limits.idle_timeout, stream.readable()) => {
-            readable.ok()?.ok()?;
-        }
-        () = guard.started() => {
-            tokio::time::timeout(LAST_CHANCE, stream.readable()).await.ok()?.ok()?;
-        }
-    }
-    let spoken = match tokio::time::timeout(limits.head_timeout, sniffer.read(stream)).await {
-        Ok(read) => read.ok()?,
-        Err(_) => sniffer.guess("its first message took too long"),
+        read = tokio::time::timeout(limits.idle_timeout, sniffer.more(stream)) => read,
+        () = guard.started() => tokio::time::timeout(LAST_CHANCE, sniffer.more(stream)).await,
+    };
+    let spoken = match begun.ok()?.ok()? {
+        Some(spoken) => spoken,
+        None => match tokio::time::timeout(limits.head_timeout, sniffer.read(stream)).await {
+            Ok(read) => read.ok()?,
+            Err(_) => sniffer.guess("its first message took too long"),
+        },
     };
     Some((Some(spoken), sniffer.into_bytes()))
 }

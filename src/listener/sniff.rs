@@ -63,14 +63,23 @@ impl Sniffer {
         stream: &mut S,
     ) -> io::Result<Spoken> {
         loop {
-            self.seen.reserve(FIRST_READ);
-            let read = stream.read_buf(&mut self.seen).await?;
-            match self.tell() {
-                Some(spoken) => return Ok(spoken),
-                None if read == 0 => return Ok(self.guess("it ended within its first message")),
-                None => {}
+            if let Some(spoken) = self.more(stream).await? {
+                return Ok(spoken);
             }
         }
+    }
+
+    /// Reads once. `None`: that was not enough to tell.
+    pub(super) async fn more<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+    ) -> io::Result<Option<Spoken>> {
+        self.seen.reserve(FIRST_READ);
+        let read = stream.read_buf(&mut self.seen).await?;
+        Ok(match read {
+            0 => Some(self.guess("it ended within its first message")),
+            _ => self.tell(),
+        })
     }
 
     /// What it is taken for where no more bytes come, or too late.

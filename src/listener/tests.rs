@@ -574,6 +574,28 @@ async fn a_hello_that_is_none_is_closed_with_the_reason_or_passes_where_anything
 }
 
 #[tokio::test]
+async fn a_hello_that_stops_coming_is_given_up_and_a_silent_client_keeps_its_time() {
+    let mut config = config(
+        vec![upstream("a", address("127.0.0.1:9"))],
+        vec![tls(443, "a.example", "a")],
+    );
+    config.limits.head_timeout = Duration::from_millis(20);
+    let bench = Bench::new(&config);
+    // One that has not begun is not late.
+    let silent = bench.captured(address("203.0.113.9:443")).await;
+    let mut client = bench.captured(address("203.0.113.9:443")).await;
+    let hello = client_hello(Some("a.example"), &[]);
+    client.write_all(&hello[..hello.len() - 1]).await.unwrap();
+    assert_eq!(rest(&mut client).await, b"");
+    assert_eq!(bench.rejected("malformed_hello"), 1);
+    assert_eq!(bench.drain.held(), 1);
+    drop(silent);
+    let line = bench.line().await;
+    let words = "what begins like TLS is none: its first message took too long";
+    assert!(line.contains(words), "{line}");
+}
+
+#[tokio::test]
 async fn e2_an_original_destination_is_reached_on_the_port_that_replaces_it() {
     let (listener, there) = origin().await;
     let mut to = UpstreamSpec::new("wild");

@@ -97,7 +97,7 @@ impl fmt::Display for Refusal {
                 f,
                 "the client speaks TLS, and upstream \"{upstream}\" adds TLS itself: that would be \
                  TLS in TLS; let the application use http://, or give the upstream no TLS \
-                 (DestinationRule tls.mode DISABLE), or set allowTlsInTls"
+                 (DestinationRule tls.mode DISABLE), or run sortie with --allow-tls-in-tls"
             ),
             Refusal::TlsOnPlainListener { name, ports } => {
                 f.write_str(

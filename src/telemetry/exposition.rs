@@ -156,7 +156,7 @@ impl Page<'_> {
         let rejected = downstream.rejected.values().into_iter();
         self.counter(
             "sortie_downstream_rejected_requests",
-            "Requests that were refused before they were routed",
+            "Requests and connections that were refused before they were routed",
             rejected.map(|(reason, count)| (vec![("reason", reason.into())], count)),
         )
     }

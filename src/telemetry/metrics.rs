@@ -56,7 +56,8 @@ pub struct DownstreamMetrics {
     pub accepted: Counter,
     /// `accept` failed.
     pub accept_errors: Counter,
-    /// Requests that were refused before they were routed, by reason: `malformed`, `timeout`, ...
+    /// Requests and connections that were refused before they were routed, by reason: `malformed`,
+    /// `timeout`, `tls_in_tls`, ...
     pub rejected: ReasonCounter,
 }
 

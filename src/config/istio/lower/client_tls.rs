@@ -98,6 +98,9 @@ impl Context<'_> {
             },
         };
         let mut decided = self.istio(None, &[], &by)?;
+        // Nobody asked for TLS to this port, and the far end is a proxy that takes it off again: TLS
+        // of the application's own goes through as it does in Istio (D8 is about settings).
+        decided.spec.allow_tls_in_tls = true;
         let how = "ISTIO_MUTUAL, by automatic mutual TLS";
         decided.reasons.insert(0, by.reason("tls", how));
         Ok(decided)
