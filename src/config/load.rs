@@ -397,6 +397,24 @@ fn listed(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// The same as [`load`], of a text as if it were the file of this name.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(name: &str, text: &str, options: &LoadOptions) -> Result<Loaded, Diagnostics> {
+    texts(&[(name, text)], options)
+}
+
+fn texts(files: &[(&str, &str)], options: &LoadOptions) -> Result<Loaded, Diagnostics> {
+    let mut reader = Reader::default();
+    for (name, text) in files {
+        reader.names.push((*name).into());
+        reader.text(Path::new(name), (*name).into(), text);
+    }
+    let names: Vec<_> = files.iter().map(|(name, _)| PathBuf::from(name)).collect();
+    finish(reader, &names, options).into_loaded()
+}
+
 /// Loads texts as if they were files of these names.
 #[cfg(test)]
 pub(super) fn load_texts(files: &[(&str, &str)]) -> Result<Loaded, Diagnostics> {
@@ -409,12 +427,7 @@ pub(super) fn load_texts_with(
     files: &[(&str, &str)],
     options: &LoadOptions,
 ) -> Result<Loaded, Diagnostics> {
-    let mut reader = Reader::default();
-    for (name, text) in files {
-        reader.names.push((*name).into());
-        reader.text(Path::new(name), (*name).into(), text);
-    }
-    finish(reader, &[PathBuf::from("a.yaml")], options).into_loaded()
+    texts(files, options)
 }
 
 /// What is said of one file `a.yaml`, a line each.

@@ -28,6 +28,6 @@ mod validate;
 mod yaml;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, MAX_DIAGNOSTICS, Severity};
-pub use load::{Inspected, Loaded, files, inspect, load};
+pub use load::{Inspected, Loaded, files, inspect, load, load_text};
 pub use options::LoadOptions;
 pub use schema::schema;

@@ -3,6 +3,8 @@
 //! Rows of a document's `spec` and of all that is said of it: `LINE:COLUMN: severity[CODE] ...`,
 //! without the file and the object, which the first test looks at.
 
+#![allow(clippy::too_many_lines, reason = "tables of rows")]
+
 use super::manifests::{Governs, Manifests};
 use super::read::read_text;
 use crate::config::options::LoadOptions;

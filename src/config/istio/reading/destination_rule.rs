@@ -249,22 +249,12 @@ fn tls(at: &At<'_>, r: &mut Reading<'_>) -> TlsSettings {
         ca_crl: file("caCrl", r),
         credential_name: credential_name(at, r),
         sni: names::formatted_key(at, "sni", Format::Host, r).and_then(|sni| Host::parse(sni).ok()),
-        subject_alt_names: alt_names(at, r),
+        subject_alt_names: names::alt_names(at, r),
         insecure_skip_verify: value::flag(at, "insecureSkipVerify").unwrap_or_default(),
         place: at.place(),
     };
     fits(at, &settings, r);
     settings
-}
-
-fn alt_names(at: &At<'_>, r: &mut Reading<'_>) -> Vec<String> {
-    let list = at.key("subjectAltNames");
-    let items = list.iter().flat_map(At::items);
-    let mut names = Vec::new();
-    for item in items {
-        names.extend(names::formatted(&item, Format::San, r).map(str::to_owned));
-    }
-    names
 }
 
 fn credential_name(at: &At<'_>, r: &mut Reading<'_>) -> Option<Written<String>> {

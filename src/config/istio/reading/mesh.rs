@@ -12,8 +12,9 @@ use crate::config::node::{Node, Value};
 use crate::config::yaml;
 use crate::model::AccessLogSpec;
 
+use super::check::{check, normalised};
 use super::context::Reading;
-use super::{check, sidecar, value};
+use super::{sidecar, value};
 
 /// `spec.meshConfig` of an IstioOperator, where it is there.
 pub fn operator(root: &At<'_>, r: &Reading<'_>) -> Option<MeshConfig> {
@@ -25,9 +26,9 @@ pub fn operator(root: &At<'_>, r: &Reading<'_>) -> Option<MeshConfig> {
 /// The key `mesh` of the ConfigMap `istio`, where it is there.
 pub fn config_map(root: &Node, source: &Source, r: &mut Reading<'_>) -> Option<MeshConfig> {
     let root = unfolded(root, source, r)?;
-    let root = check::normalised(&root, &CONFIG_MAP);
+    let root = normalised(&root, &CONFIG_MAP);
     let at = At::root(source, &root);
-    check::check(&at, &CONFIG_MAP, r);
+    check(&at, &CONFIG_MAP, r);
     let data = at.key("data")?;
     let mesh = data.key("mesh")?;
     Some(read(&mesh, r))

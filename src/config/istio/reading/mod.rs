@@ -25,6 +25,8 @@ mod service;
 mod service_entry;
 mod sidecar;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod value;
 mod virtual_service;
 mod workload;

@@ -63,6 +63,17 @@ pub fn formatted_key<'a>(
     }
 }
 
+/// `subjectAltNames`.
+pub fn alt_names(at: &At<'_>, r: &mut Reading<'_>) -> Vec<String> {
+    let list = at.key("subjectAltNames");
+    let items = list.iter().flat_map(At::items);
+    let mut names = Vec::new();
+    for item in items {
+        names.extend(formatted(&item, Format::San, r).map(str::to_owned));
+    }
+    names
+}
+
 /// A host of a document, as pattern.
 pub fn pattern(at: &At<'_>, r: &mut Reading<'_>) -> Option<HostPattern> {
     HostPattern::parse(formatted(at, Format::HostPattern, r)?).ok()

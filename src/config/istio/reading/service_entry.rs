@@ -4,6 +4,8 @@
 //! Never: merges two of them (that is `lower::registry`).
 //! Called by: read.
 
+use ipnet::IpNet;
+
 use crate::config::cursor::At;
 use crate::config::format::quote;
 use crate::config::istio::meta::{Meta, Written};
@@ -49,7 +51,7 @@ pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<ServiceEnt
         endpoints: endpoints(&spec, r),
         selector: metadata::selector(&spec, "workloadSelector", "labels", r),
         export_to: metadata::export_to(&spec, r),
-        subject_alt_names: value::strings(&spec, "subjectAltNames"),
+        subject_alt_names: names::alt_names(&spec, r),
         meta,
     };
     fits(&spec, &entry, r);
@@ -172,7 +174,7 @@ pub fn protocol(text: &str) -> Option<Protocol> {
     })
 }
 
-fn addresses(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<ipnet::IpNet> {
+fn addresses(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<IpNet> {
     let list = spec.key("addresses");
     let items = list.iter().flat_map(At::items);
     items.filter_map(|item| names::network(&item, r)).collect()
@@ -188,91 +190,75 @@ fn endpoints(spec: &At<'_>, r: &mut Reading<'_>) -> Vec<Workload> {
 
 /// What resolution, hosts and endpoints say of each other.
 fn fits(spec: &At<'_>, entry: &ServiceEntry, r: &mut Reading<'_>) {
-    let written = spec.has("endpoints") && !entry.endpoints.is_empty();
-    let mut wrong =
-        |key: &str, problem: &str, advice: &str| r.wrong_key(spec, key, problem.to_owned(), advice);
-    if written && entry.selector.is_some() {
-        wrong(
-            "workloadSelector",
-            "endpoints and workloadSelector both say where the service is",
-            "keep one of the two",
-        );
+    if !entry.endpoints.is_empty() && entry.selector.is_some() {
+        let problem = "endpoints and workloadSelector both say where the service is".to_owned();
+        r.wrong_key(spec, "workloadSelector", problem, "keep one of the two");
     }
-    let wide = entry
-        .hosts
-        .iter()
-        .any(|host| matches!(host.value, HostPattern::Suffix(_)));
-    let named = |workload: &Workload| matches!(&workload.address, WorkloadAddress::Host(host) if host.ip().is_none());
-    let unix = |workload: &Workload| matches!(workload.address, WorkloadAddress::Unix(_));
-    let cidr = entry
-        .addresses
-        .iter()
-        .any(|net| net.prefix_len() < net.max_prefix_len());
+    if let Some((key, problem, advice)) = contradiction(entry) {
+        r.wrong_key(spec, key, problem.to_owned(), advice);
+    }
+    let wide = |net: &IpNet| net.prefix_len() < net.max_prefix_len();
+    let fixed = matches!(
+        entry.resolution,
+        EntryResolution::None | EntryResolution::Static
+    );
+    if !fixed && entry.addresses.iter().any(wide) {
+        let problem = "a network can stand here only with resolution NONE or STATIC".to_owned();
+        r.wrong_key(spec, "addresses", problem, "write single addresses");
+    }
+}
+
+/// The key that does not fit the resolution, why, and what to write.
+fn contradiction(entry: &ServiceEntry) -> Option<(&'static str, &'static str, &'static str)> {
+    use EntryResolution::{Dns, DnsRoundRobin, DynamicDns, None as Original, Static};
+    let exact = |host: &Written<HostPattern>| matches!(host.value, HostPattern::Exact(_));
+    let (endpoints, hosts) = (&entry.endpoints, &entry.hosts);
+    let named = |one: &Workload| match &one.address {
+        WorkloadAddress::Host(host) => host.ip().is_none(),
+        WorkloadAddress::Unix(_) => false,
+    };
     match entry.resolution {
-        EntryResolution::None if written => wrong(
+        Original if !endpoints.is_empty() => Some((
             "endpoints",
             "endpoints mean nothing with resolution NONE: the original address is used",
             "write resolution: STATIC or DNS",
-        ),
-        EntryResolution::Static if entry.endpoints.iter().any(named) => wrong(
+        )),
+        Static if endpoints.iter().any(named) => Some((
             "endpoints",
             "resolution STATIC needs IP addresses, and an endpoint is a name",
             "write resolution: DNS, or the address",
-        ),
-        EntryResolution::DnsRoundRobin if entry.endpoints.len() > 1 => wrong(
+        )),
+        DnsRoundRobin if endpoints.len() > 1 => Some((
             "endpoints",
             "DNS_ROUND_ROBIN has one endpoint at most",
             "write resolution: DNS, or keep one",
-        ),
-        EntryResolution::DynamicDns if written || entry.selector.is_some() => wrong(
+        )),
+        DynamicDns if !endpoints.is_empty() || entry.selector.is_some() => Some((
             "resolution",
             "with DYNAMIC_DNS the request's own host is looked up, and endpoints are given",
             "write resolution: DNS, or leave the endpoints out",
-        ),
-        EntryResolution::DynamicDns
-            if entry
-                .hosts
-                .iter()
-                .any(|host| matches!(host.value, HostPattern::Exact(_))) =>
-        {
-            wrong(
-                "resolution",
-                "DYNAMIC_DNS is for wildcard hosts alone",
-                "write resolution: DNS",
-            )
-        }
-        EntryResolution::Dns | EntryResolution::DnsRoundRobin
-            if wide && entry.endpoints.is_empty() =>
-        {
-            wrong(
-                "resolution",
-                "a wildcard host cannot be looked up, and there are no endpoints",
-                "write endpoints, or resolution: DYNAMIC_DNS to look up each request's host",
-            )
-        }
-        EntryResolution::Dns | EntryResolution::DnsRoundRobin
-            if entry.endpoints.iter().any(unix) =>
-        {
-            wrong(
-                "endpoints",
-                "unix:// is no name to look up",
-                "write resolution: STATIC",
-            )
-        }
-        _ => {}
+        )),
+        DynamicDns if hosts.iter().any(exact) => Some((
+            "resolution",
+            "DYNAMIC_DNS is for wildcard hosts alone",
+            "write resolution: DNS",
+        )),
+        Dns | DnsRoundRobin if endpoints.is_empty() && !hosts.iter().all(exact) => Some((
+            "resolution",
+            "a wildcard host cannot be looked up, and there are no endpoints",
+            "write endpoints, or resolution: DYNAMIC_DNS to look up each request's host",
+        )),
+        Dns | DnsRoundRobin if endpoints.iter().any(is_unix) => Some((
+            "endpoints",
+            "unix:// is no name to look up",
+            "write resolution: STATIC",
+        )),
+        _ => None,
     }
-    if cidr
-        && !matches!(
-            entry.resolution,
-            EntryResolution::None | EntryResolution::Static
-        )
-    {
-        wrong(
-            "addresses",
-            "a network can stand here only with resolution NONE or STATIC",
-            "write single addresses",
-        );
-    }
+}
+
+fn is_unix(workload: &Workload) -> bool {
+    matches!(workload.address, WorkloadAddress::Unix(_))
 }
 
 /// What ports, hosts and endpoints say of each other.
@@ -288,8 +274,7 @@ fn fits_ports(spec: &At<'_>, entry: &ServiceEntry, r: &mut Reading<'_>) {
         let advice = "write a name of spec.ports";
         r.wrong_key(spec, "endpoints", problem, advice);
     }
-    let unix = |workload: &Workload| matches!(workload.address, WorkloadAddress::Unix(_));
-    if entry.ports.len() > 1 && entry.endpoints.iter().any(unix) {
+    if entry.ports.len() > 1 && entry.endpoints.iter().any(is_unix) {
         let problem = "a unix:// endpoint serves one port, and several are declared".to_owned();
         r.wrong_key(
             spec,
