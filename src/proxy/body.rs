@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
 use super::control::Control;
+use super::grpc::Messages;
 use super::received::Received;
 use super::record::{Record, chain, grpc_status};
 use crate::telemetry::Flags;
@@ -35,6 +36,8 @@ pub(super) enum AnswerBody {
 pub(super) struct Relayed {
     body: ResponseBody,
     record: Record,
+    /// Counts messages, where it is gRPC.
+    messages: Option<Messages>,
     /// The rule's timeout covers the whole answer (ISTIO.md V13).
     deadline: Option<Deadline>,
     idle: IdleTimer,
@@ -84,6 +87,7 @@ impl AnswerBody {
             sleep: None,
         });
         let mut relayed = Box::new(Relayed {
+            messages: record.is_grpc().then(Messages::default),
             body,
             record,
             deadline,
@@ -158,6 +162,9 @@ impl Relayed {
                 self.record.connection().control.moved();
                 if let Some(data) = frame.data_ref() {
                     self.record.sent += data.remaining() as u64;
+                    if let Some(messages) = &mut self.messages {
+                        self.record.messages += messages.feed(data);
+                    }
                 }
                 if let Some(trailers) = frame.trailers_ref() {
                     self.record.grpc_status(grpc_status(trailers));
@@ -234,6 +241,8 @@ pub(super) struct Inbound {
     body: Incoming,
     control: Arc<Control>,
     received: Arc<Received>,
+    /// Counts messages, where it is gRPC.
+    messages: Option<Messages>,
     idle: IdleTimer,
 }
 
@@ -244,12 +253,18 @@ impl Drop for Inbound {
 }
 
 impl Inbound {
-    pub(super) fn new(body: Incoming, received: Arc<Received>, connection: &Connection) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        received: Arc<Received>,
+        is_grpc: bool,
+        connection: &Connection,
+    ) -> Self {
         let idle = IdleTimer::new(connection.stream_idle, Some(Arc::clone(&received)));
         Inbound {
             body,
             control: Arc::clone(&connection.control),
             received,
+            messages: is_grpc.then(Messages::default),
             idle,
         }
     }
@@ -286,6 +301,10 @@ impl Body for Inbound {
                     this.received
                         .bytes
                         .fetch_add(data.remaining() as u64, Ordering::Relaxed);
+                    if let Some(messages) = &mut this.messages {
+                        let begun = messages.feed(data);
+                        this.received.messages.fetch_add(begun, Ordering::Relaxed);
+                    }
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

@@ -145,6 +145,7 @@ impl Copy {
             duration: Duration::ZERO,
             request_bytes: self.head,
             response_bytes: 0,
+            messages: (0, 0),
         };
         let ask = Ask {
             worker: self.worker,
@@ -175,6 +176,7 @@ impl Copy {
         }
         if let Some(received) = received {
             told.request_bytes += received.bytes.load(Ordering::Relaxed);
+            told.messages.0 = received.messages.load(Ordering::Relaxed);
         }
         told.duration = began.elapsed();
         self.upstream.stats().record(&told);

@@ -18,6 +18,7 @@ mod error;
 mod fault;
 mod foresee;
 mod forward;
+mod grpc;
 mod guarded;
 pub mod headers;
 mod mirror;

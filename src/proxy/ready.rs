@@ -72,5 +72,10 @@ pub(super) fn take_body(
     }
     let received = Arc::new(Received::default());
     record.received = Some(Arc::clone(&received));
-    RequestBody::Stream(Box::pin(Inbound::new(body, received, connection)))
+    RequestBody::Stream(Box::pin(Inbound::new(
+        body,
+        received,
+        record.is_grpc(),
+        connection,
+    )))
 }

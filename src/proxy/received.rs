@@ -15,6 +15,8 @@ use tokio::time::Instant;
 pub(super) struct Received {
     /// Bytes of it that went by.
     pub(super) bytes: AtomicU64,
+    /// Messages of it that began, where it is gRPC.
+    pub(super) messages: AtomicU64,
     /// Frames that went by, of the answer too: where one direction moves, the other may be silent.
     moves: AtomicU64,
     ended_at: OnceLock<Instant>,

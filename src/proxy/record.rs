@@ -58,6 +58,8 @@ pub(super) struct Record {
     /// Shared with the request's body, where there is one.
     pub(super) received: Option<Arc<Received>>,
     pub(super) sent: u64,
+    /// Messages of the answer that began, where it is gRPC.
+    pub(super) messages: u64,
     pub(super) code: u16,
     pub(super) flags: Flags,
     pub(super) details: &'static str,
@@ -90,6 +92,7 @@ impl Record {
             heads: (request_head(parts), 0),
             received: None,
             sent: 0,
+            messages: 0,
             code: 0,
             flags: Flags::NONE,
             details: "",
@@ -269,6 +272,8 @@ impl Record {
             .in_flight
             .fetch_sub(1, Ordering::Relaxed);
         let counted = stats.unwrap_or(&self.connection.context.unrouted);
+        let received = self.received.as_ref();
+        let asked = received.map_or(0, |received| received.messages.load(Ordering::Relaxed));
         counted.record(&RequestRecord {
             code: self.code,
             flags: self.flags,
@@ -276,6 +281,7 @@ impl Record {
             duration: self.began.elapsed(),
             request_bytes: self.heads.0 + self.bytes_received(),
             response_bytes: self.heads.1 + self.sent,
+            messages: (asked, self.messages),
         });
         let (Some(log), Some(line)) = (&self.connection.context.access_log, &self.line) else {
             return;

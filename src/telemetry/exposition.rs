@@ -13,10 +13,10 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::exposition_page::{Labels, Page};
-use super::labels::request_labels;
+use super::labels::{message_labels, request_labels};
 use super::metrics::{BLACK_HOLE, Metrics, UNKNOWN};
 use super::shard::lock;
-use super::upstream_stats::{BUCKETS, Event, Histogram, Level, Series, Sums};
+use super::upstream_stats::{BUCKETS, Event, Grpc, Histogram, Level, Series, Sums};
 
 /// Reads the counters of one [`Metrics`] when asked.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ impl Collector for Exposition {
         let upstreams = sums(&metrics);
         page.process(&metrics)?;
         page.requests(&upstreams)?;
+        page.messages(&upstreams)?;
         page.streams(&upstreams)?;
         page.downstream(&metrics)?;
         page.pools(&upstreams)?;
@@ -132,6 +133,33 @@ impl Page<'_> {
                 let mut row = family.encode_family(&labels)?;
                 row.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
             }
+        }
+        Ok(())
+    }
+
+    /// B1. They are known when their request has ended.
+    fn messages(&mut self, upstreams: &[(Arc<str>, Sums)]) -> fmt::Result {
+        type Pick = fn((u64, u64)) -> u64;
+        let families: [(&str, &str, Pick); 2] = [
+            (
+                "istio_request_messages",
+                "gRPC messages of requests",
+                |(asked, _)| asked,
+            ),
+            (
+                "istio_response_messages",
+                "gRPC messages of answers",
+                |(_, answered)| answered,
+            ),
+        ];
+        for (name, help, pick) in families {
+            let rows = upstreams.iter().filter_map(|(upstream, sums)| {
+                let grpc = sums.series.iter().filter(|(key, _)| key.grpc != Grpc::No);
+                let counts = grpc.map(|(_, series)| pick(series.messages));
+                let count = counts.reduce(u64::saturating_add)?;
+                Some((message_labels(upstream, &sums.parties), count))
+            });
+            self.counter(name, help, rows)?;
         }
         Ok(())
     }

@@ -164,6 +164,14 @@ pub(super) fn request_labels<'a>(
     labels
 }
 
+/// Labels of gRPC messages, which are counted whatever becomes of their request.
+pub(super) fn message_labels<'a>(upstream: &'a str, parties: &'a Parties) -> Labels<'a> {
+    let mut labels = parties.labels(upstream);
+    labels.push(("request_protocol", "grpc".into()));
+    labels.push(("connection_security_policy", UNKNOWN.into()));
+    labels
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

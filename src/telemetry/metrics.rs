@@ -287,6 +287,7 @@ mod tests {
             duration: Duration::from_micros(7_500),
             request_bytes: 120,
             response_bytes: 4096,
+            messages: (0, 0),
         };
         bank.record(&record);
         bank.record(&RequestRecord {
@@ -296,6 +297,7 @@ mod tests {
         });
         bank.record(&RequestRecord {
             protocol: RequestProtocol::Grpc(Some(14)),
+            messages: (3, 5),
             ..record
         });
         metrics.upstream(BLACK_HOLE).record(&RequestRecord {
@@ -521,6 +523,13 @@ mod tests {
             samples[&("istio_requests_total".to_owned(), sorted(grpc))],
             1.0
         );
+        for (name, count) in [("request", 3.0), ("response", 5.0)] {
+            let mut labels = labels(bank, bank, "grpc", "200", "-");
+            let of_the_end = ["response_code", "response_flags"];
+            labels.retain(|(name, _)| !of_the_end.contains(&name.as_str()));
+            let name = format!("istio_{name}_messages_total");
+            assert_eq!(samples[&(name, labels)], count);
+        }
         let good = labels(bank, bank, "http", "200", "-");
         let bucket = |bound: &str| {
             let mut labels = good.clone();
@@ -553,6 +562,7 @@ mod tests {
             duration: Duration::from_millis(1),
             request_bytes: 1,
             response_bytes: 1,
+            messages: (0, 0),
         };
         let name = "outbound|80||bank.example";
         let described = |namespace: &str, service: &str| {

@@ -140,6 +140,8 @@ pub struct RequestRecord {
     pub request_bytes: u64,
     /// Bytes of the answer, as far as known with its head.
     pub response_bytes: u64,
+    /// gRPC messages of the request and of its answer.
+    pub messages: (u64, u64),
 }
 
 /// Counts of one upstream.
@@ -201,6 +203,7 @@ pub(super) struct Series {
     pub(super) duration: Histogram,
     pub(super) request_bytes: Histogram,
     pub(super) response_bytes: Histogram,
+    pub(super) messages: (u64, u64),
 }
 
 /// Observations by size. `sum` is in thousandths, as the bounds are.
@@ -233,10 +236,16 @@ impl Histogram {
 }
 
 impl Series {
+    fn tell_messages(&mut self, (asked, answered): (u64, u64)) {
+        self.messages.0 = self.messages.0.saturating_add(asked);
+        self.messages.1 = self.messages.1.saturating_add(answered);
+    }
+
     fn merge(&mut self, other: &Series) {
         self.duration.merge(&other.duration);
         self.request_bytes.merge(&other.request_bytes);
         self.response_bytes.merge(&other.response_bytes);
+        self.tell_messages(other.messages);
     }
 }
 
@@ -408,6 +417,7 @@ impl UpstreamStats {
             series
                 .response_bytes
                 .observe(thousandths(record.response_bytes));
+            series.tell_messages(record.messages);
         }
     }
 
@@ -482,6 +492,7 @@ mod tests {
             duration: Duration::from_millis(millis),
             request_bytes: 100,
             response_bytes: 2000,
+            messages: (0, 0),
         }
     }
 

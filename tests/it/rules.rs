@@ -612,3 +612,23 @@ fn v16_a_request_that_switches_protocols_is_not_mirrored() {
     assert_eq!(wire.send("ping").bytes(4), b"ping");
     assert_eq!((one.asked().len(), two.asked().len()), (1, 0));
 }
+
+#[test]
+fn b1_grpc_messages_are_counted_both_ways() {
+    let ([_one], yaml) = servers(["one"]);
+    let sortie = shop(&yaml, &format!("  - {TO_ONE}\n"));
+    let request =
+        http::Request::post("http://shop.example/echo").header("content-type", "application/grpc");
+    let two = b"\0\0\0\0\x03abc\0\0\0\0\0";
+    let (first, second) = two.split_at(4);
+    let body = [first, second].map(bytes::Bytes::from_static).to_vec();
+    assert_eq!(h2(sortie.address(), request, body, None).body, two);
+    sortie.get("shop.example", "/").expect(200);
+    for name in [
+        "istio_request_messages_total",
+        "istio_response_messages_total",
+    ] {
+        let words = [name, "destination_service=\"one.example\"", "\"grpc\""];
+        assert_eq!(sortie.metric(&words), 2.0, "{name}");
+    }
+}
