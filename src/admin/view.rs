@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::state::{AdminState, EndpointHealth, UpstreamHealth};
+use super::view_stream::StreamView;
 use crate::explain;
 use crate::model::{
     Action, Config, HostRoutes, HttpChoice, ListenerKind, RuleSpec, TlsPolicy, UnknownHosts,
-    UpstreamSpec,
+    UpstreamSpec, Weighted,
 };
 use crate::telemetry::rfc3339_millis;
 
@@ -30,6 +31,9 @@ pub struct RoutesView {
     pub refused: Vec<RefusedView>,
     /// In the order they were written.
     pub routes: Vec<HostView>,
+    /// Connections that carry no plain HTTP, in the order they were written.
+    #[serde(default)]
+    pub streams: Vec<StreamView>,
     /// In the order they were written.
     pub upstreams: Vec<UpstreamView>,
 }
@@ -122,7 +126,13 @@ impl RoutesView {
             .iter()
             .filter(concerned)
             .flat_map(|entry| &entry.rules);
-        let reached: HashSet<&str> = rules.flat_map(targets).collect();
+        let streams = config.streams.iter();
+        let streams: Vec<_> = streams
+            .filter(|route| host.is_none_or(|host| StreamView::concerns(route, host)))
+            .collect();
+        let opaque = streams.iter().flat_map(|route| &route.to);
+        let opaque = opaque.map(|one| one.upstream.as_ref());
+        let reached: HashSet<&str> = rules.flat_map(targets).chain(opaque).collect();
         let upstreams = config.upstreams.iter();
         let upstreams =
             upstreams.filter(|spec| host.is_none() || reached.contains(spec.name.as_ref()));
@@ -131,6 +141,10 @@ impl RoutesView {
             unknown_captured: unknown_hosts(config.unknown_captured).to_owned(),
             refused: refused(config),
             routes,
+            streams: streams
+                .into_iter()
+                .map(|route| StreamView::new(route, shares(&route.to)))
+                .collect(),
             upstreams: upstreams
                 .map(|spec| upstream_view(spec, health(&spec.name)))
                 .collect(),
@@ -189,21 +203,24 @@ fn rule_view(rule: &RuleSpec) -> RuleView {
 
 fn action(action: &Action) -> (&'static str, String) {
     match action {
-        Action::Forward(to) => {
-            let whole: u64 = to.iter().map(|one| u64::from(one.weight)).sum();
-            let part = |one: &crate::model::Weighted| match to.len() {
-                1 => one.upstream.to_string(),
-                _ => format!("{} ({}/{whole})", one.upstream, one.weight),
-            };
-            let parts: Vec<String> = to.iter().map(part).collect();
-            ("forward", parts.join(", "))
-        }
+        Action::Forward(to) => ("forward", shares(to)),
         Action::Redirect(redirect) => ("redirect", explain::redirect(redirect)),
         Action::Respond(respond) => {
             let text = format!("{} with {} bytes", respond.status, respond.body.len());
             ("respond", text)
         }
     }
+}
+
+/// Upstreams with their shares.
+fn shares(to: &[Weighted]) -> String {
+    let whole: u64 = to.iter().map(|one| u64::from(one.weight)).sum();
+    let part = |one: &Weighted| match to.len() {
+        1 => one.upstream.to_string(),
+        _ => format!("{} ({}/{whole})", one.upstream, one.weight),
+    };
+    let parts: Vec<String> = to.iter().map(part).collect();
+    parts.join(", ")
 }
 
 fn upstream_view(spec: &UpstreamSpec, health: UpstreamHealth) -> UpstreamView {
@@ -355,7 +372,7 @@ mod tests {
     use super::*;
     use crate::model::{
         EndpointSpec, HeaderMatch, Host, HostPattern, MatchSpec, PathRewrite, Place, Resolution,
-        Rewrite, StringMatch, Weighted,
+        Rewrite, StreamMatch, StreamRoute, StringMatch,
     };
     use std::time::Duration;
 
@@ -460,6 +477,55 @@ mod tests {
         assert_eq!((bank.routes.len(), names), (1, vec!["bank", "spare"]));
         assert_eq!(only("a.shop.example").upstreams[0].name, "other");
         assert_eq!(only("none.example").routes.len(), 0);
+    }
+
+    #[test]
+    fn v17_what_is_not_http_is_shown_with_its_names_and_networks() {
+        let route = |port, on, to: &[(&str, u32)]| StreamRoute {
+            port,
+            on,
+            sources: Vec::new(),
+            to: to
+                .iter()
+                .map(|(to, part)| Weighted::new(to, *part))
+                .collect(),
+            name: None,
+            object: None,
+            place: Place::default(),
+        };
+        let tls = StreamMatch::Tls {
+            names: vec![HostPattern::parse("*.bank.example").unwrap()],
+            destinations: Vec::new(),
+        };
+        let tcp = StreamMatch::Tcp {
+            destinations: vec!["192.0.2.0/24".parse().unwrap()],
+        };
+        let mut config = config();
+        config.streams = vec![
+            route(Some(443), tls, &[("bank", 1), ("spare", 3)]),
+            route(None, tcp, &[("outbound|3306||db.example", 1)]),
+        ];
+        let view = RoutesView::new(&config, None, |_| UpstreamHealth::default());
+        let shown = &view.streams[0];
+        assert_eq!((shown.kind.as_str(), shown.port), ("tls", Some(443)));
+        assert_eq!(shown.names, ["*.bank.example"]);
+        assert_eq!(shown.target, "bank (1/4), spare (3/4)");
+        let shown = &view.streams[1];
+        assert_eq!((shown.kind.as_str(), shown.port), ("tcp", None));
+        assert_eq!(shown.destinations, ["192.0.2.0/24"]);
+        for (host, kinds, upstreams) in [
+            ("a.bank.example", &["tls"][..], 2),
+            ("db.example", &["tcp"], 0),
+            ("none.example", &[], 0),
+        ] {
+            let view = RoutesView::new(&config, Some(host), |_| UpstreamHealth::default());
+            let shown: Vec<_> = view.streams.iter().map(|one| one.kind.as_str()).collect();
+            assert_eq!(
+                (&shown[..], view.upstreams.len()),
+                (kinds, upstreams),
+                "{host}"
+            );
+        }
     }
 
     #[test]

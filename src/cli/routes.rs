@@ -51,8 +51,12 @@ pub fn run(args: Args) -> ExitCode {
 fn tables(view: &RoutesView, bold: bool) -> String {
     let routes = routes(view, bold);
     let upstreams = upstreams(view, bold);
+    let streams = match view.streams.is_empty() {
+        true => String::new(),
+        false => streams(view, bold) + "\n",
+    };
     let mut text = format!(
-        "{routes}\n{upstreams}\nunknown hosts: {}\n",
+        "{routes}\n{streams}{upstreams}\nunknown hosts: {}\n",
         view.unknown_hosts
     );
     if view.unknown_captured != view.unknown_hosts && !view.unknown_captured.is_empty() {
@@ -88,6 +92,27 @@ fn routes(view: &RoutesView, bold: bool) -> String {
                 rule.place.clone(),
             ]);
         }
+    }
+    table.render(bold)
+}
+
+/// What is not plain HTTP.
+fn streams(view: &RoutesView, bold: bool) -> String {
+    let mut table = Table::new(&["STREAM", "PORT", "NAME", "TO", "FROM", "TARGET", "PLACE"]);
+    let any = |list: &[String]| match list {
+        [] => "*".to_owned(),
+        some => some.join(","),
+    };
+    for stream in &view.streams {
+        table.row([
+            stream.kind.clone(),
+            stream.port.map_or("*".to_owned(), |port| port.to_string()),
+            stream.names.join(","),
+            any(&stream.destinations),
+            any(&stream.sources),
+            stream.target.clone(),
+            stream.place.clone(),
+        ]);
     }
     table.render(bold)
 }
@@ -197,6 +222,14 @@ mod tests {
                     ..RuleView::default()
                 }],
             }],
+            streams: vec![crate::admin::StreamView {
+                kind: "tls".into(),
+                port: Some(443),
+                names: vec!["bank.example".into()],
+                target: "outbound|443||bank.example".into(),
+                place: "se.yaml:4".into(),
+                ..Default::default()
+            }],
             upstreams: vec![
                 UpstreamView {
                     name: "bank".into(),
@@ -223,6 +256,22 @@ mod tests {
         let end = "unknown hosts: refuse\nunknown captured: pass through\n\
                    refused: DestinationRule ns/bank (dr.yaml:3): the mode is none\n";
         assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn v17_streams_have_a_table_of_their_own_where_there_are_any() {
+        let text = tables(&view(), false);
+        let row = text.lines().find(|line| line.starts_with("tls ")).unwrap();
+        let words: Vec<_> = row.split_whitespace().collect();
+        let expected = ["tls", "443", "bank.example", "*", "*"];
+        assert_eq!(&words[..5], expected);
+        let mut none = view();
+        none.streams.clear();
+        let text = tables(&none, false);
+        assert!(
+            !text.lines().any(|line| line.starts_with("STREAM")),
+            "{text}"
+        );
     }
 
     #[test]
