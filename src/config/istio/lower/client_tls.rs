@@ -273,6 +273,17 @@ impl Context<'_> {
         let named = !tls.subject_alt_names.is_empty()
             || (!self.known.kubernetes && !service_names(self.known, self.mesh).is_empty());
         let checked = self.options.name_check == Some(NameCheck::Enforce);
+        let nobody = tls.subject_alt_names.is_empty()
+            && service_names(self.known, self.mesh).is_empty();
+        if tls.mode == TlsMode::IstioMutual && nobody && !checked {
+            let problem = format!(
+                "no service account of {} is known and there are no subjectAltNames, and so any \
+                 workload of the mesh may answer",
+                self.known.host
+            );
+            let advice = "write subjectAltNames, or run with --name-check enforce";
+            say(Code::NameUnchecked, problem, advice);
+        }
         if let Some(sni) = &tls.sni
             && originated
             && !named
@@ -555,6 +566,16 @@ spec: {meshConfig: {trustDomain: td, trustDomainAliases: [old]}}
         let own = refer("mode: ISTIO_MUTUAL, subjectAltNames: ['spiffe://only']");
         assert_eq!(own.tls().subject_alt_names, ["spiffe://only"]);
         assert_eq!(own.tls().name_check, NameCheck::Enforce);
+    }
+
+    #[test]
+    fn t12_a_service_of_which_no_account_is_known_is_said_and_one_of_which_one_is_known_is_not() {
+        let said = |entry: &str, settings: &str| tls(entry, settings).said("SRT0501").len();
+        assert_eq!(said(STATIC, "mode: ISTIO_MUTUAL"), 1);
+        let named = "mode: ISTIO_MUTUAL, subjectAltNames: ['spiffe://only']";
+        assert_eq!(said(STATIC, named), 0);
+        let entry = format!("{STATIC}, subjectAltNames: ['spiffe://e']");
+        assert_eq!(said(&entry, "mode: ISTIO_MUTUAL"), 0);
     }
 
     #[test]
