@@ -273,8 +273,8 @@ impl Context<'_> {
         let named = !tls.subject_alt_names.is_empty()
             || (!self.known.kubernetes && !service_names(self.known, self.mesh).is_empty());
         let checked = self.options.name_check == Some(NameCheck::Enforce);
-        let nobody = tls.subject_alt_names.is_empty()
-            && service_names(self.known, self.mesh).is_empty();
+        let nobody =
+            tls.subject_alt_names.is_empty() && service_names(self.known, self.mesh).is_empty();
         if tls.mode == TlsMode::IstioMutual && nobody && !checked {
             let problem = format!(
                 "no service account of {} is known and there are no subjectAltNames, and so any \
