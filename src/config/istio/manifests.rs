@@ -141,11 +141,14 @@ pub struct RefusedObject {
 /// What a refused object would have governed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Governs {
-    /// Nothing that the outbound side serves: a Gateway, an AuthorizationPolicy, a Secret (whose
-    /// users fail for want of it).
+    /// Nothing that the outbound side of this proxy serves: a Gateway, an AuthorizationPolicy, a
+    /// Secret (whose users fail for want of it), what is for gateways or other namespaces alone.
     Nothing,
     /// These hosts, on every port: ServiceEntry, VirtualService, Service, DestinationRule.
     Hosts(Vec<HostPattern>),
+    /// The same, and the hosts of these ServiceEntries, by namespace and name: a route of the Gateway
+    /// API. Known only when everything is read.
+    Entries(Vec<HostPattern>, Vec<(Arc<str>, Arc<str>)>),
     /// What becomes of unknown hosts, and which hosts are known: Sidecar, mesh configuration.
     Unknown,
 }

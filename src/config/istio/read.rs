@@ -65,8 +65,13 @@ impl Reader<'_> {
 
     /// Items of a `List`, one by one.
     fn list(&mut self, at: &At<'_>) {
-        let Some(items) = at.key("items") else {
-            return;
+        let items = at.key("items");
+        let Some(items) = items.filter(|items| matches!(items.node().value, Value::List(_))) else {
+            let problem = "the List has no items, and what they would govern is not known";
+            let advice = "write the objects as a list under items, or remove the document";
+            let code = Code::SchemaError;
+            let wrong = at.wrong_key("items", code, problem.to_owned(), advice);
+            return self.out.push(wrong);
         };
         for item in items.items() {
             self.document(item.node());
@@ -351,6 +356,20 @@ spec:
         let (manifests, said) = read_text(text, &LoadOptions::default());
         assert_eq!(said, Vec::<String>::new(), "{text}");
         manifests
+    }
+
+    #[test]
+    fn k11_a_list_without_a_list_of_items_is_refused_and_an_empty_one_is_not() {
+        for text in ["item:\n- kind: Secret", "items: {kind: Secret}", "items:"] {
+            let text = format!("apiVersion: v1\nkind: List\n{text}\n");
+            let (_, said) = read_text(&text, &LoadOptions::default());
+            assert_eq!(said.len(), 1, "{text}");
+            let words = "the List has no items, and what they would govern is not known; write the";
+            assert!(said[0].contains("error[IST0106]"), "{said:?}");
+            assert!(said[0].contains(words), "{said:?}");
+        }
+        let empty = "apiVersion: v1\nkind: List\nitems: []\n";
+        assert!(read_all(empty).seen.is_empty());
     }
 
     #[test]

@@ -168,6 +168,41 @@ fn x1_what_a_refused_object_governs_is_told_from_what_can_be_read() {
 }
 
 #[test]
+fn x1_what_is_for_gateways_or_other_namespaces_alone_governs_nothing_here() {
+    let rest = "hosts: [a.b]\nhost: a.b\nfoo: 1\n";
+    for (kind, spec, nothing) in [
+        ("VirtualService", "gateways: [shop]", true),
+        ("VirtualService", "gateways: [shop, mesh]", false),
+        ("VirtualService", "gateways: []", false),
+        ("VirtualService", "gateways: [shop, {}]", false),
+        ("VirtualService", "gateways: shop", false),
+        ("VirtualService", "exportTo: [.]", true),
+        ("ServiceEntry", "exportTo: [other, '~']", true),
+        ("ServiceEntry", "exportTo: [other, default]", false),
+        ("ServiceEntry", "exportTo: ['*', other]", false),
+        ("ServiceEntry", "exportTo: ['def*']", false),
+        ("ServiceEntry", "exportTo: []", false),
+        ("DestinationRule", "exportTo: [ns]", true),
+        ("DestinationRule", "gateways: [shop]", false),
+    ] {
+        let (all, _) = read(kind, &format!("{rest}{spec}"), &LoadOptions::default());
+        let governs = &all.refused[0].governs;
+        assert_eq!(*governs == Governs::Nothing, nothing, "{kind} {spec}");
+    }
+}
+
+#[test]
+fn lenient_a_tls_block_that_names_something_and_no_mode_is_refused_all_the_same() {
+    let tls = |block: &str| format!("host: a.b\ntrafficPolicy: {{tls: {block}}}");
+    let (all, said) = read("DestinationRule", &tls("{sni: a.b}"), &lenient());
+    assert_eq!((all.destination_rules.len(), all.refused.len()), (0, 1));
+    assert!(said[0].contains("error[SRT0205] spec.trafficPolicy.tls.mode: tls without a mode"));
+    let (all, said) = read("DestinationRule", &tls("{}"), &lenient());
+    assert_eq!((all.destination_rules.len(), all.refused.len()), (1, 0));
+    assert!(said[0].contains("warning[SRT0205]"));
+}
+
+#[test]
 fn x1_a_refused_service_entry_keeps_its_addresses_and_ports_to_itself() {
     let spec = "hosts: [a.b]\nfoo: 1\naddresses: [10.0.0.0/8]\nports: [{number: 9, name: a}]";
     let (all, _) = read("ServiceEntry", spec, &LoadOptions::default());
@@ -1134,7 +1169,13 @@ fn v15_a_redirect_says_something_and_has_its_status() {
             (
                 "hosts: [a.b]\nhttp: [{redirect: {}}]",
                 &[
-                    "6:21: error[IST0106] spec.http[0].redirect: the redirect says nothing; write uri, authority, scheme, port or redirectCode",
+                    "6:21: error[IST0106] spec.http[0].redirect: the redirect does not say where to; write uri, authority, scheme or port",
+                ],
+            ),
+            (
+                "hosts: [a.b]\nhttp: [{redirect: {redirectCode: 302}}]",
+                &[
+                    "6:21: error[IST0106] spec.http[0].redirect: the redirect does not say where to; write uri, authority, scheme or port",
                 ],
             ),
             (

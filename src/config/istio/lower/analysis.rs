@@ -265,7 +265,7 @@ fn may_apply(host: &HostPattern, manifests: &Manifests, registry: &Registry, dom
     by_dns
         || refused.any(|object| match &object.governs {
             Governs::Hosts(hosts) => hosts.contains(host),
-            Governs::Nothing | Governs::Unknown => false,
+            Governs::Nothing | Governs::Entries(..) | Governs::Unknown => false,
         })
 }
 

@@ -22,6 +22,25 @@ use crate::model::{
     StreamMatch, StreamRoute, UpstreamSpec, Weighted,
 };
 
+/// Names the hosts of routes of the Gateway API whose parents are ServiceEntries. Where one of these
+/// is not there, or was refused itself, there is nothing to serve.
+pub fn resolve(manifests: &mut Manifests) {
+    for one in &mut manifests.refused {
+        let Governs::Entries(hosts, parents) = &one.governs else {
+            continue;
+        };
+        let mut hosts = hosts.clone();
+        for (namespace, name) in parents {
+            let entries = manifests.service_entries.iter();
+            let parent = entries
+                .filter(|entry| entry.meta.namespace == *namespace && entry.meta.name == *name);
+            let found = parent.flat_map(|entry| &entry.hosts);
+            hosts.extend(found.map(|host| host.value.clone()));
+        }
+        one.governs = Governs::Hosts(hosts);
+    }
+}
+
 /// Hosts, addresses and ports of refused documents, and the broken upstream of each.
 #[derive(Default)]
 pub struct Governed {
@@ -51,9 +70,10 @@ impl Governed {
             };
             let index = governed.documents.len();
             governed.documents.push(Refusal::new(one));
-            for host in hosts {
-                governed.add(host.clone(), index);
-                for alias in names.aliases(host) {
+            for host in reached(one, hosts, registry) {
+                let aliases = names.aliases(&host);
+                governed.add(host, index);
+                for alias in aliases {
                     governed.add(alias, index);
                 }
             }
@@ -207,6 +227,24 @@ impl Refusal {
             });
         }
     }
+}
+
+/// The hosts that `one` would have governed for this proxy. A DestinationRule of a namespace that is
+/// neither the proxy's nor the root's is for the services of its own namespace alone (D1).
+fn reached(one: &RefusedObject, hosts: &[HostPattern], registry: &Registry) -> Vec<HostPattern> {
+    let scope = &registry.scope;
+    let namespace = &one.meta.namespace;
+    let everywhere = [&scope.namespace, &scope.mesh.root_namespace].contains(&namespace);
+    if everywhere || one.meta.kind != "DestinationRule" {
+        return hosts.to_vec();
+    }
+    let covers = |host: &HostPattern| {
+        let mut hosts = hosts.iter();
+        hosts.any(|one| one == host || one.matches(&host.to_string()))
+    };
+    let services = registry.services.iter();
+    let own = services.filter(|service| service.namespace == *namespace && covers(&service.host));
+    own.map(|service| service.host.clone()).collect()
 }
 
 /// A single address as a host.

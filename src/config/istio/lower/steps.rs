@@ -6,7 +6,7 @@
 
 use super::clusters::Clusters;
 use super::registry::Registry;
-use super::{analysis, routes, traffic};
+use super::{analysis, refusals, routes, traffic};
 use crate::config::diagnostic::Diagnostics;
 use crate::config::istio::Manifests;
 use crate::config::options::LoadOptions;
@@ -20,6 +20,7 @@ pub fn lower(
     out: &mut Diagnostics,
 ) {
     traffic::refuse(manifests, options, out);
+    refusals::resolve(manifests);
     let manifests = &*manifests;
     let registry = Registry::build(manifests, options, out);
     analysis::check(manifests, &registry, options, out);

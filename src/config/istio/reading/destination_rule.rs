@@ -236,7 +236,12 @@ fn tls(at: &At<'_>, r: &mut Reading<'_>) -> TlsSettings {
         let problem = "tls without a mode is DISABLE to Istio: plaintext".to_owned();
         let advice =
             "write mode: SIMPLE, MUTUAL or ISTIO_MUTUAL, or DISABLE where plaintext is meant";
-        r.strict(at.wrong_key("mode", Code::TlsMode, problem, advice));
+        let wrong = at.wrong_key("mode", Code::TlsMode, problem, advice);
+        // Whoever writes certificates or names has asked for TLS, and lenient is not plaintext.
+        match at.entries().is_empty() {
+            true => r.strict(wrong),
+            false => r.error(wrong),
+        }
     }
     let file = |key: &str, r: &mut Reading<'_>| {
         names::formatted_key(at, key, Format::File, r).map(str::to_owned)

@@ -11,7 +11,7 @@ use crate::config::istio::manifests::Governs;
 use crate::config::istio::meta::Meta;
 use crate::config::istio::service_entry::Protocol;
 use crate::config::options::LoadOptions;
-use crate::model::HostPattern;
+use crate::model::{HostPattern, ProxyFacts};
 
 use super::{names, service_entry, value};
 
@@ -34,6 +34,9 @@ pub fn governs(root: &At<'_>, meta: &Meta, options: &LoadOptions) -> Option<Gove
             Governs::Nothing
         }
     };
+    if spec.as_ref().is_some_and(|at| is_elsewhere(at, meta, facts)) {
+        return Some(Governs::Nothing);
+    }
     match meta.kind {
         "ServiceEntry" => of_spec("hosts", false),
         // V1: one for gateways alone has no say on the mesh's side.
@@ -97,27 +100,55 @@ fn hosts(spec: &At<'_>, key: &str, short: bool, meta: &Meta, domain: &str) -> Op
     (!hosts.is_empty()).then_some(Governs::Hosts(hosts))
 }
 
+/// True where an object is for other namespaces alone (H5), or for gateways alone (V1), whatever is
+/// wrong with the rest of it. What cannot be read is taken to be for this proxy.
+fn is_elsewhere(spec: &At<'_>, meta: &Meta, facts: &ProxyFacts) -> bool {
+    let exported = matches!(
+        meta.kind,
+        "ServiceEntry" | "VirtualService" | "DestinationRule"
+    );
+    let unseen = |to: &str| match to {
+        "." => meta.namespace != facts.namespace,
+        "~" => true,
+        // A wildcard is for everybody, whatever it was meant to be.
+        other => !other.contains('*') && other != facts.namespace.as_ref(),
+    };
+    let not_mesh = |name: &str| !name.trim().eq_ignore_ascii_case("mesh");
+    (exported && all(spec, "exportTo", unseen))
+        || (meta.kind == "VirtualService" && all(spec, "gateways", not_mesh))
+}
+
+/// True where the list under `key` has items, and `holds` of each.
+fn all(spec: &At<'_>, key: &str, holds: impl Fn(&str) -> bool) -> bool {
+    let Some(list) = spec.key(key) else {
+        return false;
+    };
+    let mut items = list.items().peekable();
+    items.peek().is_some() && items.all(|item| item.as_text().is_some_and(&holds))
+}
+
 /// A route of the Gateway API: to the mesh where a parent of it is a Service or a ServiceEntry.
 fn route(spec: Option<&At<'_>>, meta: &Meta, domain: &str) -> Option<Governs> {
     let parents = spec.and_then(|spec| spec.key("parentRefs"));
-    let mut services = Vec::new();
+    let (mut services, mut entries) = (Vec::new(), Vec::new());
     for parent in parents.iter().flat_map(At::items) {
-        match value::text(&parent, "kind") {
-            // Its hosts are those of another document.
-            Some("ServiceEntry") => return Some(Governs::Unknown),
-            Some("Service") => {
-                let namespace = value::text(&parent, "namespace").unwrap_or(&meta.namespace);
-                let name = value::text(&parent, "name")?;
-                services
-                    .push(HostPattern::parse(&format!("{name}.{namespace}.svc.{domain}")).ok()?);
-            }
-            _ => {}
+        let kind = value::text(&parent, "kind");
+        if !matches!(kind, Some("ServiceEntry" | "Service")) {
+            continue;
+        }
+        let namespace = value::text(&parent, "namespace").unwrap_or(&meta.namespace);
+        let name = value::text(&parent, "name")?;
+        match kind {
+            Some("ServiceEntry") => entries.push((namespace.into(), name.into())),
+            _ => services
+                .push(HostPattern::parse(&format!("{name}.{namespace}.svc.{domain}")).ok()?),
         }
     }
-    match services.is_empty() {
-        true => Some(Governs::Nothing),
-        false => Some(Governs::Hosts(services)),
-    }
+    Some(match (services.is_empty(), entries.is_empty()) {
+        (true, true) => Governs::Nothing,
+        (false, true) => Governs::Hosts(services),
+        (_, false) => Governs::Entries(services, entries),
+    })
 }
 
 /// Virtual addresses that a ServiceEntry or Service would have claimed, as far as they can be read.

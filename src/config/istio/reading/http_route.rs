@@ -210,15 +210,11 @@ fn redirect(at: &At<'_>, r: &mut Reading<'_>) -> Option<Redirect> {
         "port",
         "derivePort",
         "scheme",
-        "redirectCode",
     ];
+    // With a status alone it would lead to where the request came from, for ever.
     if !keys.iter().any(|key| at.has(key)) {
-        let problem = "the redirect says nothing".to_owned();
-        r.wrong(
-            at,
-            problem,
-            "write uri, authority, scheme, port or redirectCode",
-        );
+        let problem = "the redirect does not say where to".to_owned();
+        r.wrong(at, problem, "write uri, authority, scheme or port");
     }
     let status = value::whole(at, "redirectCode")
         .filter(|code| *code != 0)

@@ -1378,6 +1378,51 @@ mod refused {
     }
 
     #[test]
+    fn x1_a_rule_of_another_namespace_fails_the_services_of_that_namespace_alone() {
+        let elsewhere = "metadata: {namespace: other, name: ";
+        let text = entry("a", "a.shop.example", &["80/HTTP"])
+            + &entry("b", "b.shop.example", &["80/HTTP"]).replace("metadata: {name: ", elsewhere)
+            + &bad_rule("*.shop.example").replace("metadata: {name: ", elsewhere);
+        let loaded = load(&text);
+        assert_eq!(
+            table(&loaded),
+            [
+                "a.shop.example:80 > outbound|80||a.shop.example",
+                "b.shop.example:* > refused|DestinationRule other/dr",
+            ]
+        );
+        compiles(&loaded);
+    }
+
+    #[test]
+    fn x1_a_route_of_the_gateway_api_fails_the_hosts_of_its_service_entry() {
+        let route = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: \
+                     {name: r}\nspec: {parentRefs: [{kind: ServiceEntry, group: \
+                     networking.istio.io, name: bank}]}\n";
+        let text = entry("bank", "bank.example", &["80/HTTP"])
+            + &entry("shop", "shop.example", &["80/HTTP"])
+            + route;
+        let loaded = load(&text);
+        assert_eq!(
+            table(&loaded),
+            [
+                "shop.example:80 > outbound|80||shop.example",
+                "bank.example:* > refused|HTTPRoute default/r",
+            ]
+        );
+        compiles(&loaded);
+    }
+
+    #[test]
+    fn x1_a_refused_virtual_service_for_gateways_takes_nothing_from_the_mesh() {
+        let rules = "  hosts: ['*']\n  gateways: [g]\n  http: [{delegate: {name: x}}]";
+        let text = entry("bank", "bank.example", &["80/HTTP"]) + &vs("a", rules);
+        let loaded = load(&text);
+        assert_eq!(loaded.config.refused.len(), 1);
+        assert_eq!(table(&loaded), ["bank.example:80 > outbound|80||bank.example"]);
+    }
+
+    #[test]
     fn x1_the_reason_names_file_line_object_and_mistake() {
         let text = entry("bank", "bank.example", &["80/HTTP"]) + &bad_rule("bank.example");
         let loaded = load(&text);
