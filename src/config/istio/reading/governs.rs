@@ -34,7 +34,10 @@ pub fn governs(root: &At<'_>, meta: &Meta, options: &LoadOptions) -> Option<Gove
             Governs::Nothing
         }
     };
-    if spec.as_ref().is_some_and(|at| is_elsewhere(at, meta, facts)) {
+    if spec
+        .as_ref()
+        .is_some_and(|at| is_elsewhere(at, meta, facts))
+    {
         return Some(Governs::Nothing);
     }
     match meta.kind {
@@ -140,8 +143,9 @@ fn route(spec: Option<&At<'_>>, meta: &Meta, domain: &str) -> Option<Governs> {
         let name = value::text(&parent, "name")?;
         match kind {
             Some("ServiceEntry") => entries.push((namespace.into(), name.into())),
-            _ => services
-                .push(HostPattern::parse(&format!("{name}.{namespace}.svc.{domain}")).ok()?),
+            _ => {
+                services.push(HostPattern::parse(&format!("{name}.{namespace}.svc.{domain}")).ok()?)
+            }
         }
     }
     Some(match (services.is_empty(), entries.is_empty()) {

@@ -1419,7 +1419,10 @@ mod refused {
         let text = entry("bank", "bank.example", &["80/HTTP"]) + &vs("a", rules);
         let loaded = load(&text);
         assert_eq!(loaded.config.refused.len(), 1);
-        assert_eq!(table(&loaded), ["bank.example:80 > outbound|80||bank.example"]);
+        assert_eq!(
+            table(&loaded),
+            ["bank.example:80 > outbound|80||bank.example"]
+        );
     }
 
     #[test]
