@@ -41,7 +41,7 @@ pub fn lower<'a>(
         tls: claimed(&active, |vs| !vs.tls.is_empty(), "TLS", out),
         tcp: claimed(&active, |vs| !vs.tcp.is_empty(), "TCP", out),
     };
-    let governed = Governed::new(manifests, registry, &names);
+    let governed = Governed::new(manifests, &active, registry, &names);
     let mut ground = Ground {
         registry,
         clusters,

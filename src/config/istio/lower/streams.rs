@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::clusters::Wanted;
-use super::refusals::Governed;
+use super::refusals::{Governed, Traffic};
 use super::registry::Known;
 use super::routes_claims::{Active, Claims, is_on};
 use super::routes_rules::Ground;
@@ -174,7 +174,7 @@ impl Streams<'_, '_> {
                 if matches.is_empty() && !rule.matches.is_empty() {
                     continue;
                 }
-                let to = match self.governed.broken(&service.host, port.number, service) {
+                let to = match self.governed.broken(service, port.number, Traffic::Tcp) {
                     Some(broken) => broken,
                     None => destinations(one, &rule.route, port.number, ground),
                 };
@@ -212,7 +212,11 @@ impl Streams<'_, '_> {
         port: &ServicePort,
         ground: &mut Ground<'_, '_>,
     ) -> Vec<Weighted> {
-        if let Some(broken) = self.governed.broken(&service.host, port.number, service) {
+        let traffic = match port.protocol {
+            Protocol::Tls => Traffic::Tls,
+            _ => Traffic::Tcp,
+        };
+        if let Some(broken) = self.governed.broken(service, port.number, traffic) {
             return broken;
         }
         let host = service.host.to_string();

@@ -1335,6 +1335,22 @@ mod unknown {
     }
 }
 
+#[test]
+fn srt0506_a_rule_that_sends_requests_to_a_tls_port_in_plaintext_is_told() {
+    let rules = format!(
+        "  hosts: [bank.example]\n  http: {}",
+        all_to("bank.example")
+    );
+    let text = entry("bank", "bank.example", &["443/TLS"]) + &vs("a", &rules);
+    let found = said(&load(&text), &[Code::PlainToHttpsPort]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("VirtualService default/a"), "{found:?}");
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: \
+                d}\nspec: {host: bank.example, trafficPolicy: {tls: {mode: SIMPLE}}}\n";
+    let found = said(&load(&(text + rule)), &[Code::PlainToHttpsPort]);
+    assert_eq!(found, Vec::<String>::new());
+}
+
 mod refused {
     use super::*;
 
@@ -1464,6 +1480,85 @@ mod refused {
                 .any(|line| line.contains("a.shop.example >"))
         );
         compiles(&loaded);
+    }
+
+    #[test]
+    fn x1_a_refused_wildcard_spares_the_hosts_that_have_a_document_of_their_own() {
+        let rule = |name: &str, namespace: &str, host: &str| {
+            format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: \
+                 {name}, namespace: {namespace}}}\nspec: {{host: {host}}}\n"
+            )
+        };
+        let text = entry("a", "a.shop.example", &["80/HTTP", "443/TLS"])
+            + &entry("b", "b.shop.example", &["80/HTTP"])
+            + &entry("c", "c.shop.example", &["80/HTTP"])
+            + &rule("a", "default", "a.shop.example")
+            + &rule("b", "other", "b.shop.example")
+            + &bad_rule("*.shop.example");
+        let loaded = load(&text);
+        assert_eq!(
+            table(&loaded),
+            [
+                "a.shop.example:80 > outbound|80||a.shop.example".to_owned(),
+                format!("*.shop.example:* > {BROKEN}"),
+            ]
+        );
+        let own = "443 tls a.shop.example > outbound|443||a.shop.example".to_owned();
+        assert!(streams(&loaded).contains(&own));
+        let broken = |name: &str| {
+            let mut all = loaded.config.upstreams.iter();
+            all.find(|one| &*one.name == name).unwrap().broken.is_some()
+        };
+        assert!(!broken("outbound|80||a.shop.example"));
+    }
+
+    #[test]
+    fn x1_a_refused_wildcard_of_rules_spares_traffic_with_rules_of_its_own_alone() {
+        let bad = format!(
+            "  hosts: ['*.shop.example']\n  typo: 1\n  http: {}",
+            all_to("x.example")
+        );
+        let own = format!(
+            "  hosts: [a.shop.example]\n  http: {}",
+            all_to("a.shop.example")
+        );
+        let text = entry("a", "a.shop.example", &["443/TLS"])
+            + &entry("b", "b.shop.example", &["80/HTTP"])
+            + &vs("own", &own)
+            + &vs("bad", &bad);
+        let loaded = load(&text);
+        let broken = "refused|VirtualService default/bad";
+        assert_eq!(
+            table(&loaded),
+            [
+                "a.shop.example:80 > outbound|443||a.shop.example".to_owned(),
+                format!("*.shop.example:* > {broken}"),
+            ]
+        );
+        assert_eq!(
+            streams(&loaded),
+            [format!("* tls *.shop.example > {broken}")]
+        );
+    }
+
+    #[test]
+    fn x1_a_refused_wildcard_service_spares_a_native_route_and_another_service() {
+        let wild = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: w}\n\
+                    spec: {typo: 1, hosts: ['*.shop.example'], ports: [{number: 80, name: http, \
+                    protocol: HTTP}]}\n";
+        let native = "upstreams: [{name: own, endpoints: ['127.0.0.1:1'], tls: {mode: \
+                      disable}}]\nroutes: [{host: b.shop.example, upstream: own}]\n";
+        let text = wild.to_owned() + &entry("a", "a.shop.example", &["80/HTTP"]);
+        let loaded = load_files(&[("a.yaml", &text), ("b.yaml", native)]);
+        assert_eq!(
+            table(&loaded),
+            [
+                "b.shop.example:* > own",
+                "a.shop.example:80 > outbound|80||a.shop.example",
+                "*.shop.example:* > refused|ServiceEntry default/w",
+            ]
+        );
     }
 
     #[test]
