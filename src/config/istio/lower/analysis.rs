@@ -17,7 +17,7 @@ use crate::config::istio::Manifests;
 use crate::config::istio::destination_rule::DestinationRule;
 use crate::config::istio::manifests::Governs;
 use crate::config::istio::meta::{Labels, Meta, selects};
-use crate::config::istio::service_entry::{EntryResolution, Protocol};
+use crate::config::istio::service_entry::{EntryResolution, Protocol, TargetPort};
 use crate::config::options::LoadOptions;
 use crate::model::{HostPattern, Place};
 
@@ -232,6 +232,16 @@ fn rule_for(
     };
     let object = rule.meta.object();
     if let Some(known) = registry.destination(&host) {
+        if known.host != host {
+            let problem = format!(
+                "{host} is another name of {}, whose rules apply",
+                known.host
+            );
+            let advice = format!("write {}: the rule has no effect", known.host);
+            let code = Code::RuleForUnknownHost;
+            return out.push(report::at(&object, &written.place, code, problem, advice));
+        }
+        ports(rule, known, out);
         return subsets(rule, known, out);
     }
     if let Some(full) = dotted(&written.value, manifests, domain) {
@@ -277,6 +287,39 @@ fn dotted(written: &str, manifests: &Manifests, domain: &str) -> Option<String> 
     services
         .any(|service| meant(&service.meta))
         .then(|| format!("{name}.{namespace}.svc.{domain}"))
+}
+
+/// IST0133: entries for ports that the service does not have (D4).
+fn ports(rule: &DestinationRule, known: &Known, out: &mut Diagnostics) {
+    let of_subsets = rule.subsets.iter().filter_map(|one| one.policy.as_ref());
+    let policies = rule.policy.iter().chain(of_subsets);
+    for entry in policies.flat_map(|policy| &policy.ports) {
+        if known.port(entry.port).is_some() {
+            continue;
+        }
+        let target = Some(TargetPort::Number(entry.port));
+        let mut declared = known.ports.iter();
+        let meant = declared.find(|port| port.target == target);
+        let problem = format!(
+            "portLevelSettings for port {}, which is no port of {}: it has no effect",
+            entry.port, known.object
+        );
+        let advice = match meant {
+            Some(port) => format!(
+                "write {}: {} is its targetPort, and service ports are what counts here",
+                port.number, entry.port
+            ),
+            None => "write one of the service's ports".to_owned(),
+        };
+        let object = rule.meta.object();
+        out.push(report::at(
+            &object,
+            &entry.place,
+            Code::SchemaWarning,
+            problem,
+            advice,
+        ));
+    }
 }
 
 /// IST0173: subsets that select nothing.
@@ -451,6 +494,44 @@ mod tests {
         for known in ["a.example", "*.example", "*", "x.ns.svc.cluster.local"] {
             assert_eq!(with(known), 0, "{known}");
         }
+    }
+
+    #[test]
+    fn d4_settings_of_a_port_that_the_service_does_not_have_are_told() {
+        let ports =
+            "ports: [{number: 80, name: p, protocol: HTTP, targetPort: 8443}], resolution: DNS";
+        let told = |port: u16| {
+            let more = format!(
+                ", trafficPolicy: {{portLevelSettings: [{{port: {{number: {port}}}, tls: {{mode: \
+                 SIMPLE}}}}]}}"
+            );
+            said("IST0133", &(entry("a", ports) + &rule("a.example", &more)))
+        };
+        assert_eq!(told(80), Vec::<String>::new());
+        assert_eq!(
+            told(8443),
+            [
+                "t.yaml:10: warning[IST0133] DestinationRule default/r: portLevelSettings for port \
+              8443, which is no port of ServiceEntry default/a: it has no effect; write 80: 8443 \
+              is its targetPort, and service ports are what counts here"
+            ]
+        );
+    }
+
+    #[test]
+    fn e9_a_rule_for_another_name_of_a_service_is_told() {
+        let services = "apiVersion: v1
+kind: Service
+metadata: {name: alias}
+spec: {type: ExternalName, externalName: real.prod.svc.cluster.local, ports: [{port: 80, name: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: real, namespace: prod}
+spec: {ports: [{port: 80, name: http}]}
+";
+        let told = |host: &str| said("IST0174", &format!("{services}{}", rule(host, ""))).len();
+        assert_eq!((told("alias"), told("real.prod.svc.cluster.local")), (1, 0));
     }
 
     #[test]

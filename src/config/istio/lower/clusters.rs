@@ -118,6 +118,7 @@ impl<'a> Clusters<'a> {
                 return self.broken(name, failed, &referrer.place, out);
             }
         };
+        let host = names::full(host, &self.options.facts.cluster_domain);
         let known = self.registry.destination(&host);
         // An ExternalName Service is another name of its target (E9).
         let host = known.map_or(&host, |known| &known.host);

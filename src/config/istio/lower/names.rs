@@ -21,6 +21,18 @@ pub fn expand(text: &str, namespace: &str, domain: &str) -> Result<HostPattern, 
     }
 }
 
+/// The full name of a Service that is named as `name.ns.svc`; every other host as it is. The rules
+/// for the full name are the ones that must apply.
+pub fn full(host: HostPattern, domain: &str) -> HostPattern {
+    let HostPattern::Exact(name) = &host else {
+        return host;
+    };
+    let name = name.as_str();
+    let short = name.ends_with(".svc") && cluster_local(name, domain).is_some();
+    let whole = short.then(|| HostPattern::parse(&format!("{name}.{domain}")).ok());
+    whole.flatten().unwrap_or(host)
+}
+
 /// The namespace of a name that only the cluster's DNS can know: `name.ns.svc.DOMAIN` or
 /// `name.ns.svc`.
 pub fn cluster_local<'a>(host: &'a str, domain: &str) -> Option<&'a str> {
@@ -52,6 +64,21 @@ mod tests {
         }
         assert!(expand("", "foo", "cluster.local").is_err());
         assert!(expand("a b", "foo", "cluster.local").is_err());
+    }
+
+    #[test]
+    fn a_service_named_without_the_clusters_domain_is_the_same_service() {
+        let full =
+            |text: &str| full(HostPattern::parse(text).unwrap(), "cluster.local").to_string();
+        assert_eq!(full("hello.service.svc"), "hello.service.svc.cluster.local");
+        for other in [
+            "hello.svc",
+            "hello.service",
+            "a.b.svc.cluster.local",
+            "*.b.svc",
+        ] {
+            assert_eq!(full(other), other);
+        }
     }
 
     #[test]

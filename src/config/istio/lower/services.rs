@@ -26,6 +26,8 @@ use crate::config::istio::service_entry::{
 use crate::config::istio::workload::{Pod, WorkloadAddress};
 use crate::model::{Host, HostPattern};
 
+const SLICE: &str = "EndpointSlice";
+
 /// Services and what serves them.
 pub struct Cluster<'a> {
     endpoints: HashMap<(&'a str, &'a str), Vec<&'a Endpoints>>,
@@ -139,8 +141,13 @@ impl<'a> Cluster<'a> {
         let namespace = service.meta.namespace.as_ref();
         let key = (namespace, service.meta.name.as_ref());
         let documents = self.endpoints.get(&key)?;
+        // K5: Kubernetes keeps both for one Service, and the slices are the newer.
+        let slices = documents.iter().any(|one| one.meta.kind == SLICE);
         let mut found: Vec<Endpoint> = Vec::new();
         for document in documents {
+            if slices && document.meta.kind != SLICE {
+                continue;
+            }
             for address in &document.addresses {
                 found.extend(self.address(service, document, address, ports));
             }
@@ -430,6 +437,47 @@ ports: [{{name: http, port: 8080}}, {{name: grpc-x, port: 9090}}]
         let lab = Lab::new(&text);
         assert_eq!(lab.refer(HOST, 80, "").endpoints(), ["10.0.0.3:8080"]);
         assert_eq!(lab.refer(HOST, 81, "").endpoints(), ["10.0.0.3:9090"]);
+    }
+
+    #[test]
+    fn k5_endpoint_slices_replace_endpoints_of_the_same_service() {
+        let text = format!(
+            "{SERVICE}
+apiVersion: v1
+kind: Endpoints
+metadata: {{name: n, namespace: s}}
+subsets: [{{addresses: [{{ip: 10.0.0.9}}], ports: [{{name: http, port: 8080}}]}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: n-x, namespace: s, labels: {{kubernetes.io/service-name: n}}}}
+addressType: IPv4
+endpoints: [{{addresses: [10.0.0.3]}}]
+ports: [{{name: http, port: 8080}}]
+"
+        );
+        let told = Lab::new(&text).refer(HOST, 80, "");
+        assert_eq!(told.endpoints(), ["10.0.0.3:8080"]);
+    }
+
+    #[test]
+    fn a_pod_of_another_namespace_with_the_same_address_is_another_pod() {
+        let elsewhere = pod("a", "10.0.0.3", ", security.istio.io/tlsMode: istio");
+        let text = format!(
+            "{SERVICE}{}
+apiVersion: v1
+kind: Endpoints
+metadata: {{name: n, namespace: s}}
+subsets: [{{addresses: [{{ip: 10.0.0.3}}], ports: [{{name: http, port: 8080}}]}}]
+",
+            elsewhere.replace("namespace: s", "namespace: t")
+        );
+        assert!(
+            Lab::new(&text)
+                .identity()
+                .refer(HOST, 80, "")
+                .is_plaintext()
+        );
     }
 
     #[test]

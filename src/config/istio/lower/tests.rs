@@ -317,7 +317,7 @@ spec:
         (HttpChoice::Http1, Resolution::Dns)
     );
     let told = lab.refer("helloworld.service.svc", 5000, "");
-    assert_eq!(told.endpoints(), ["helloworld.service.svc:5000"]);
+    assert_eq!(told.endpoints(), [format!("{host}:5000")]);
 }
 
 #[test]

@@ -24,7 +24,8 @@ const DEFAULT_ACCOUNT: &str = "default";
 pub struct Workloads<'a> {
     entries: Labelled<'a, WorkloadEntry>,
     pods: Labelled<'a, Pod>,
-    by_ip: HashMap<IpAddr, &'a Pod>,
+    /// By namespace: pods of the host's network share its address.
+    by_ip: HashMap<(&'a str, IpAddr), &'a Pod>,
     by_name: HashMap<(&'a str, &'a str), &'a Pod>,
 }
 
@@ -93,7 +94,8 @@ impl<'a> Workloads<'a> {
         };
         for pod in &manifests.pods {
             for ip in &pod.ips {
-                all.by_ip.entry(*ip).or_insert(pod);
+                let key = (pod.meta.namespace.as_ref(), *ip);
+                all.by_ip.entry(key).or_insert(pod);
             }
             if pod.meta.kind == "Pod" {
                 let name = (pod.meta.namespace.as_ref(), pod.meta.name.as_ref());
@@ -129,7 +131,7 @@ impl<'a> Workloads<'a> {
     /// The Pod of this name, else the one that has this address.
     pub fn pod(&self, namespace: &str, name: Option<&str>, ip: IpAddr) -> Option<&'a Pod> {
         let named = name.and_then(|name| self.by_name.get(&(namespace, name)));
-        named.or_else(|| self.by_ip.get(&ip)).copied()
+        named.or_else(|| self.by_ip.get(&(namespace, ip))).copied()
     }
 }
 
