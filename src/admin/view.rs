@@ -13,8 +13,8 @@ use super::state::{AdminState, EndpointHealth, UpstreamHealth};
 use super::view_stream::StreamView;
 use crate::explain;
 use crate::model::{
-    Action, Config, HostRoutes, HttpChoice, ListenerKind, RuleSpec, TlsPolicy, UnknownHosts,
-    UpstreamSpec, Weighted,
+    Action, Config, HostRoutes, HttpChoice, ListenerKind, Resolution, RuleSpec, TlsPolicy,
+    UnknownHosts, UpstreamSpec, Weighted,
 };
 use crate::telemetry::rfc3339_millis;
 
@@ -56,6 +56,9 @@ pub struct HostView {
     pub hosts: Vec<String>,
     /// `None`: any.
     pub port: Option<u16>,
+    /// The object that says it, where it is one of Istio's or Kubernetes'.
+    #[serde(default)]
+    pub object: Option<String>,
     /// `file:line`.
     pub place: String,
     /// The first one that matches decides.
@@ -96,6 +99,9 @@ pub struct UpstreamView {
     pub server_name: Option<String>,
     /// `auto`, `http1` or `http2`.
     pub http: String,
+    /// How endpoints become addresses: `static`, `dns`, `original destination` or `request's host`.
+    #[serde(default)]
+    pub resolution: String,
     /// Endpoints as the configuration names them.
     pub configured: Vec<String>,
     /// Why it cannot be used at all.
@@ -180,6 +186,7 @@ fn host_view(entry: &HostRoutes) -> HostView {
     HostView {
         hosts: entry.hosts.iter().map(ToString::to_string).collect(),
         port: entry.port,
+        object: entry.object.as_deref().map(str::to_owned),
         place: entry.place.to_string(),
         rules: entry.rules.iter().map(rule_view).collect(),
     }
@@ -250,6 +257,13 @@ fn upstream_view(spec: &UpstreamSpec, health: UpstreamHealth) -> UpstreamView {
         tls: tls.to_owned(),
         server_name,
         http: http.to_owned(),
+        resolution: match spec.resolution {
+            Resolution::Static => "static",
+            Resolution::Dns | Resolution::DnsOne => "dns",
+            Resolution::OriginalDst { .. } => "original destination",
+            Resolution::RequestHost { .. } => "request's host",
+        }
+        .to_owned(),
         configured: written.collect(),
         unavailable: health.unavailable.or_else(|| {
             let broken = spec.broken.as_ref();
@@ -371,8 +385,8 @@ fn rotation(config: &Config) -> RotationView {
 mod tests {
     use super::*;
     use crate::model::{
-        EndpointSpec, HeaderMatch, Host, HostPattern, MatchSpec, PathRewrite, Place, Resolution,
-        Rewrite, StreamMatch, StreamRoute, StringMatch,
+        EndpointSpec, HeaderMatch, Host, HostPattern, MatchSpec, PathRewrite, Place, Rewrite,
+        StreamMatch, StreamRoute, StringMatch,
     };
     use std::time::Duration;
 

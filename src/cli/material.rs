@@ -521,7 +521,7 @@ mod tests {
         let object = || "DestinationRule default/bank".into();
         let mut upstream = UpstreamSpec::new("outbound|443||bank.example");
         upstream.tls = TlsPolicy::Tls(Box::new(TlsSpec::new(CredentialSpec {
-            identity: Some(crate::model::IdentitySource::Files(
+            identity: Some(IdentitySource::Files(
                 "/no/such.crt".into(),
                 "/no/such.key".into(),
             )),

@@ -162,9 +162,10 @@ fn upstream_rows(upstream: &UpstreamView) -> Vec<Vec<String>> {
             .as_ref()
             .map(|why| format!("unavailable: {why}"));
         let state = state.unwrap_or_default();
-        let endpoints = match upstream.configured.is_empty() {
-            true => "(original destination)".to_owned(),
-            false => upstream.configured.join(","),
+        let endpoints = match (upstream.configured.as_slice(), upstream.resolution.as_str()) {
+            ([], "static" | "dns" | "") => String::new(),
+            ([], resolution) => format!("({resolution})"),
+            (some, _) => some.join(","),
         };
         return vec![row(endpoints, String::new(), state, String::new())];
     }
@@ -214,6 +215,7 @@ mod tests {
             routes: vec![HostView {
                 hosts: vec!["bank.example".into(), "*.bank.example".into()],
                 port: Some(80),
+                object: None,
                 place: "a.yaml:3".into(),
                 rules: vec![RuleView {
                     action: "forward".into(),

@@ -142,22 +142,32 @@ fn names(tls: &TlsSpec, host: Option<&str>) -> String {
             1 => list,
             _ => format!("one of {list}"),
         };
-        return how_checked(tls.name_check, &one, "subjectAltNames", &host_too);
+        return how_checked(tls.name_check, &one, &host_too);
     }
     let set = tls.expected_name.as_ref().or(tls.server_name.as_ref());
     match (set.map(Host::as_str), host) {
-        (Some(name), _) => how_checked(tls.name_check, name, "sni", &host_too),
-        (None, Some(host)) => how_checked(tls.name_check, host, "the request's host", ""),
+        (Some(name), _) => {
+            let sni_alone = tls.expected_name.is_none() && tls.alpn != AlpnOffer::Http;
+            let words = how_checked(tls.name_check, &format!("{name} (sni)"), &host_too);
+            match tls.name_check == NameCheck::Warn && sni_alone {
+                // T7 d.
+                true => format!("{words}; Istio checks no name where sni is set"),
+                false => words,
+            }
+        }
+        (None, Some(host)) => {
+            how_checked(tls.name_check, &format!("{host} (the request's host)"), "")
+        }
         (None, None) => "not checked: bytes name no host, and no name is set".to_owned(),
     }
 }
 
-fn how_checked(check: NameCheck, name: &str, from: &str, host_too: &str) -> String {
+fn how_checked(check: NameCheck, name: &str, host_too: &str) -> String {
     match check {
-        NameCheck::Enforce => format!("the certificate must name {name} ({from}){host_too}"),
+        NameCheck::Enforce => format!("the certificate must name {name}{host_too}"),
         NameCheck::Warn => format!(
-            "not checked, as in Istio where sni is set: the chain alone counts; a certificate without \
-             {name} ({from}) is logged and counted"
+            "not enforced: the chain alone counts, and a certificate without {name} is logged and \
+             counted"
         ),
         NameCheck::Off => "not checked: any certificate that the CA signs will do".to_owned(),
     }
@@ -205,7 +215,7 @@ mod tests {
         assert!(names_of(|tls| tls.verify_chain = false).contains("insecureSkipVerify"));
         assert_eq!(
             names_of(|tls| tls.subject_alt_names = vec!["a".into(), "b".into()]),
-            "the certificate must name one of a, b (subjectAltNames)"
+            "the certificate must name one of a, b"
         );
         assert_eq!(
             names_of(|_| ()),
@@ -215,9 +225,10 @@ mod tests {
             names_of(|tls| {
                 tls.server_name = name("inner.example");
                 tls.name_check = NameCheck::Warn;
+                tls.alpn = AlpnOffer::Http2Only;
             }),
-            "not checked, as in Istio where sni is set: the chain alone counts; a certificate without \
-             inner.example (sni) is logged and counted"
+            "not enforced: the chain alone counts, and a certificate without inner.example (sni) is \
+             logged and counted; Istio checks no name where sni is set"
         );
         assert_eq!(
             names_of(|tls| tls.server_name = name("inner.example")),
@@ -233,7 +244,7 @@ mod tests {
         });
         assert_eq!(
             both,
-            "the certificate must name a (subjectAltNames), and bank.example, the request's host, must \
+            "the certificate must name a, and bank.example, the request's host, must \
              be in it as well"
         );
     }

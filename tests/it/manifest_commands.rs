@@ -191,7 +191,7 @@ fn t7_a_name_that_istio_would_not_check_is_told_in_both() {
     );
     let (_, out) = manifests.explain("http://bank.example/v1", &[]);
     assert!(
-        lines(&out, "names")[0].contains("not checked, as in Istio where sni is set"),
+        lines(&out, "names")[0].contains("Istio checks no name where sni is set"),
         "{out}"
     );
     let enforced = manifests
