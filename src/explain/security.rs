@@ -5,8 +5,8 @@
 //! Called by: `explain::destination`.
 
 use crate::model::{
-    AlpnOffer, CaSource, Host, HttpChoice, IdentitySource, NameCheck, TlsPolicy, TlsSpec,
-    TlsVersion, UpstreamSpec,
+    AlpnOffer, CaSource, CrlSource, Host, HttpChoice, IdentitySource, NameCheck, TlsPolicy,
+    TlsSpec, TlsVersion, UpstreamSpec,
 };
 
 /// What is decided, and the word under which documents say so.
@@ -122,8 +122,9 @@ fn ca(tls: &TlsSpec) -> String {
         CaSource::Nothing => "none".to_owned(),
     };
     match &tls.credential.crl {
-        None => ca,
-        Some(crl) => format!("{ca}, less what {crl} revokes"),
+        // A Secret may have a list, and mostly has none.
+        None | Some(CrlSource::Secret(_)) => ca,
+        Some(crl @ CrlSource::File(_)) => format!("{ca}, less what {crl} revokes"),
     }
 }
 
