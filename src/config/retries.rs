@@ -32,7 +32,7 @@ static ON: Shape = Shape::Either(&[
         },
         Choice {
             word: "gateway-error",
-            doc: "502, 503 and 504 from the upstream.",
+            doc: "502, 503 and 504 from the upstream, or no answer at all.",
         },
         Choice {
             word: "unavailable",

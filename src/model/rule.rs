@@ -340,7 +340,7 @@ pub struct RetryOn {
     pub refused_stream: bool,
     /// The connection ended before the answer's head came.
     pub reset: bool,
-    /// 502, 503 and 504 from the upstream.
+    /// 502, 503 and 504 from the upstream, or no answer at all, which Envoy takes for a 503.
     pub gateway_error: bool,
     /// Any 5xx from the upstream, or no answer at all: reset, connect failure, time-out of a try.
     pub server_error: bool,
