@@ -374,4 +374,31 @@ pub(super) mod tests {
         }
         panic!("it went on reading");
     }
+
+    proptest::proptest! {
+        /// However a hello is spoilt and cut, the verdict is the one on the whole.
+        #[test]
+        fn the_verdict_does_not_depend_on_how_the_bytes_are_cut(
+            spoilt in proptest::collection::vec((0_usize..400, proptest::num::u8::ANY), 0..4),
+            cuts in proptest::collection::vec(1_usize..40, 1..20),
+            size in 1_usize..300,
+        ) {
+            let whole = message(&[sni(b"bank.example"), extension(16, &[0, 3, 2, 104, 50])].concat());
+            let mut sent: Vec<u8> = whole.chunks(size).flat_map(record).collect();
+            for (place, byte) in spoilt {
+                let length = sent.len();
+                sent[place % length] = byte;
+            }
+            let mut reader = HelloReader::default();
+            let (mut end, mut cuts) = (0, cuts.iter().cycle());
+            let found = loop {
+                end = (end + cuts.next().unwrap()).min(sent.len());
+                match reader.read(&sent[..end]) {
+                    Ok(None) if end < sent.len() => {}
+                    found => break found,
+                }
+            };
+            proptest::prop_assert_eq!(found, read(&sent));
+        }
+    }
 }

@@ -644,6 +644,59 @@ async fn x15_a_client_that_addresses_us_meets_the_tls_routes_of_the_listeners_po
 }
 
 #[tokio::test]
+async fn e2_without_an_original_destination_the_name_that_tls_asks_for_is_looked_up() {
+    for dynamic in [false, true] {
+        let (listener, there) = origin().await;
+        let port = Some(there.port());
+        let mut to = UpstreamSpec::new("wild");
+        to.resolution = match dynamic {
+            true => Resolution::RequestHost { port },
+            false => Resolution::OriginalDst { port },
+        };
+        let listening = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = listening.local_addr().unwrap();
+        let bench = Bench::new(&config(
+            vec![to],
+            vec![tls(ours.port(), "*.localhost", "wild")],
+        ));
+        // DYNAMIC_DNS goes by the name even where the connection was captured.
+        let (kind, original_dst) = match dynamic {
+            true => (
+                ListenerKind::Capture,
+                Some(SocketAddr::new([203, 0, 113, 9].into(), ours.port())),
+            ),
+            false => (ListenerKind::Direct, None),
+        };
+        let mut client = match dynamic {
+            // Another port than the one that it was captured for, or it would be one to ourselves.
+            true => bench.arrive(kind, |_| original_dst).await,
+            false => {
+                let client = TcpStream::connect(ours).await.unwrap();
+                let (stream, peer) = listening.accept().await.unwrap();
+                let arrival = Arrival {
+                    stream,
+                    peer: PeerAddr(peer),
+                    kind,
+                    permit: None,
+                };
+                let context = Arc::clone(&bench.context);
+                let says = Arc::new(Says(original_dst));
+                tokio::spawn(connection::serve(
+                    arrival,
+                    context,
+                    says,
+                    bench.drain.guard(),
+                ));
+                client
+            }
+        };
+        let hello = client_hello(Some("bank.localhost"), &[]);
+        client.write_all(&hello).await.unwrap();
+        exactly(&mut accept(&listener).await, &hello).await;
+    }
+}
+
+#[tokio::test]
 async fn x15_tls_on_another_listener_is_refused_and_told_where_its_name_is_routed() {
     let mut config = config(
         vec![upstream("a", address("127.0.0.1:9"))],
