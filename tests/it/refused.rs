@@ -134,3 +134,24 @@ fn x2_what_was_refused_at_the_start_stays_so_until_a_whole_set_comes() {
     let ready = sortie.admin_get("/ready").expect(503).text();
     assert!(ready.contains("DestinationRule default/bank"), "{ready}");
 }
+
+#[test]
+fn x2_a_dangling_reference_refuses_nothing_and_fails_alone() {
+    let bank = Origin::plain().start();
+    let good = entry("bank", "bank.example", bank.port());
+    let sortie = Sortie::start(&good);
+    sortie.get("bank.example", "/").expect(200);
+    let rules = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: \
+                 v}\nspec:\n  hosts: [bank.example]\n  http:\n  - match: [{uri: {prefix: /new}}]\n    \
+                 route: [{destination: {host: nobody.example, port: {number: 80}}}]\n  - route: \
+                 [{destination: {host: bank.example}}]\n";
+    sortie.configure(&(good + rules));
+    eventually("the new table is used", || {
+        (sortie.get("bank.example", "/new").status == 503).then_some(())
+    });
+    sortie.get("bank.example", "/").expect(200);
+    sortie.logged(&["/new", "503 NC"]);
+    assert_eq!(sortie.admin_get("/ready").status, 200);
+    let page = sortie.admin_get("/config").expect(200).text();
+    assert!(page.contains("\"diagnostics\": []"), "{page}");
+}
