@@ -152,6 +152,11 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("gateway.networking.k8s.io", "BackendTLSPolicy"),
 ];
 
+/// True where a kind of this name is read, whatever its group.
+pub fn is_known(kind: &str) -> bool {
+    KINDS.iter().any(|spec| spec.kind == kind)
+}
+
 /// What becomes of a document of this kind.
 pub fn role(group: &str, version: &str, kind: &str) -> Role {
     let of_kind = || KINDS.iter().filter(|spec| spec.kind == kind);
@@ -176,12 +181,8 @@ pub fn role(group: &str, version: &str, kind: &str) -> Role {
     if let Some(spec) = of_kind().find(near) {
         return Role::Mistyped(written(spec));
     }
-    let of_group = || {
-        KINDS
-            .iter()
-            .filter(|spec| spec.group == group && !group.is_empty())
-    };
-    match did_you_mean(kind, of_group().map(|spec| spec.kind)) {
+    let of_group = KINDS.iter().filter(|spec| spec.group == group);
+    match did_you_mean(kind, of_group.map(|spec| spec.kind)) {
         Some(meant) => Role::Mistyped(format!("did you mean kind: {meant}?")),
         None => Role::Ignored,
     }

@@ -17,7 +17,7 @@ use crate::config::cursor::{At, Source};
 use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::config::document::Document;
 use crate::config::format::quote;
-use crate::config::node::{Entry, Node, Value};
+use crate::config::node::{Entry, Node, Scalar, Value};
 use crate::config::options::LoadOptions;
 use crate::model::Refused;
 
@@ -51,8 +51,10 @@ impl Reader<'_> {
         let (Some(kind), Some(version)) = (kind, version) else {
             return self.half_told(&at, kind, version);
         };
-        if kind == "List" {
-            return self.list(&at);
+        let items_of = kind.strip_suffix("List");
+        let listed = |of: &&str| of.is_empty() || at.has("items") && kinds::is_known(of);
+        if let Some(items_of) = items_of.filter(listed) {
+            return self.list(&at, items_of, version);
         }
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         match kinds::role(group, version, kind) {
@@ -63,8 +65,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Items of a `List`, one by one.
-    fn list(&mut self, at: &At<'_>) {
+    /// Items of a `List`, one by one. Those of a `ServiceList` need not say that they are Services.
+    fn list(&mut self, at: &At<'_>, kind: &str, version: &str) {
         let items = at.key("items");
         let Some(items) = items.filter(|items| matches!(items.node().value, Value::List(_))) else {
             let problem = "the List has no items, and what they would govern is not known";
@@ -74,7 +76,11 @@ impl Reader<'_> {
             return self.out.push(wrong);
         };
         for item in items.items() {
-            self.document(item.node());
+            let told = kind.is_empty() || item.has("kind") || item.has("apiVersion");
+            match told {
+                true => self.document(item.node()),
+                false => self.document(&labelled(item.node(), kind, version)),
+            }
         }
     }
 
@@ -126,7 +132,7 @@ impl Reader<'_> {
     }
 
     fn known(&mut self, root: &Node, spec: &'static KindSpec) {
-        let root = reading::normalised(&with_spec(root), spec.table);
+        let root = reading::normalised(with_spec(root), spec.table);
         let at = At::root(self.source, &root);
         let order = self.manifests.next();
         let meta = reading::meta(&at, spec.kind, spec.namespaced, order, self.options);
@@ -284,6 +290,28 @@ fn with_spec(root: &Node) -> Node {
         }
     }
     root
+}
+
+/// The node as a document of this kind.
+fn labelled(node: &Node, kind: &str, version: &str) -> Node {
+    let mut node = node.clone();
+    let at = node.at;
+    let entry = |key: &str, text: &str| Entry {
+        key: key.into(),
+        key_at: at,
+        value: Node {
+            at,
+            value: Value::Scalar(Scalar {
+                text: text.into(),
+                plain: false,
+            }),
+        },
+    };
+    if let Value::Map(entries) = &mut node.value {
+        entries.push(entry("kind", kind));
+        entries.push(entry("apiVersion", version));
+    }
+    node
 }
 
 fn unknown_hosts(at: &At<'_>, meta: &Meta) -> Diagnostic {

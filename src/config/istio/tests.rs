@@ -278,6 +278,7 @@ fn k1_to_k11_each_document_is_read_refused_or_ignored_and_never_lost() {
             "did you mean kind: DestinationRule?",
         ),
         ("v2", "Secret", "write apiVersion: v1"),
+        ("v1", "Services", "did you mean kind: Service?"),
     ] {
         let (_, said) = one(version, kind);
         assert_eq!(
@@ -330,6 +331,22 @@ fn a_list_is_unwrapped_and_json_is_yaml() {
     assert_eq!(said, Vec::<String>::new());
     assert_eq!((all.namespaces.len(), all.service_accounts.len()), (1, 1));
     assert!(all.namespaces[0].meta.order < all.service_accounts[0].meta.order);
+}
+
+#[test]
+fn a_list_of_one_kind_is_unwrapped_and_its_items_are_documents() {
+    let text = "apiVersion: networking.istio.io/v1\nkind: DestinationRuleList\nitems:\n\
+                - {metadata: {name: a}, spec: {host: a.b}}\n\
+                - {apiVersion: v1, kind: Namespace, metadata: {name: b}}\n";
+    let (all, said) = read_text(text, &LoadOptions::default());
+    assert_eq!(said, Vec::<String>::new());
+    assert_eq!((all.destination_rules.len(), all.namespaces.len()), (1, 1));
+    let text = "apiVersion: v1\nkind: List\nitems: [5]\n";
+    let (_, said) = read_text(text, &LoadOptions::default());
+    assert!(
+        said[0].contains("the document has neither kind nor apiVersion"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -37,8 +37,7 @@ const NEVER_EMPTY: &[&str] = &[
 const GUARDED: &[&str] = &["tls", "mtls", "hosts", "destination"];
 
 /// The document with every known key in camelCase, and without the keys that have no value.
-pub fn normalised(root: &Node, table: &'static Table) -> Node {
-    let mut root = root.clone();
+pub fn normalised(mut root: Node, table: &'static Table) -> Node {
     object(&mut root, table);
     root
 }

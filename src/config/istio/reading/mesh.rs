@@ -26,7 +26,7 @@ pub fn operator(root: &At<'_>, r: &Reading<'_>) -> Option<MeshConfig> {
 /// The key `mesh` of the ConfigMap `istio`, where it is there.
 pub fn config_map(root: &Node, source: &Source, r: &mut Reading<'_>) -> Option<MeshConfig> {
     let root = unfolded(root, source, r)?;
-    let root = normalised(&root, &CONFIG_MAP);
+    let root = normalised(root, &CONFIG_MAP);
     let at = At::root(source, &root);
     check(&at, &CONFIG_MAP, r);
     let data = at.key("data")?;
