@@ -147,8 +147,8 @@ impl<'a> Clusters<'a> {
             return;
         };
         let problem = format!(
-            "requests are sent in plaintext to {port}, which {place} declares for TLS, because no \
-             DestinationRule asks for TLS there"
+            "requests are sent in plaintext to {port}, which is meant for TLS ({place}), because \
+             no DestinationRule asks for TLS there"
         );
         let advice = "write a DestinationRule with tls for this port";
         let code = Code::PlainToHttpsPort;
@@ -312,17 +312,17 @@ impl<'a> Clusters<'a> {
         out: &mut Diagnostics,
     ) {
         let whole: Arc<str> = format!("port {} of {}", port.number, known.host).into();
-        if port.protocol == Protocol::Tls {
-            self.opaque
-                .insert(Arc::clone(name), (whole, port.place.clone()));
-            return;
-        }
         let named = port.name.as_ref();
         let target = match port.target {
             Some(TargetPort::Number(number)) => number,
             Some(TargetPort::Name(_)) | None => port.number,
         };
         let tls = named.starts_with("https") || named.starts_with("tls") || target == 443;
+        if port.protocol == Protocol::Tls || (port.protocol == Protocol::Sniff && tls) {
+            let place = port.place.clone();
+            self.opaque.insert(Arc::clone(name), (whole, place));
+            return;
+        }
         if port.protocol.may_be_http() && tls {
             let problem = format!(
                 "{whole} ({named:?}, to port {target}) is meant for TLS by its name or number, and \
@@ -441,7 +441,7 @@ spec: {{hosts: [a.example], ports: [{{{port}}}], resolution: DNS}}
             tls.said("SRT0506"),
             [
                 "vs.yaml:99: warning[SRT0506] VirtualService default/test: requests are sent in \
-              plaintext to port 443 of a.example, which t.yaml:4 declares for TLS, because no \
+              plaintext to port 443 of a.example, which is meant for TLS (t.yaml:4), because no \
               DestinationRule asks for TLS there; write a DestinationRule with tls for this port"
             ]
         );
