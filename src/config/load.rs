@@ -449,9 +449,6 @@ mod tests {
         super::load(sources, &LoadOptions::default())
     }
 
-    fn inspect(sources: &[PathBuf]) -> Inspected {
-        super::inspect(sources, &LoadOptions::default())
-    }
     use std::time::{Duration, Instant};
 
     const UPSTREAM: &str = "upstreams: [{name: a, endpoints: a:1, tls: {mode: disable}}]\n";

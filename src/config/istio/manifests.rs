@@ -14,7 +14,7 @@ use super::mesh::MeshConfig;
 use super::meta::{Meta, Written};
 use super::peer_authentication::{LegacyPolicy, PeerAuthentication};
 use super::secret::{ConfigMap, Secret};
-use super::service::{Endpoints, Namespace, Service, ServiceAccount};
+use super::service::{Endpoints, Service};
 use super::service_entry::ServiceEntry;
 use super::sidecar::Sidecar;
 use super::virtual_service::VirtualService;
@@ -36,8 +36,9 @@ pub struct Manifests {
     pub services: Vec<Service>,
     /// Endpoints and EndpointSlices.
     pub endpoints: Vec<Endpoints>,
-    pub namespaces: Vec<Namespace>,
-    pub service_accounts: Vec<ServiceAccount>,
+    /// That they exist is all that is kept of them.
+    pub namespaces: Vec<Meta>,
+    pub service_accounts: Vec<Meta>,
     /// Pods, and the pod templates of Deployments, StatefulSets and DaemonSets.
     pub pods: Vec<Pod>,
     pub secrets: Vec<Secret>,

@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sidecar::OutboundMode;
-use crate::model::{AccessLogSpec, Place};
+use crate::model::AccessLogSpec;
 
 /// Mesh-wide settings; `None` where nothing is said.
 #[derive(Clone, Debug)]
 pub struct MeshConfig {
-    pub object: Arc<str>,
-    pub place: Place,
     pub outbound: Option<OutboundMode>,
     pub auto_mtls: Option<bool>,
     pub trust_domain: Option<Arc<str>>,

@@ -12,7 +12,6 @@ use super::manifests::RefusedObject;
 use super::mesh::MeshConfig;
 use super::meta::Meta;
 use super::reading::{self, Reading};
-use super::service::{Namespace, ServiceAccount};
 use crate::config::cursor::{At, Source};
 use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::config::document::Document;
@@ -219,8 +218,8 @@ fn object(at: &At<'_>, meta: &Meta, r: &mut Reading<'_>, all: &mut Manifests) {
         "Service" => keep(&mut all.services, reading::service(at, meta, r), r),
         "Endpoints" => keep(&mut all.endpoints, reading::endpoints(at, &meta, r), r),
         "EndpointSlice" => keep(&mut all.endpoints, reading::slice(at, meta, r), r),
-        "Namespace" => keep(&mut all.namespaces, [Namespace { meta }], r),
-        "ServiceAccount" => keep(&mut all.service_accounts, [ServiceAccount { meta }], r),
+        "Namespace" => keep(&mut all.namespaces, [meta], r),
+        "ServiceAccount" => keep(&mut all.service_accounts, [meta], r),
         "Gateway" => keep(&mut all.gateways, reading::gateway(at, meta, r), r),
         "Sidecar" => keep(&mut all.sidecars, reading::sidecar(at, meta, r), r),
         "PeerAuthentication" => {
@@ -241,7 +240,7 @@ fn object(at: &At<'_>, meta: &Meta, r: &mut Reading<'_>, all: &mut Manifests) {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => {
             keep(&mut all.pods, reading::template(at, meta), r);
         }
-        "IstioOperator" => set_mesh(&mut all.mesh, reading::mesh_of_operator(at, r), r),
+        "IstioOperator" => set_mesh(&mut all.mesh, reading::mesh_of_operator(at), r),
         _ => {}
     }
 }

@@ -1,4 +1,4 @@
-//! Kubernetes' registry: Service, Endpoints, EndpointSlice, Namespace, ServiceAccount (K4, K5).
+//! Kubernetes' registry: Service, Endpoints, EndpointSlice (K4, K5).
 //!
 //! Owns: these kinds as sortie needs them.
 //! Never: joins a Service with its endpoints (that is `lower::registry`).
@@ -48,16 +48,4 @@ pub struct EndpointAddress {
     pub ip: IpAddr,
     /// `targetRef` of kind Pod: its name.
     pub pod: Option<Arc<str>>,
-}
-
-/// A Namespace: its labels.
-#[derive(Clone, Debug)]
-pub struct Namespace {
-    pub meta: Meta,
-}
-
-/// A ServiceAccount: that it exists.
-#[derive(Clone, Debug)]
-pub struct ServiceAccount {
-    pub meta: Meta,
 }

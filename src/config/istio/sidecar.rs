@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::meta::{Labels, Meta};
-use crate::model::{HostPattern, Place};
+use crate::model::HostPattern;
 
 /// A Sidecar, its outbound side.
 #[derive(Clone, Debug)]
@@ -26,7 +26,6 @@ pub struct EgressListener {
     /// `None`: every port.
     pub port: Option<u16>,
     pub hosts: Vec<VisibleHost>,
-    pub place: Place,
 }
 
 /// One `namespace/dnsName`.

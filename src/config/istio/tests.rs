@@ -330,7 +330,7 @@ fn a_list_is_unwrapped_and_json_is_yaml() {
     let (all, said) = read_text(text, &LoadOptions::default());
     assert_eq!(said, Vec::<String>::new());
     assert_eq!((all.namespaces.len(), all.service_accounts.len()), (1, 1));
-    assert!(all.namespaces[0].meta.order < all.service_accounts[0].meta.order);
+    assert!(all.namespaces[0].order < all.service_accounts[0].order);
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn a_list_of_one_kind_is_unwrapped_and_its_items_are_documents() {
 fn z1_an_object_without_a_namespace_has_the_default_one() {
     let text = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: n}\n";
     let (all, _) = read_text(text, &LoadOptions::default());
-    assert_eq!(&*all.service_accounts[0].meta.namespace, "default");
+    assert_eq!(&*all.service_accounts[0].namespace, "default");
     let facts = ProxyFacts {
         default_namespace: Some("shop".into()),
         ..ProxyFacts::default()
@@ -363,7 +363,7 @@ fn z1_an_object_without_a_namespace_has_the_default_one() {
         ..LoadOptions::default()
     };
     let (all, _) = read_text(text, &options);
-    assert_eq!(&*all.service_accounts[0].meta.namespace, "shop");
+    assert_eq!(&*all.service_accounts[0].namespace, "shop");
 }
 
 #[test]

@@ -17,10 +17,10 @@ use super::context::Reading;
 use super::{sidecar, value};
 
 /// `spec.meshConfig` of an IstioOperator, where it is there.
-pub fn operator(root: &At<'_>, r: &Reading<'_>) -> Option<MeshConfig> {
+pub fn operator(root: &At<'_>) -> Option<MeshConfig> {
     let spec = root.key("spec")?;
     let mesh = spec.key("meshConfig")?;
-    Some(read(&mesh, r))
+    Some(read(&mesh))
 }
 
 /// The key `mesh` of the ConfigMap `istio`, where it is there.
@@ -31,7 +31,7 @@ pub fn config_map(root: &Node, source: &Source, r: &mut Reading<'_>) -> Option<M
     check(&at, &CONFIG_MAP, r);
     let data = at.key("data")?;
     let mesh = data.key("mesh")?;
-    Some(read(&mesh, r))
+    Some(read(&mesh))
 }
 
 /// The document with the text of `data.mesh` replaced by what it says.
@@ -105,10 +105,8 @@ fn access_log(at: &At<'_>) -> Option<AccessLogSpec> {
     })
 }
 
-fn read(at: &At<'_>, r: &Reading<'_>) -> MeshConfig {
+fn read(at: &At<'_>) -> MeshConfig {
     MeshConfig {
-        object: std::sync::Arc::clone(&r.object),
-        place: at.place(),
         outbound: at
             .key("outboundTrafficPolicy")
             .and_then(|at| sidecar::mode(&at)),

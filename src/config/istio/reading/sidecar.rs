@@ -89,7 +89,6 @@ fn listener(at: &At<'_>, r: &mut Reading<'_>) -> EgressListener {
     EgressListener {
         port: at.key("port").and_then(|port| value::port(&port, "number")),
         hosts,
-        place: at.place(),
     }
 }
 
