@@ -118,3 +118,35 @@ fn bad_questions_are_64_and_a_proxy_that_does_not_answer_is_1() {
     let (code, _, err) = program(&["explain", "http://a", "--admin", "127.0.0.1:1"]);
     assert!(code == 1 && err.contains("--config PATH"), "{err}");
 }
+
+#[test]
+fn lines_that_moved_are_told_although_the_upstream_is_kept() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let config = lab.config(bank.port());
+    let path = file(&lab, &config);
+    let process = Process::run(path.as_ref(), "", &[]);
+    let admin = process.admin.to_string();
+    let line = || {
+        let (code, out, err) = program(&[
+            "explain",
+            "http://bank.example/",
+            "--admin",
+            &admin,
+            "--json",
+        ]);
+        assert_eq!(code, 0, "{out}{err}");
+        let steps = json(&out)["destinations"][0]["steps"].clone();
+        let tls = steps
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|step| step["what"] == "tls");
+        tls.unwrap()["line"].as_u64().unwrap()
+    };
+    let before = line();
+    file(&lab, &format!("# one\n# two\n{config}"));
+    crate::harness::eventually("the new lines are told", || {
+        (line() == before + 2).then_some(())
+    });
+}
