@@ -166,6 +166,8 @@ codes! {
     ResolvedByHost = SRT 511, Warning;
     /// A mesh identity is needed and none was given (T16).
     NoMeshIdentity = SRT 512, Warning;
+    /// A DestinationRule asks for TLS and does not apply to this proxy or port: plaintext (D1 to D4).
+    TlsNotApplied = SRT 513, Warning;
     /// What an object refers to is not there: host, subset, gateway or secret.
     ReferenceNotFound = IST 101, Error;
     /// An object breaks its schema: unknown field, wrong type, value out of bounds.

@@ -168,14 +168,9 @@ fn x1_what_a_refused_object_governs_is_told_from_what_can_be_read() {
 }
 
 #[test]
-fn x1_what_is_for_gateways_or_other_namespaces_alone_governs_nothing_here() {
+fn x1_what_is_for_other_namespaces_alone_governs_nothing_here() {
     let rest = "hosts: [a.b]\nhost: a.b\nfoo: 1\n";
     for (kind, spec, nothing) in [
-        ("VirtualService", "gateways: [shop]", true),
-        ("VirtualService", "gateways: [shop, mesh]", false),
-        ("VirtualService", "gateways: []", false),
-        ("VirtualService", "gateways: [shop, {}]", false),
-        ("VirtualService", "gateways: shop", false),
         ("VirtualService", "exportTo: [.]", true),
         ("ServiceEntry", "exportTo: [other, '~']", true),
         ("ServiceEntry", "exportTo: [other, default]", false),
@@ -183,7 +178,6 @@ fn x1_what_is_for_gateways_or_other_namespaces_alone_governs_nothing_here() {
         ("ServiceEntry", "exportTo: ['def*']", false),
         ("ServiceEntry", "exportTo: []", false),
         ("DestinationRule", "exportTo: [ns]", true),
-        ("DestinationRule", "gateways: [shop]", false),
     ] {
         let (all, _) = read(kind, &format!("{rest}{spec}"), &LoadOptions::default());
         let governs = &all.refused[0].governs;

@@ -15,6 +15,7 @@ use super::dangling::{self, Failed};
 use super::endpoints;
 use super::host_index::HostIndex;
 use super::names;
+use super::plaintext::{Plaintext, Silent};
 use super::policy::{Merged, Policies};
 use super::registry::{Known, Registry};
 use super::report;
@@ -26,7 +27,6 @@ use crate::config::istio::Manifests;
 use crate::config::istio::destination_rule::{TlsMode, TlsSettings};
 use crate::config::istio::manifests::{Governs, RefusedObject};
 use crate::config::istio::meta::Labels;
-use crate::config::istio::service_entry::{Protocol, ServicePort, TargetPort};
 use crate::config::options::LoadOptions;
 use crate::model::{
     Broken, HostPattern, Place, Reason, Reasons, Resolution, Role, ServiceLabels, TlsPolicy,
@@ -62,9 +62,7 @@ pub struct Clusters<'a> {
     /// ServiceEntries and Services that were turned away, by the hosts that they claim (X1).
     turned_away: HostIndex<Vec<&'a RefusedObject>>,
     made: BTreeMap<Arc<str>, UpstreamSpec>,
-    /// Ports that are declared for TLS, and spoken to in plaintext: as is right for TLS that is
-    /// passed through, and a mistake for HTTP.
-    opaque: BTreeMap<Arc<str>, (Arc<str>, Place)>,
+    plaintext: Plaintext<'a>,
     /// What was said once.
     said: Once,
 }
@@ -95,7 +93,7 @@ impl<'a> Clusters<'a> {
             credentials: Credentials::new(manifests, facts),
             turned_away,
             made: BTreeMap::new(),
-            opaque: BTreeMap::new(),
+            plaintext: Plaintext::new(manifests, scope, options),
             said: Once::default(),
         }
     }
@@ -143,17 +141,10 @@ impl<'a> Clusters<'a> {
 
     /// Says so where a rule sends HTTP to a port that is declared for TLS, in plaintext (SRT0506).
     pub fn carries_http(&mut self, name: &str, referrer: &Referrer, out: &mut Diagnostics) {
-        let Some((port, place)) = self.opaque.get(name) else {
-            return;
-        };
-        let problem = format!(
-            "requests are sent in plaintext to {port}, which is meant for TLS ({place}), because \
-             no DestinationRule asks for TLS there"
-        );
-        let advice = "write a DestinationRule with tls for this port";
-        let code = Code::PlainToHttpsPort;
-        let finding = report::at(&referrer.object, &referrer.place, code, problem, advice);
-        self.said.say(finding, out);
+        let Referrer { object, place } = referrer;
+        if let Some(finding) = self.plaintext.carries_http(name, object, place) {
+            self.said.say(finding, out);
+        }
     }
 
     /// All of them, by name.
@@ -256,7 +247,21 @@ impl<'a> Clusters<'a> {
                 reasons.extend(decided.reasons);
                 spec.tls = TlsPolicy::Tls(Box::new(decided.spec));
             }
-            None => self.plaintext(name, declared, known, out),
+            // Whoever wrote DISABLE knows.
+            None if traffic.tls.is_some() => {}
+            None => {
+                let merged = merged.as_ref();
+                let port = declared;
+                let silent = Silent {
+                    name,
+                    known,
+                    port,
+                    merged,
+                };
+                if let Some(finding) = self.plaintext.of(&silent) {
+                    self.said.say(finding, out);
+                }
+            }
         }
         spec.service = Some(Arc::new(service_labels(known, &spec.tls)));
         spec.reasons = Reasons(reasons);
@@ -300,38 +305,6 @@ impl<'a> Clusters<'a> {
                 }
                 decided.map(Some).map_err(Failed::unhealthy)
             }
-        }
-    }
-
-    /// SRT0506, as far as it can be told without knowing what a route carries.
-    fn plaintext(
-        &mut self,
-        name: &Arc<str>,
-        port: &ServicePort,
-        known: &Known,
-        out: &mut Diagnostics,
-    ) {
-        let whole: Arc<str> = format!("port {} of {}", port.number, known.host).into();
-        let named = port.name.as_ref();
-        let target = match port.target {
-            Some(TargetPort::Number(number)) => number,
-            Some(TargetPort::Name(_)) | None => port.number,
-        };
-        let tls = named.starts_with("https") || named.starts_with("tls") || target == 443;
-        if port.protocol == Protocol::Tls || (port.protocol == Protocol::Sniff && tls) {
-            let place = port.place.clone();
-            self.opaque.insert(Arc::clone(name), (whole, place));
-            return;
-        }
-        if port.protocol.may_be_http() && tls {
-            let problem = format!(
-                "{whole} ({named:?}, to port {target}) is meant for TLS by its name or number, and \
-                 plaintext is sent to it, because no DestinationRule asks for TLS there"
-            );
-            let advice = "write a DestinationRule with tls for this port";
-            let code = Code::PlainToHttpsPort;
-            let finding = report::at(&known.object, &port.place, code, problem, advice);
-            self.said.say(finding, out);
         }
     }
 

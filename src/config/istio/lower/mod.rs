@@ -16,6 +16,7 @@ mod host_index;
 mod names;
 mod outbound;
 mod owners;
+mod plaintext;
 mod policy;
 mod reasons;
 mod refusals;

@@ -137,7 +137,7 @@ pub fn check(
         .collect();
     for (one, ports) in active.iter().zip(ports) {
         shadowed(one, out);
-        no_such_protocol(one, &by_host, out);
+        no_such_protocol(one, &by_host, facts, out);
         let declared = |port: u16| declared(one, port, &by_host);
         for rule in &one.vs.http {
             for on in &rule.matches {
@@ -154,11 +154,12 @@ pub fn check(
             }
         }
         let tls = one.vs.tls.iter().flat_map(|rule| &rule.matches);
-        for (on, place) in tls.map(|on| (&on.on, &on.place)) {
+        let here = |on: &MatchOn| Active::stream_is_for(on, facts);
+        for (on, place) in tls.map(|on| (&on.on, &on.place)).filter(|(on, _)| here(on)) {
             stream_port(one, "tls", on, place, &declared, out);
         }
         let tcp = one.vs.tcp.iter().flat_map(|rule| &rule.matches);
-        for (on, place) in tcp.map(|on| (&on.on, &on.place)) {
+        for (on, place) in tcp.map(|on| (&on.on, &on.place)).filter(|(on, _)| here(on)) {
             stream_port(one, "tcp", on, place, &declared, out);
         }
     }
@@ -168,6 +169,7 @@ pub fn check(
 fn no_such_protocol(
     one: &Active<'_>,
     by_host: &HashMap<&HostPattern, &Known>,
+    facts: &ProxyFacts,
     out: &mut Diagnostics,
 ) {
     let is_exact = |(host, _): &(HostPattern, &Place)| matches!(host, HostPattern::Exact(_));
@@ -179,8 +181,14 @@ fn no_such_protocol(
         let mut ports = known.flat_map(|known| &known.ports);
         ports.any(|port| fits(port.protocol))
     };
-    let tls = one.vs.tls.first().filter(|_| !has(is_tls));
-    let tcp = one.vs.tcp.first().filter(|_| !has(is_bytes));
+    let here = |on: &MatchOn| Active::stream_is_for(on, facts);
+    let mut tls = one.vs.tls.iter();
+    let tls = tls.find(|rule| rule.matches.iter().any(|one| here(&one.on)));
+    let mut tcp = one.vs.tcp.iter();
+    let tcp =
+        tcp.find(|rule| rule.matches.is_empty() || rule.matches.iter().any(|one| here(&one.on)));
+    let tls = tls.filter(|_| !has(is_tls));
+    let tcp = tcp.filter(|_| !has(is_bytes));
     let tls = tls.map(|rule| ("tls", &rule.place));
     let tcp = tcp.map(|rule| ("tcp", &rule.place));
     for (kind, place) in tls.into_iter().chain(tcp) {

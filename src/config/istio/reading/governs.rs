@@ -103,8 +103,8 @@ fn hosts(spec: &At<'_>, key: &str, short: bool, meta: &Meta, domain: &str) -> Op
     (!hosts.is_empty()).then_some(Governs::Hosts(hosts))
 }
 
-/// True where an object is for other namespaces alone (H5), or for gateways alone (V1), whatever is
-/// wrong with the rest of it. What cannot be read is taken to be for this proxy.
+/// True where an object is for other namespaces alone (H5), whatever is wrong with the rest of it.
+/// What cannot be read is taken to be for this proxy.
 fn is_elsewhere(spec: &At<'_>, meta: &Meta, facts: &ProxyFacts) -> bool {
     let exported = matches!(
         meta.kind,
@@ -116,9 +116,7 @@ fn is_elsewhere(spec: &At<'_>, meta: &Meta, facts: &ProxyFacts) -> bool {
         // A wildcard is for everybody, whatever it was meant to be.
         other => !other.contains('*') && other != facts.namespace.as_ref(),
     };
-    let not_mesh = |name: &str| !name.trim().eq_ignore_ascii_case("mesh");
-    (exported && all(spec, "exportTo", unseen))
-        || (meta.kind == "VirtualService" && all(spec, "gateways", not_mesh))
+    exported && all(spec, "exportTo", unseen)
 }
 
 /// True where the list under `key` has items, and `holds` of each.

@@ -1430,18 +1430,6 @@ mod refused {
     }
 
     #[test]
-    fn x1_a_refused_virtual_service_for_gateways_takes_nothing_from_the_mesh() {
-        let rules = "  hosts: ['*']\n  gateways: [g]\n  http: [{delegate: {name: x}}]";
-        let text = entry("bank", "bank.example", &["80/HTTP"]) + &vs("a", rules);
-        let loaded = load(&text);
-        assert_eq!(loaded.config.refused.len(), 1);
-        assert_eq!(
-            table(&loaded),
-            ["bank.example:80 > outbound|80||bank.example"]
-        );
-    }
-
-    #[test]
     fn x1_the_reason_names_file_line_object_and_mistake() {
         let text = entry("bank", "bank.example", &["80/HTTP"]) + &bad_rule("bank.example");
         let loaded = load(&text);
@@ -1669,6 +1657,19 @@ mod refused {
         for gateways in ["[edge, mesh]", "[]", "[[edge]]", "[edge, 1]"] {
             assert_eq!(table(&load(&text(gateways))), broken, "{gateways}");
         }
+    }
+
+    #[test]
+    fn ist0131_a_port_that_a_gateway_alone_listens_on_is_not_missed() {
+        let rules = "  hosts: [bank.example]\n  gateways: [mesh, edge]\n  tcp:\n  - match: \
+                     [{gateways: [GATEWAY], port: 31400}]\n    route: [{destination: {host: \
+                     bank.example}}]";
+        let told = |gateway: &str| {
+            let text = entry("bank", "bank.example", &["9000/TCP"])
+                + &vs("a", &rules.replace("GATEWAY", gateway));
+            said(&load(&text), &[Code::MatchWithoutEffect]).len()
+        };
+        assert_eq!((told("edge"), told("mesh")), (0, 1));
     }
 
     #[test]
