@@ -223,6 +223,22 @@ mod tests {
         assert_eq!(code(run(strict)), code(ExitCode::FAILURE));
     }
 
+    #[test]
+    fn u4_a_kind_that_means_nothing_is_no_error_with_strict_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        let text = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: r}\n\
+                    ---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: \
+                    s}\nspec: {hosts: [a.example], resolution: DNS, ports: [{number: 80, name: \
+                    http, protocol: HTTP}]}\n";
+        std::fs::write(&path, text).unwrap();
+        let strict = Args {
+            strict: true,
+            ..args(&path)
+        };
+        assert_eq!(code(run(strict)), code(ExitCode::SUCCESS));
+    }
+
     fn of(
         config: Config,
         diagnostics: Diagnostics,
