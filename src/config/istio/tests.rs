@@ -168,6 +168,17 @@ fn x1_what_a_refused_object_governs_is_told_from_what_can_be_read() {
 }
 
 #[test]
+fn x1_a_refused_workload_fails_the_services_of_its_namespace() {
+    for (version, kind) in [("v1", "Pod"), ("apps/v1", "Deployment")] {
+        let meta = "{name: n, namespace: ns, labels: [a]}";
+        let text = format!("apiVersion: {version}\nkind: {kind}\nmetadata: {meta}\nspec: {{}}\n");
+        let (all, _) = read_text(&text, &LoadOptions::default());
+        let host = HostPattern::parse("*.ns.svc.cluster.local").unwrap();
+        assert_eq!(all.refused[0].governs, Governs::Hosts(vec![host]), "{kind}");
+    }
+}
+
+#[test]
 fn x1_what_is_for_other_namespaces_alone_governs_nothing_here() {
     let rest = "hosts: [a.b]\nhost: a.b\nfoo: 1\n";
     for (kind, spec, nothing) in [

@@ -59,6 +59,10 @@ pub fn governs(root: &At<'_>, meta: &Meta, options: &LoadOptions) -> Option<Gove
                 false => one(&format!("*.{}.svc.{domain}", meta.namespace)),
             }
         }
+        // Whether workloads have sidecars: without it, plaintext would be inferred for mTLS (T13).
+        "Pod" | "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => {
+            one(&format!("*.{}.svc.{domain}", meta.namespace))
+        }
         "ConfigMap" => {
             let ours = ours || &meta.namespace == facts.default_namespace();
             Some(proxy(meta.name.as_ref() == "istio" && ours))
