@@ -35,13 +35,22 @@ pub struct Subset {
 /// Settings of one level: the rule, a subset, or (without `ports`) a port.
 #[derive(Clone, Debug)]
 pub struct TrafficPolicy {
-    pub load_balancer: Option<Balance>,
+    pub load_balancer: Option<LoadBalancer>,
     pub connection_pool: Option<ConnectionPool>,
     pub outlier: Option<OutlierDetection>,
     pub tls: Option<TlsSettings>,
     /// `portLevelSettings`.
     pub ports: Vec<PortPolicy>,
     pub place: Place,
+}
+
+/// `loadBalancer.simple`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadBalancer {
+    /// One of the endpoints.
+    Among(Balance),
+    /// PASSTHROUGH: the address that the client dialled, whatever the endpoints are.
+    Dialled,
 }
 
 /// One entry of `portLevelSettings`; `policy.ports` is empty.

@@ -24,9 +24,10 @@ use super::spoken::{self, Once, Serving};
 use super::traffic::{Said, Settings};
 use crate::config::diagnostic::{Code, Diagnostics};
 use crate::config::istio::Manifests;
-use crate::config::istio::destination_rule::{TlsMode, TlsSettings};
+use crate::config::istio::destination_rule::{LoadBalancer, TlsMode, TlsSettings};
 use crate::config::istio::manifests::{Governs, RefusedObject};
 use crate::config::istio::meta::Labels;
+use crate::config::istio::service_entry::EntryResolution;
 use crate::config::options::LoadOptions;
 use crate::model::{
     Broken, HostPattern, Place, Reason, Reasons, Resolution, Role, ServiceLabels, TlsPolicy,
@@ -226,6 +227,7 @@ impl<'a> Clusters<'a> {
             return Err(Failed::unhealthy(dangling::turned_away(refused)));
         }
         let (labels, traffic) = policy(known, merged.as_ref(), (port, subset), referrer)?;
+        let known = &*dialled(known, &traffic);
         let mut reasons = super::reasons::policy(merged.as_ref(), (port, subset));
         let mut spec = UpstreamSpec::new(name);
         spec.place = known.place.clone();
@@ -323,6 +325,18 @@ impl<'a> Clusters<'a> {
             self.said.say(finding, out);
         }
     }
+}
+
+/// PASSTHROUGH: the service as if it were one of `resolution: NONE` (E2, E10).
+fn dialled<'k>(known: &'k Known, traffic: &Settings<'_>) -> Cow<'k, Known> {
+    let said = traffic.balance.map(|said| *said.value);
+    if said != Some(LoadBalancer::Dialled) || known.resolution == EntryResolution::None {
+        return Cow::Borrowed(known);
+    }
+    Cow::Owned(Known {
+        resolution: EntryResolution::None,
+        ..known.clone()
+    })
 }
 
 /// D6, D7: what applies to the port and subset, and the labels that endpoints must have.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::scope::Mesh;
 use super::traffic::Settings;
-use crate::config::istio::destination_rule::{ConnectionPool, OutlierDetection};
+use crate::config::istio::destination_rule::{ConnectionPool, LoadBalancer, OutlierDetection};
 use crate::config::istio::service_entry::Protocol;
 use crate::model::{Balance, HttpChoice, Outlier, PoolLimits, UpstreamSpec};
 
@@ -20,9 +20,10 @@ const MOST_EJECTED: u32 = 10;
 /// Writes what `settings` say into `spec`.
 pub fn apply(spec: &mut UpstreamSpec, settings: &Settings<'_>, protocol: Protocol, mesh: &Mesh) {
     let pool = settings.pool.map(|said| said.value);
-    spec.balance = settings
-        .balance
-        .map_or(Balance::LeastRequest, |said| *said.value);
+    spec.balance = match settings.balance.map(|said| *said.value) {
+        Some(LoadBalancer::Among(balance)) => balance,
+        Some(LoadBalancer::Dialled) | None => Balance::LeastRequest,
+    };
     spec.connect_timeout = pool
         .and_then(|pool| pool.connect_timeout)
         .unwrap_or(mesh.connect_timeout);
@@ -82,7 +83,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::config::istio::lower::testing::Lab;
-    use crate::model::{HttpChoice, Outlier, UpstreamSpec};
+    use crate::model::{HttpChoice, Outlier, Resolution, UpstreamSpec};
 
     fn spec(protocol: &str, policy: &str) -> UpstreamSpec {
         let text = format!(
@@ -104,6 +105,14 @@ spec: {{host: a.example, trafficPolicy: {{{policy}}}}}
     }
 
     const SILENT: &str = "loadBalancer: {simple: RANDOM}";
+
+    #[test]
+    fn passthrough_goes_to_the_address_that_was_dialled_and_round_robin_to_an_endpoint() {
+        let dialled = spec("HTTP", "loadBalancer: {simple: PASSTHROUGH}");
+        assert_eq!(dialled.resolution, Resolution::OriginalDst { port: None });
+        let balanced = spec("HTTP", "loadBalancer: {simple: ROUND_ROBIN}");
+        assert_eq!(balanced.resolution, Resolution::Dns);
+    }
 
     #[test]
     fn t15_silence_means_ten_seconds_no_bounds_and_nobody_shunned() {

@@ -13,13 +13,13 @@ use super::report;
 use crate::config::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use crate::config::istio::Manifests;
 use crate::config::istio::destination_rule::{
-    ConnectionPool, DestinationRule, OutlierDetection, PortPolicy, TlsMode, TlsSettings,
-    TrafficPolicy,
+    ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, PortPolicy, TlsMode,
+    TlsSettings, TrafficPolicy,
 };
 use crate::config::istio::manifests::{Governs, RefusedObject};
 use crate::config::istio::meta::{Labels, selects};
 use crate::config::options::LoadOptions;
-use crate::model::{Balance, HostPattern, Place, Refused};
+use crate::model::{HostPattern, Place, Refused};
 
 /// One setting, with the rule that says it.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl<T> Copy for Said<'_, T> {}
 /// What DestinationRules say of one port and subset. `None`: nothing, and so the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings<'a> {
-    pub balance: Option<Said<'a, Balance>>,
+    pub balance: Option<Said<'a, LoadBalancer>>,
     pub pool: Option<Said<'a, ConnectionPool>>,
     pub outlier: Option<Said<'a, OutlierDetection>>,
     pub tls: Option<Said<'a, TlsSettings>>,

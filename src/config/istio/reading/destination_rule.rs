@@ -8,8 +8,8 @@ use crate::config::cursor::At;
 use crate::config::diagnostic::Code;
 use crate::config::format::{Format, quote};
 use crate::config::istio::destination_rule::{
-    ConnectionPool, DestinationRule, OutlierDetection, PortPolicy, Subset, TlsMode, TlsSettings,
-    TrafficPolicy,
+    ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, PortPolicy, Subset, TlsMode,
+    TlsSettings, TrafficPolicy,
 };
 use crate::config::istio::meta::{ExportTo, Meta, Written};
 use crate::config::istio::tables::destination_rule::{H2_UPGRADE, SIMPLE, TLS_MODE};
@@ -129,7 +129,7 @@ fn policy(at: &At<'_>, level: Level, r: &mut Reading<'_>) -> TrafficPolicy {
         r.wrong(at, problem.to_owned(), advice);
     }
     TrafficPolicy {
-        load_balancer: at.key("loadBalancer").and_then(|at| balance(&at, r)),
+        load_balancer: at.key("loadBalancer").and_then(|at| balance(&at)),
         connection_pool: at.key("connectionPool").map(|at| connection_pool(&at)),
         outlier: at.key("outlierDetection").map(|at| outlier(&at)),
         tls: at.key("tls").map(|at| tls(&at, r)),
@@ -172,19 +172,12 @@ fn ports(at: &At<'_>, r: &mut Reading<'_>) -> Vec<PortPolicy> {
     ports
 }
 
-fn balance(at: &At<'_>, r: &mut Reading<'_>) -> Option<Balance> {
+fn balance(at: &At<'_>) -> Option<LoadBalancer> {
     match value::word(at, "simple", SIMPLE)? {
-        "LEAST_CONN" | "LEAST_REQUEST" => Some(Balance::LeastRequest),
-        "RANDOM" => Some(Balance::Random),
-        "ROUND_ROBIN" => Some(Balance::RoundRobin),
-        "PASSTHROUGH" => {
-            let problem = "sortie does not support PASSTHROUGH, which sends to the address that \
-                           the client dialled";
-            let advice = "write a ServiceEntry with resolution: NONE for it, or ROUND_ROBIN";
-            let wrong = at.wrong_key("simple", Code::Unsupported, problem.to_owned(), advice);
-            r.strict(wrong);
-            None
-        }
+        "LEAST_CONN" | "LEAST_REQUEST" => Some(LoadBalancer::Among(Balance::LeastRequest)),
+        "RANDOM" => Some(LoadBalancer::Among(Balance::Random)),
+        "ROUND_ROBIN" => Some(LoadBalancer::Among(Balance::RoundRobin)),
+        "PASSTHROUGH" => Some(LoadBalancer::Dialled),
         _ => None,
     }
 }

@@ -72,6 +72,10 @@ fn remove(at: &At<'_>, r: &mut Reading<'_>) -> Vec<HeaderName> {
     let mut names = Vec::new();
     for item in list.iter().flat_map(At::items) {
         let Some(name) = item.as_text() else { continue };
+        if is_dropped(name) {
+            r.odd(&item, dropped(name), DROPPED);
+            continue;
+        }
         match changed(name) {
             Ok(name) => names.push(name),
             Err(wrong) => {
@@ -80,6 +84,17 @@ fn remove(at: &At<'_>, r: &mut Reading<'_>) -> Vec<HeaderName> {
         }
     }
     names
+}
+
+const DROPPED: &str = "leave it out; the authority is set by rewrite: {authority: ...}";
+
+/// V12: what no rule changes outside the authority's own way, and Istio drops.
+fn is_dropped(name: &str) -> bool {
+    name.starts_with(':') || name.eq_ignore_ascii_case("host")
+}
+
+fn dropped(name: &str) -> String {
+    format!("\"{name}\" is not changed here: Istio drops it, and so does sortie")
 }
 
 /// The name of a header that a rule may change.
@@ -117,6 +132,10 @@ fn values(
             && matches!(lower.as_str(), "host" | ":authority")
         {
             authorities.say(who, &value, r);
+            continue;
+        }
+        if is_dropped(&entry.key) {
+            r.odd(&value, dropped(&entry.key), DROPPED);
             continue;
         }
         let name = match changed(&entry.key) {
