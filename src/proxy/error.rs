@@ -16,7 +16,9 @@ use crate::upstream::{ConnectFailure, UpstreamError};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
     /// No entry of the table names the host (ISTIO.md O2).
-    #[error("no route names {0}; add it to the routing table, or set unknownHosts: pass-through")]
+    #[error(
+        "no route names {0}; declare it (a route or a ServiceEntry), or let unknown destinations pass (--outbound-policy allow-any)"
+    )]
     UnknownHost(String),
     /// The host is known, but none of its rules matches (ISTIO.md V7).
     #[error("no rule of {0} matches this request")]

@@ -113,8 +113,10 @@ impl Reader<'_> {
     fn unsupported(&mut self, at: &At<'_>, kind: &'static str) {
         let meta = reading::meta(at, kind, true, self.manifests.next(), self.options);
         let mut r = Reading::new(&meta, self.options, self.out);
+        let version = at.text("apiVersion").unwrap_or_default();
         let problem = format!(
-            "sortie does not support {kind}, and what is left without it is not what was meant"
+            "sortie does not support {kind} of {version}, and what is left without it is not what \
+             was meant"
         );
         let advice = "remove it, or run with --lenient to have it ignored";
         r.strict(at.wrong_key("kind", Code::Unsupported, problem, advice));

@@ -255,8 +255,8 @@ fn k1_to_k11_each_document_is_read_refused_or_ignored_and_never_lost() {
         assert_eq!(
             said,
             [format!(
-                "a.yaml:2:1: error[SRT0508] {kind} default/n: kind: sortie does not support {kind}, \
-                 and what is left without it is not what was meant; remove it, or run with --lenient \
+                "a.yaml:2:1: error[SRT0508] {kind} default/n: kind: sortie does not support {kind} of \
+                 {version}, and what is left without it is not what was meant; remove it, or run with --lenient \
                  to have it ignored"
             )]
         );

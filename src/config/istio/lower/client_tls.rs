@@ -623,6 +623,12 @@ spec: {host: n, trafficPolicy: {tls: {mode: MODE}}}
               server's certificate, if it is a private one"
             ]
         );
+        let system = tls(STATIC, "mode: SIMPLE, caCertificates: system");
+        let store = format!("the operating system's store {by}");
+        assert_eq!(
+            (system.reason("ca"), system.said("IST0128").len()),
+            (store, 0)
+        );
         let with = tls(STATIC, "mode: SIMPLE, caCertificates: /ca.pem");
         assert_eq!(with.said("IST0128"), Vec::<&str>::new());
     }

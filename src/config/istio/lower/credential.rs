@@ -226,6 +226,8 @@ fn files(tls: &TlsSettings) -> Result<CredentialSpec, String> {
     Ok(CredentialSpec {
         identity,
         ca: match &tls.ca_certificates {
+            // Istio's word for the operating system's store (`file-root:system`, T9).
+            Some(path) if path == "system" => CaSource::System,
             Some(path) => CaSource::File(PathBuf::from(path)),
             None => CaSource::System,
         },
