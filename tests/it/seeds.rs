@@ -354,3 +354,104 @@ fn seed_002_hop_1_goes_to_the_egress_gateway() {
         ("SUCCESS", "external-service.apps.e5dd.opentlc.com")
     );
 }
+
+#[test]
+fn seed_000_hop_2_is_mutual_tls_with_the_secret_and_an_unchecked_name_that_is_said() {
+    let Some(cell) = Cell::new(&["10.1.1.4"]) else {
+        return;
+    };
+    let enterprise = Authority::new("enterprise root");
+    // `kubectl -n istio-system create secret generic nginx-mtls-external --from-file=tls.key=...`
+    let client = enterprise.client("the cluster");
+    let secret = "secrets/istio-system/nginx-mtls-external";
+    cell.put(&format!("{secret}/tls.crt"), &client.chain);
+    cell.put(&format!("{secret}/tls.key"), &client.key);
+    cell.put(&format!("{secret}/ca.crt"), &enterprise.pem);
+    // T7 d: the sni is explicit, and so another name passes in Istio.
+    let server = enterprise.server(&["other.local"]);
+    let block = demanding(&cell, "10.1.1.4:9443", "diff", &server, &enterprise.pem);
+    let _nginx = cell.nginx(&block, "10.1.1.4:9443");
+    cell.redirect(Some("80"), 15001);
+    // As the gateway sees it: its namespace is that of the Secret (S2).
+    let folder = seed("000-egress-gateway");
+    let (entry, rules) = (
+        folder.join("service-entry.yaml"),
+        folder.join("destination-rules.yaml"),
+    );
+    let without = seed("without-gateway/000.yaml");
+    let gateway = [
+        "--namespace",
+        "istio-system",
+        "--default-namespace",
+        "default",
+    ];
+    let more = [&gateway[..], &["--credentials", "/etc/secrets"]].concat();
+    let sortie = cell.sortie(&[&entry, &rules, &without], &more);
+    let command = [
+        "--resolve",
+        "nginx-mtls.diff-ca.local:80:10.1.1.4",
+        "--write-out",
+        "%{http_code}",
+        "http://nginx-mtls.diff-ca.local",
+    ];
+    let (_, text) = cell.curl(&command);
+    assert!(text.ends_with("200"), "{text} {}", cell.said());
+    let seen = cell.seen();
+    let seen = fields(&seen[0]);
+    assert_eq!(
+        (seen[1], seen[2]),
+        ("CN=the cluster", "nginx-mtls.diff-ca.local")
+    );
+    assert!(
+        cell.said().contains("other.local"),
+        "it is logged: {}",
+        cell.said()
+    );
+    let (_, metrics) = cell.admin("/metrics");
+    let counted = metrics.lines().any(|line| {
+        line.starts_with("sortie_upstream_name_unchecked_total") && line.ends_with(" 1")
+    });
+    assert!(counted, "it is counted");
+    drop(sortie);
+    // And where it is asked for, it is checked.
+    let more = [&more[..], &["--name-check", "enforce"]].concat();
+    let _sortie = cell.sortie(&[&entry, &rules, &without], &more);
+    let (_, text) = cell.curl(&command);
+    assert!(
+        text.ends_with("503") && text.contains("other.local"),
+        "{text}"
+    );
+}
+
+#[test]
+fn seed_002_hop_2_an_intermediate_in_the_bundle_and_an_rsa_chain() {
+    let Some(cell) = Cell::new(&["10.5.0.1"]) else {
+        return;
+    };
+    // mtls-go-example: 1_root signs 2_intermediate, which signs the server and the client.
+    let root = Authority::of(Kind::Rsa, "1_root");
+    let intermediate = root.intermediate("2_intermediate");
+    let bundle = format!("{}{}", intermediate.pem, root.pem);
+    let client = intermediate.client("4_client");
+    cell.put("nginx-client-certs/tls.crt", &client.chain);
+    cell.put("nginx-client-certs/tls.key", &client.key);
+    cell.put("nginx-ca-certs/ca-chain.cert.pem", &bundle);
+    cell.name("10.5.0.1", "external-service.apps.e5dd.opentlc.com");
+    let server = intermediate.server(&["external-service.apps.e5dd.opentlc.com"]);
+    let block = demanding(&cell, "10.5.0.1:443", "nginx", &server, &bundle);
+    let _nginx = cell.nginx(&block, "10.5.0.1:443");
+    cell.redirect(Some("80"), 15001);
+    let folder = seed("002-openshift");
+    let (entry, rules) = (
+        folder.join("service-entry.yaml"),
+        folder.join("destination-rules.yaml"),
+    );
+    let without = seed("without-gateway/002.yaml");
+    let _sortie = cell.sortie(&[&entry, &rules, &without], &[]);
+    let (code, text) = cell.curl(&["http://external-service.apps.e5dd.opentlc.com"]);
+    assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
+    let seen = cell.seen();
+    let seen = fields(&seen[0]);
+    assert_eq!((seen[0], seen[1]), ("SUCCESS", "CN=4_client"));
+    assert_eq!(seen[2], "external-service.apps.e5dd.opentlc.com");
+}

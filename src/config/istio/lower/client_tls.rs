@@ -210,7 +210,7 @@ impl Context<'_> {
 
     /// T12: no account is known, and so Istio looks at the chain alone.
     fn nobody_named(&self, spec: &mut TlsSpec) -> Reason {
-        spec.name_check = self.options.name_check.unwrap_or(NameCheck::Off);
+        spec.name_check = self.options.name_check.unwrap_or(NameCheck::Warn);
         if spec.name_check != NameCheck::Off
             && let HostPattern::Exact(host) = &self.known.host
         {
@@ -510,8 +510,18 @@ spec: {hosts: ['*.w.example'], ports: [{number: 443, name: p, protocol: HTTPS}]}
     #[test]
     fn t7_istio_mutual_without_accounts_compares_the_services_host_where_it_is_asked_to() {
         let silent = tls(STATIC, "mode: ISTIO_MUTUAL");
-        assert_eq!(silent.tls().name_check, NameCheck::Off);
-        assert_eq!(silent.tls().expected_name, None);
+        assert_eq!(
+            silent.tls().name_check,
+            NameCheck::Warn,
+            "logged and counted"
+        );
+        let as_istio = lab(STATIC, "mode: ISTIO_MUTUAL");
+        let as_istio = as_istio.options(|options| options.name_check = Some(NameCheck::Off));
+        let told = as_istio.refer("a.example", 443, "");
+        assert_eq!(
+            (told.tls().name_check, &told.tls().expected_name),
+            (NameCheck::Off, &None)
+        );
         let lab = lab(STATIC, "mode: ISTIO_MUTUAL, sni: x.y");
         let lab = lab.options(|options| options.name_check = Some(NameCheck::Enforce));
         let told = lab.refer("a.example", 443, "");

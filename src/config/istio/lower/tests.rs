@@ -123,7 +123,7 @@ fn seed_000_the_common_ca_is_istio_mutual_to_the_target_port() {
     assert_eq!(told.spec.resolution, Resolution::Static);
     assert_eq!(sni(&told), "outbound_.80_._.nginx-mtls.common-ca.local");
     assert_eq!(told.tls().alpn, AlpnOffer::Istio);
-    assert_eq!(told.tls().name_check, NameCheck::Off);
+    assert_eq!(told.tls().name_check, NameCheck::Warn);
     assert!(told.tls().verify_chain && told.tls().subject_alt_names.is_empty());
     assert_eq!(
         files(told.tls()),
