@@ -178,7 +178,7 @@ mod tests {
 
     fn log(list: &[Diagnostic]) -> Value {
         let diagnostics = list.iter().cloned().collect();
-        sarif(&diagnostics, Path::new("/work/here"))
+        sarif(&diagnostics, Path::new("/repo"))
     }
 
     /// Every member that the schema of SARIF 2.1.0 requires, and the types and bounds of those used.
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_result_has_rule_level_message_and_place() {
-        let log = log(&[diagnostic("/work/here/mesh/a rule.yaml", 12, 9)]);
+        let log = log(&[diagnostic("/repo/mesh/a rule.yaml", 12, 9)]);
         assert_valid(&log);
         let result = &log["runs"][0]["results"][0];
         assert_eq!(
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_file_elsewhere_keeps_its_whole_path() {
-        let base = Path::new("/work/here");
+        let base = Path::new("/repo");
         assert_eq!(
             uri(Path::new("/etc/é.yaml"), base),
             "file:///etc/%C3%A9.yaml"
