@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::state::{AdminState, Command};
 use super::view::{ConfigView, RoutesView};
-use crate::explain::{Asked, Question};
+use crate::explain::{Asked, Question, decoded};
 use crate::model::{Destination, Host};
 
 /// A command that has not been answered after this is reported as still running.
@@ -301,25 +301,7 @@ async fn ask<T>(
 fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, _)| *key == name)?;
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after
-            .get(..2)
-            .and_then(|code| std::str::from_utf8(code).ok());
-        let byte = code.and_then(|code| u8::from_str_radix(code, 16).ok());
-        match (first, byte) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    Some(decoded(value))
 }
 
 fn text(status: StatusCode, body: String) -> Answer {

@@ -16,6 +16,6 @@ mod tests;
 mod words;
 
 pub use answer::{Branch, Explanation, Outcome, Step};
-pub use question::{Asked, Question};
+pub use question::{Asked, Question, decoded};
 pub use request::{Known, explain};
 pub use words::{condition, redirect, rewrite};

@@ -59,7 +59,7 @@ impl Asked {
     pub fn from_query(query: &str) -> Asked {
         let mut asked = Asked::default();
         for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            let value = decode(value);
+            let value = decoded(value);
             match key {
                 "url" => asked.url = value,
                 "method" => asked.method = value,
@@ -200,7 +200,8 @@ fn encode(text: &str) -> String {
     out
 }
 
-fn decode(text: &str) -> String {
+/// The text of a query, percent-decoded (RFC 3986 section 2.1); what is no code stands for itself.
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
