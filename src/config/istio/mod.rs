@@ -1,11 +1,11 @@
 //! Istio's and Kubernetes' documents to a configuration (ISTIO.md).
 //!
-//! Owns: one file for each kind (what it may hold, and how it is read), and below [`lower`] what the
+//! Owns: one file for each kind (what it may hold, and how it is read), and below [`lower()`] what the
 //! kinds mean together.
 //! Never: opens a file: Secrets and certificates are named, not read.
 //! Called by: load.
 //!
-//! Two steps. [`read`] takes documents apart, one by one, and refuses what is wrong with one alone
+//! Two steps. [`read()`] takes documents apart, one by one, and refuses what is wrong with one alone
 //! (U1 to U5). [`lower()`] looks at all of them: registry (E, H), policies (D, T), routes (V, O).
 
 mod destination_rule;
