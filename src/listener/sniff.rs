@@ -19,6 +19,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_READ: usize = 2048;
 /// The longest method that is taken for one; the longest that is registered has 17 letters.
 const MAX_METHOD: usize = 32;
+/// Bytes of empty lines in front of a request that are put up with: what is read must have an end.
+const MAX_EMPTY: usize = 64;
 /// What an absolute target begins with.
 const SCHEMES: [&[u8]; 2] = [b"http://", b"https://"];
 
@@ -120,9 +122,12 @@ impl Sniffer {
 /// A method and the beginning of a target (RFC 9112 section 3). `None`: more bytes are needed.
 fn looks_like_http(seen: &[u8]) -> Option<bool> {
     // Empty lines may come first (RFC 9112 section 2.2).
-    let mut seen = seen;
+    let (all, mut seen) = (seen.len(), seen);
     while let Some(rest) = seen.strip_prefix(b"\r\n") {
         seen = rest;
+        if all - seen.len() > MAX_EMPTY {
+            return Some(false);
+        }
     }
     if matches!(seen, b"" | b"\r") {
         return None;
@@ -201,6 +206,7 @@ mod tests {
     #[test]
     fn v20_http_is_told_from_other_protocols_by_its_method_and_target() {
         let long = [b'x'; MAX_METHOD + 1];
+        let empty = b"\r\n".repeat(MAX_EMPTY);
         for http in [
             &b"GET / HTTP/1.1\r\n"[..],
             b"\r\n\r\nGET /",
@@ -229,6 +235,7 @@ mod tests {
             b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
             b"GET httq",
             &long,
+            &empty,
         ] {
             assert_eq!(tell(false, other), Some(Spoken::Other), "{other:?}");
         }

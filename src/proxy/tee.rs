@@ -24,6 +24,10 @@ pub(super) type Stream = Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Sen
 /// Bytes that wait for one mirror at most.
 const BEHIND: usize = 1 << 20;
 
+/// What a frame takes besides its bytes: without it a client that sends them one by one, or none
+/// at all, would fill the queue without end.
+const FRAME: usize = 128;
+
 /// What became of the body that a mirror copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -92,11 +96,12 @@ impl Queue {
         if waiting.fate != Fate::Open {
             return;
         }
-        let (copy, length) = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => (Frame::data(data.clone()), data.len()),
-            (None, Some(trailers)) => (Frame::trailers(trailers.clone()), 0),
+        let copy = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => Frame::data(data.clone()),
+            (None, Some(trailers)) => Frame::trailers(trailers.clone()),
             (None, None) => return,
         };
+        let length = takes(&copy);
         let room = waiting.room.0.load(Ordering::Relaxed);
         if waiting.bytes.saturating_add(length) > BEHIND
             || room.saturating_add(length) > waiting.room.1
@@ -142,6 +147,11 @@ impl Waiting {
         self.room.0.fetch_sub(self.bytes, Ordering::Relaxed);
         self.bytes = 0;
     }
+}
+
+/// How much of the bounds a frame takes up.
+fn takes(frame: &Frame<Bytes>) -> usize {
+    frame.data_ref().map_or(0, Bytes::len) + FRAME
 }
 
 /// The body that goes to the upstream.
@@ -226,9 +236,10 @@ impl Body for Copied {
         let queue = Arc::clone(&self.queue);
         let mut waiting = queue.lock();
         if let Some(frame) = waiting.frames.pop_front() {
+            let takes = takes(&frame);
+            waiting.bytes = waiting.bytes.saturating_sub(takes);
+            waiting.room.0.fetch_sub(takes, Ordering::Relaxed);
             let length = frame.data_ref().map_or(0, Bytes::len);
-            waiting.bytes = waiting.bytes.saturating_sub(length);
-            waiting.room.0.fetch_sub(length, Ordering::Relaxed);
             self.left = self.left.map(|left| left.saturating_sub(length as u64));
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -298,7 +309,7 @@ mod tests {
         let frames = vec![data(3), data(4), Ok(Frame::trailers(trailers.clone()))];
         let (teed, copied, queue, room) = teed(frames, BEHIND);
         let whole = teed.collect().await.unwrap();
-        assert_eq!(room.load(Ordering::Relaxed), 7);
+        assert_eq!(room.load(Ordering::Relaxed), 7 + 3 * FRAME);
         let copy = copied.collect().await.unwrap();
         assert_eq!(copy.trailers(), Some(&trailers));
         assert_eq!(copy.to_bytes(), whole.to_bytes());
@@ -324,9 +335,10 @@ mod tests {
 
     #[tokio::test]
     async fn v16_a_mirror_that_falls_behind_loses_its_copy_and_the_request_goes_on() {
-        let (teed, copied, queue, room) = teed(vec![data(BEHIND), data(1), data(5)], 4 * BEHIND);
+        let (teed, copied, queue, room) =
+            teed(vec![data(BEHIND - FRAME), data(1), data(5)], 4 * BEHIND);
         let whole = teed.collect().await.unwrap();
-        assert_eq!(whole.to_bytes().len(), BEHIND + 6);
+        assert_eq!(whole.to_bytes().len(), BEHIND - FRAME + 6);
         assert_eq!(
             (queue.fate(), room.load(Ordering::Relaxed)),
             (Fate::Behind, 0)
@@ -337,8 +349,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn v16_frames_without_bytes_fill_the_queue_too() {
+        let frames = (0..=BEHIND / FRAME).map(|_| data(0)).collect();
+        let (teed, _copied, queue, room) = teed(frames, 4 * BEHIND);
+        teed.collect().await.unwrap();
+        assert_eq!(
+            (queue.fate(), room.load(Ordering::Relaxed)),
+            (Fate::Behind, 0)
+        );
+    }
+
+    #[tokio::test]
     async fn v16_all_mirrors_of_a_worker_have_one_bound_on_what_waits() {
-        let (first, second) = (teed(vec![data(60)], 100), teed(vec![data(60)], 100));
+        let (first, second) = (teed(vec![data(60)], 300), teed(vec![data(60)], 300));
         let room = first.3;
         second.2.lock().room.0 = Arc::clone(&room);
         first.0.collect().await.unwrap();
