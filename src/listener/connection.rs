@@ -29,19 +29,25 @@ pub(super) struct Arrival {
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Counts a connection as open for as long as it lives.
-struct Open(Arc<ProxyContext>);
+/// Counts a connection as open for as long as it lives, and keeps its place under the limit.
+struct Open {
+    context: Arc<ProxyContext>,
+    _place: Option<OwnedSemaphorePermit>,
+}
 
 impl Open {
-    fn new(context: &Arc<ProxyContext>) -> Self {
+    fn new(context: &Arc<ProxyContext>, place: Option<OwnedSemaphorePermit>) -> Self {
         context.metrics.downstream.connections.inc();
-        Open(Arc::clone(context))
+        Open {
+            context: Arc::clone(context),
+            _place: place,
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.metrics.downstream.connections.dec();
+        self.context.metrics.downstream.connections.dec();
     }
 }
 
@@ -52,9 +58,8 @@ pub(super) async fn serve(
     original_dst: Arc<dyn OriginalDestination>,
     mut guard: DrainGuard,
 ) {
-    let _place = arrival.permit.take();
     context.metrics.downstream.accepted.inc();
-    let _open = Open::new(&context);
+    let open = Open::new(&context, arrival.permit.take());
     let Ok(local) = arrival.stream.local_addr() else {
         return;
     };
@@ -86,6 +91,7 @@ pub(super) async fn serve(
         local,
         kind: arrival.kind,
         original_dst,
+        held: Box::new(open),
     };
     let opaque = match spoken {
         None => Opaque::Unread,

@@ -167,7 +167,7 @@ impl Bench {
             stream,
             peer: PeerAddr(peer),
             kind,
-            permit: None,
+            permit: Arc::clone(&self.context.places).try_acquire_owned().ok(),
         };
         let says = Arc::new(Says(original_dst(ours)));
         let context = Arc::clone(&self.context);
@@ -733,4 +733,33 @@ async fn the_drain_waits_for_an_opaque_connection() {
     drop((client, served));
     let line = bench.line().await;
     assert!(line.starts_with("\"- - -\" 0 - "), "{line}");
+}
+
+#[tokio::test]
+async fn a_connection_that_switched_protocols_keeps_its_place_until_it_has_ended() {
+    let (listener, there) = origin().await;
+    let mut config = config(vec![upstream("a", there)], Vec::new());
+    config.hosts = vec![host(there.port(), "a.example", "a")];
+    let bench = Bench::new(&config);
+    let context = Arc::clone(&bench.context);
+    let open = || {
+        let connections = context.metrics.downstream.connections.value();
+        (context.places.available_permits(), connections)
+    };
+    let mut client = bench.captured(there).await;
+    let switch = "Connection: upgrade\r\nUpgrade: chat\r\n\r\n";
+    let request = format!("GET / HTTP/1.1\r\nHost: a.example\r\n{switch}");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut served = accept(&listener).await;
+    exactly(&mut served, b"GET / HTTP/1.1\r\n").await;
+    let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{switch}hello");
+    served.write_all(answer.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"hello") {
+        assert_ne!(client.read_buf(&mut seen).await.unwrap(), 0);
+    }
+    assert_eq!(open(), (99, 1));
+    drop((client, served));
+    bench.line().await;
+    assert_eq!(open(), (100, 0));
 }

@@ -4,6 +4,7 @@
 //! Never: changes, but for the control that the socket shares.
 //! Called by: `proxy::serve` (makes it), `forward`, `record`, `tunnel` (read it).
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,4 +23,6 @@ pub(super) struct Connection {
     pub(super) original_dst: Option<OriginalDst>,
     /// A body that moves no byte for this long ends its request.
     pub(super) stream_idle: Duration,
+    /// Let go with the last of its requests: a tunnel outlives the HTTP on its connection.
+    pub(super) _held: Box<dyn Any + Send + Sync>,
 }

@@ -4,6 +4,7 @@
 //! Never: reads from the stream.
 //! Called by: `listener::connection` (makes it), `proxy::serve` (uses it).
 
+use std::any::Any;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub struct Downstream {
     pub kind: ListenerKind,
     /// Where the kernel says that it was going.
     pub original_dst: Option<OriginalDst>,
+    /// What is let go when the connection has ended, whatever it has become by then.
+    pub held: Box<dyn Any + Send + Sync>,
 }
 
 /// From where to where a connection came.

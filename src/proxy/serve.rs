@@ -73,6 +73,7 @@ pub async fn serve(
         kind: downstream.kind,
         original_dst: downstream.original_dst,
         stream_idle: limits.stream_idle_timeout,
+        _held: downstream.held,
     });
     match protocol {
         Protocol::Http1 => serve_http1(io, connection, &limits, guard).await,
