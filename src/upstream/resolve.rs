@@ -81,8 +81,10 @@ impl Resolver {
                 ttl: MAX_TTL,
             });
         }
-        let looked_up = self.handle.spawn(self.lookup.lookup(name)).await;
-        looked_up.unwrap_or(Err(DnsProblem::Stopped))
+        let lookup = Arc::clone(&self.lookup);
+        // What it does before its first await reads files: not the caller's work either.
+        let looked_up = self.handle.spawn(async move { lookup.lookup(name).await });
+        looked_up.await.unwrap_or(Err(DnsProblem::Stopped))
     }
 }
 
