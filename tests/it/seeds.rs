@@ -69,7 +69,7 @@ fn seed_000_common_ca_plain_http_becomes_mutual_tls_with_the_mesh_identity() {
         "http://nginx-mtls.common-ca.local",
     ]);
     assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
-    let seen = cell.seen();
+    let seen = cell.saw(1);
     let seen = fields(&seen[0]);
     assert_eq!(
         seen[0], "SUCCESS",
@@ -98,7 +98,7 @@ fn seed_000_common_ca_the_applications_own_tls_passes_untouched_and_fails_as_pub
     cell.put("app/ca.crt", &root.pem);
     cell.put("app/tls.crt", &client.chain);
     cell.put("app/tls.key", &client.key);
-    for folder in ["000-common-ca-before", "000-common-ca"] {
+    for (nth, folder) in ["000-common-ca-before", "000-common-ca"].iter().enumerate() {
         let _sortie = cell.sortie(&[&seed(folder), &seed(MESH)], &[]);
         let known = ["--resolve", "nginx-mtls.common-ca.local:8443:10.1.1.4"];
         let url = "https://nginx-mtls.common-ca.local:8443";
@@ -115,7 +115,8 @@ fn seed_000_common_ca_the_applications_own_tls_passes_untouched_and_fails_as_pub
         let pair = ["--cert", "/etc/app/tls.crt", "--key", "/etc/app/tls.key"];
         let (code, text) = cell.curl(&[&known[..], &ca, &pair, &[url]].concat());
         assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
-        let seen = cell.seen();
+        // Two requests each time: without a certificate and with one.
+        let seen = cell.saw(2 * (nth + 1));
         let last = fields(seen.last().unwrap());
         assert_eq!(
             last[1], "CN=the application itself",
@@ -185,7 +186,7 @@ fn seed_000_egress_gateway_hop_1_goes_to_the_gateway_with_the_mesh_identity_and_
         "http://nginx-mtls.diff-ca.local",
     ]);
     assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
-    let seen = cell.seen();
+    let seen = cell.saw(1);
     let seen = fields(&seen[0]);
     assert_eq!((seen[0], seen[2]), ("SUCCESS", "nginx-mtls.diff-ca.local"));
     assert_eq!(seen[6], "nginx-mtls.diff-ca.local", "the Host travels on");
@@ -218,7 +219,7 @@ fn seed_000_unique_certificate_is_mutual_tls_with_the_mounted_files() {
     ];
     let (code, text) = cell.curl(&command);
     assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
-    let seen = cell.seen();
+    let seen = cell.saw(1);
     let seen = fields(&seen[0]);
     assert_eq!(seen[1], "CN=app-client");
     assert_eq!(
@@ -292,7 +293,7 @@ fn seed_001_cluster_a_rsa_certificates_subset_and_dns() {
     let _sortie = cell.sortie(&[&seed("001-cluster-a")], &more);
     let (code, text) = cell.curl(&["http://helloworld.zufar.io"]);
     assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
-    let seen = cell.seen();
+    let seen = cell.saw(1);
     let seen = fields(&seen[0]);
     assert_eq!((seen[0], seen[1]), ("SUCCESS", "CN=cluster-a-client"));
     assert_eq!((seen[2], seen[3]), ("helloworld.zufar.io", "-"));
@@ -325,7 +326,7 @@ fn seed_001_without_its_mounted_files_the_request_fails_and_heals() {
     crate::harness::eventually("the mounted files are taken up", || {
         cell.curl(&command).1.ends_with("200").then_some(())
     });
-    assert_eq!(cell.seen().len(), 1, "nothing went out before");
+    assert_eq!(cell.saw(1).len(), 1, "nothing went out before");
 }
 
 #[test]
@@ -347,7 +348,7 @@ fn seed_002_hop_1_goes_to_the_egress_gateway() {
     let _sortie = cell.sortie(&[&seed("002-openshift"), &seed(MESH)], &[]);
     let (code, text) = cell.curl(&["http://external-service.apps.e5dd.opentlc.com"]);
     assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
-    let seen = cell.seen();
+    let seen = cell.saw(1);
     let seen = fields(&seen[0]);
     assert_eq!(
         (seen[0], seen[2]),
@@ -396,7 +397,7 @@ fn seed_000_hop_2_is_mutual_tls_with_the_secret_and_an_unchecked_name_that_is_sa
     ];
     let (_, text) = cell.curl(&command);
     assert!(text.ends_with("200"), "{text} {}", cell.said());
-    let seen = cell.seen();
+    let seen = cell.saw(1);
     let seen = fields(&seen[0]);
     assert_eq!(
         (seen[1], seen[2]),
@@ -450,7 +451,7 @@ fn seed_002_hop_2_an_intermediate_in_the_bundle_and_an_rsa_chain() {
     let _sortie = cell.sortie(&[&entry, &rules, &without], &[]);
     let (code, text) = cell.curl(&["http://external-service.apps.e5dd.opentlc.com"]);
     assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
-    let seen = cell.seen();
+    let seen = cell.saw(1);
     let seen = fields(&seen[0]);
     assert_eq!((seen[0], seen[1]), ("SUCCESS", "CN=4_client"));
     assert_eq!(seen[2], "external-service.apps.e5dd.opentlc.com");

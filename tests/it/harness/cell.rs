@@ -279,6 +279,14 @@ impl Cell {
         inmate
     }
 
+    /// The same, once there are so many lines: nginx writes them when it has answered.
+    #[track_caller]
+    pub fn saw(&self, lines: usize) -> Vec<String> {
+        eventually(&format!("{lines} lines of nginx's log"), || {
+            Some(self.seen()).filter(|seen| seen.len() >= lines)
+        })
+    }
+
     /// What nginx saw, a line for each request: `VERIFY|DN|SNI|ALPN|PORT|STATUS|HOST|REQUEST`.
     pub fn seen(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.folder.path().join("nginx-access.log"));
