@@ -88,13 +88,26 @@ impl Load {
 pub(super) struct Under {
     pub(super) slot: Arc<Slot>,
     seat: Option<Arc<Seat>>,
+    /// It has a place under the limit of requests.
+    limited: bool,
 }
 
 impl Under {
     /// The slot's request quota was taken by the caller; dropping this gives it back.
     pub(super) fn way(slot: Arc<Slot>) -> Under {
+        let mut under = Under::unlimited(slot);
+        under.limited = true;
+        under
+    }
+
+    /// A connection whose bytes nobody looks at is no request: only connections are limited then.
+    pub(super) fn unlimited(slot: Arc<Slot>) -> Under {
         slot.core.stats.raise(Level::ActiveRequests);
-        Under { slot, seat: None }
+        Under {
+            slot,
+            seat: None,
+            limited: false,
+        }
     }
 
     /// Where it goes; `None` where endpoints are not balanced.
@@ -116,7 +129,9 @@ impl Drop for Under {
         if let Some(seat) = &self.seat {
             seat.active.fetch_sub(1, Relaxed);
         }
-        self.slot.core.requests.give(self.slot.index);
+        if self.limited {
+            self.slot.core.requests.give(self.slot.index);
+        }
         self.slot.core.stats.lower(Level::ActiveRequests);
     }
 }

@@ -67,10 +67,11 @@ impl Upstream {
             endpoint,
             retried,
         };
-        let (slot, mut under) = match self.admit(ask.worker) {
-            Ok(admitted) => admitted,
+        let slot = match self.slot(ask.worker) {
+            Ok(slot) => slot,
             Err(error) => return Err(failure(error, None, false)),
         };
+        let mut under = Under::unlimited(Arc::clone(slot));
         let mut tried: Vec<EndpointAddr> = Vec::new();
         let mut aim = match self.aim(slot, ask).await {
             Ok(aim) => aim,
@@ -296,5 +297,21 @@ mod tests {
         );
         drop(open);
         assert!(upstream.open_stream(&ask()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_limit_of_requests_is_not_one_of_opaque_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let one = |spec: &mut UpstreamSpec| spec.pool.max_requests = 1;
+        let upstream = upstream(&[listener.local_addr().unwrap()], one);
+        let first = upstream.open_stream(&ask()).await.ok().unwrap();
+        let second = upstream.open_stream(&ask()).await.ok().unwrap();
+        // Nor do they take a request's place.
+        let (_, request) = upstream.admit(0).ok().unwrap();
+        assert!(upstream.admit(0).is_err());
+        drop((first, second));
+        assert!(upstream.admit(0).is_err());
+        drop(request);
+        assert!(upstream.admit(0).is_ok());
     }
 }

@@ -184,6 +184,20 @@ impl Upstream {
 
     /// Counts the request, or refuses it.
     pub(super) fn admit(&self, worker: usize) -> Result<(&Arc<Slot>, Under), UpstreamError> {
+        let (core, slot) = (&self.core, self.slot(worker)?);
+        if core.requests.take(slot.index) {
+            return Ok((slot, Under::way(Arc::clone(slot))));
+        }
+        core.stats.count(Event::Overflow);
+        Err(UpstreamError::Overflow {
+            upstream: Arc::clone(&core.spec.name),
+            what: Limit::Requests,
+            limit: core.requests.limit(),
+        })
+    }
+
+    /// This worker's slot, where the upstream can be used at all.
+    pub(super) fn slot(&self, worker: usize) -> Result<&Arc<Slot>, UpstreamError> {
         let core = &self.core;
         let name = || Arc::clone(&core.spec.name);
         if let Some(broken) = &core.spec.broken {
@@ -201,17 +215,10 @@ impl Upstream {
         }
         // There is at least one slot, and a worker beyond the last shares the first.
         let slot = self.slots.get(worker).or(self.slots.first());
-        match slot.filter(|slot| core.requests.take(slot.index)) {
-            Some(slot) => Ok((slot, Under::way(Arc::clone(slot)))),
-            None => {
-                core.stats.count(Event::Overflow);
-                Err(UpstreamError::Overflow {
-                    upstream: name(),
-                    what: Limit::Requests,
-                    limit: core.requests.limit(),
-                })
-            }
-        }
+        slot.ok_or_else(|| UpstreamError::NoEndpoint {
+            upstream: name(),
+            reason: NoEndpoint::None,
+        })
     }
 
     pub(super) async fn aim(&self, slot: &Slot, ask: &Ask<'_>) -> Result<Aim, UpstreamError> {
