@@ -45,6 +45,8 @@ pub struct Pod {
     pub meta: Meta,
     /// The pod's own labels: those of the template where it is one.
     pub labels: Labels,
+    /// The same of annotations.
+    pub annotations: BTreeMap<String, String>,
     pub service_account: Option<Arc<str>>,
     /// `status.podIPs`; a template has none.
     pub ips: Vec<std::net::IpAddr>,

@@ -690,6 +690,17 @@ spec:
     }
 
     #[test]
+    fn d8_tls_that_is_added_to_a_port_for_tls_is_said_unless_it_is_allowed() {
+        let said = |allow: bool, mode: &str| {
+            let lab = lab(STATIC, mode).options(|options| options.allow_tls_in_tls = allow);
+            lab.refer("a.example", 443, "").said("SRT0505").len()
+        };
+        assert_eq!(said(false, "mode: SIMPLE"), 1);
+        assert_eq!(said(true, "mode: SIMPLE"), 0);
+        assert_eq!(said(false, "mode: DISABLE"), 0);
+    }
+
+    #[test]
     fn d8_tls_in_tls_is_allowed_by_the_flag_alone() {
         for allow in [false, true] {
             for mode in ["SIMPLE", "ISTIO_MUTUAL"] {

@@ -22,12 +22,12 @@ use super::report;
 use super::settings;
 use super::spoken::{self, Once, Serving};
 use super::traffic::{Said, Settings};
-use crate::config::diagnostic::{Code, Diagnostics};
+use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::config::istio::Manifests;
 use crate::config::istio::destination_rule::{LoadBalancer, TlsMode, TlsSettings};
 use crate::config::istio::manifests::{Governs, RefusedObject};
 use crate::config::istio::meta::Labels;
-use crate::config::istio::service_entry::EntryResolution;
+use crate::config::istio::service_entry::{EntryResolution, Protocol};
 use crate::config::options::LoadOptions;
 use crate::model::{
     Broken, HostPattern, Place, Reason, Reasons, Resolution, Role, ServiceLabels, TlsPolicy,
@@ -246,6 +246,12 @@ impl<'a> Clusters<'a> {
         };
         match self.tls(traffic.tls, &serving, &mut spec, &mut reasons, out)? {
             Some(decided) => {
+                if let Some(said) = traffic.tls
+                    && declared.protocol == Protocol::Tls
+                    && !decided.spec.allow_tls_in_tls
+                {
+                    self.said.say(tls_in_tls(known, port, said), out);
+                }
                 reasons.extend(decided.reasons);
                 spec.tls = TlsPolicy::Tls(Box::new(decided.spec));
             }
@@ -357,6 +363,18 @@ fn policy<'b>(
     let over = found.and_then(|(subset, rule)| Some((subset.policy.as_ref()?, rule)));
     let labels = found.map(|(subset, _)| &subset.labels);
     Ok((labels, Settings::of(merged, over, port)))
+}
+
+/// D8: what an application that speaks TLS to such a port itself will meet.
+fn tls_in_tls(known: &Known, port: u16, said: Said<'_, TlsSettings>) -> Diagnostic {
+    let problem = format!(
+        "port {port} of {} is declared for TLS, and TLS is added to it: an application that speaks \
+         TLS to it itself is refused",
+        known.host
+    );
+    let advice = "let it use http:// on port 80, or run with --allow-tls-in-tls";
+    let object = said.rule.meta.object();
+    report::at(&object, &said.value.place, Code::TlsInTls, problem, advice)
 }
 
 /// B2. The principal, where exactly one is expected.

@@ -5,6 +5,7 @@
 //! Called by: load.
 
 mod analysis;
+mod annotations;
 mod auto_mtls;
 mod client_tls;
 mod clusters;

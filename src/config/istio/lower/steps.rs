@@ -6,7 +6,7 @@
 
 use super::clusters::Clusters;
 use super::registry::Registry;
-use super::{analysis, refusals, routes, traffic};
+use super::{analysis, annotations, refusals, routes, traffic};
 use crate::config::diagnostic::Diagnostics;
 use crate::config::istio::Manifests;
 use crate::config::options::LoadOptions;
@@ -24,6 +24,7 @@ pub fn lower(
     let manifests = &*manifests;
     let registry = Registry::build(manifests, options, out);
     analysis::check(manifests, &registry, options, out);
+    annotations::check(manifests, out);
     let mut clusters = Clusters::new(manifests, &registry, options);
     routes::lower(manifests, &registry, &mut clusters, options, config, out);
     config.upstreams.extend(clusters.into_upstreams());

@@ -231,7 +231,8 @@ spec:
     assert_eq!(told.tls().alpn, AlpnOffer::Http2Only);
     let pair = "/etc/certs/tls.crt /etc/certs/tls.key";
     assert_eq!(files(told.tls()), (pair.into(), "/etc/certs/ca.crt".into()));
-    assert_eq!(told.said, Vec::<String>::new());
+    // D8: an application that speaks TLS to that port itself is told.
+    assert_eq!((told.said.len(), told.said("SRT0505").len()), (1, 1));
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<Pod> {
     let spec = root.key("spec")?;
     Some(Pod {
         labels: meta.labels.clone(),
+        annotations: meta.annotations.clone(),
         ips: ips(root, r),
         meta,
         service_account: account(&spec),
@@ -34,16 +35,17 @@ pub fn template(root: &At<'_>, meta: Meta) -> Option<Pod> {
     let inner = template.key("spec");
     Some(Pod {
         meta,
-        labels: labels(&template),
+        labels: texts(&template, "labels"),
+        annotations: texts(&template, "annotations"),
         service_account: inner.as_ref().and_then(account),
         ips: Vec::new(),
         ports: inner.as_ref().map(ports).unwrap_or_default(),
     })
 }
 
-fn labels(template: &At<'_>) -> Labels {
+fn texts(template: &At<'_>, key: &str) -> Labels {
     let meta = template.key("metadata");
-    meta.and_then(|meta| value::labels(&meta, "labels"))
+    meta.and_then(|meta| value::labels(&meta, key))
         .unwrap_or_default()
 }
 
