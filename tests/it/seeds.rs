@@ -456,3 +456,40 @@ fn seed_002_hop_2_an_intermediate_in_the_bundle_and_an_rsa_chain() {
     assert_eq!((seen[0], seen[1]), ("SUCCESS", "CN=4_client"));
     assert_eq!(seen[2], "external-service.apps.e5dd.opentlc.com");
 }
+
+#[test]
+fn seed_001s_secret_of_cert_key_and_cacert_is_a_clients_credential_too() {
+    let Some(cell) = Cell::new(&["10.1.1.4"]) else {
+        return;
+    };
+    // `--from-file=key=... --from-file=cert=... --from-file=cacert=...`, with RSA keys.
+    let root = Authority::of(Kind::Rsa, "a-b-root-ca");
+    let client = root.client("the cluster");
+    let secret = "secrets/nginx-mtls-external";
+    cell.put(&format!("{secret}/cert"), &client.chain);
+    cell.put(&format!("{secret}/key"), &client.key);
+    cell.put(&format!("{secret}/cacert"), &root.pem);
+    let server = root.server(&["nginx-mtls.diff-ca.local"]);
+    let block = demanding(&cell, "10.1.1.4:9443", "diff", &server, &root.pem);
+    let _nginx = cell.nginx(&block, "10.1.1.4:9443");
+    cell.redirect(Some("80"), 15001);
+    let folder = seed("000-egress-gateway");
+    let (entry, rules) = (
+        folder.join("service-entry.yaml"),
+        folder.join("destination-rules.yaml"),
+    );
+    let without = seed("without-gateway/000.yaml");
+    let _sortie = cell.sortie(
+        &[&entry, &rules, &without],
+        &["--credentials", "/etc/secrets"],
+    );
+    let (code, text) = cell.curl(&[
+        "--resolve",
+        "nginx-mtls.diff-ca.local:80:10.1.1.4",
+        "http://nginx-mtls.diff-ca.local",
+    ]);
+    assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
+    let seen = cell.saw(1);
+    let seen = fields(&seen[0]);
+    assert_eq!((seen[0], seen[1]), ("SUCCESS", "CN=the cluster"));
+}
