@@ -39,6 +39,16 @@ fn mesh_identity(cell: &Cell, mesh: &Authority, account: &str) {
     cell.put("certs/root-cert.pem", &mesh.pem);
 }
 
+/// The article's manifests of the external service, and a way to it without the gateway.
+fn second_hop(article: &str, without: &str) -> [PathBuf; 3] {
+    let folder = seed(article);
+    [
+        folder.join("service-entry.yaml"),
+        folder.join("destination-rules.yaml"),
+        seed(&format!("without-gateway/{without}.yaml")),
+    ]
+}
+
 fn fields(line: &str) -> Vec<&str> {
     line.split('|').collect()
 }
@@ -374,12 +384,8 @@ fn seed_000_hop_2_is_mutual_tls_with_the_secret_and_an_unchecked_name_that_is_sa
     let _nginx = cell.nginx(&block, "10.1.1.4:9443");
     cell.redirect(Some("80"), 15001);
     // As the gateway sees it: its namespace is that of the Secret (S2).
-    let folder = seed("000-egress-gateway");
-    let (entry, rules) = (
-        folder.join("service-entry.yaml"),
-        folder.join("destination-rules.yaml"),
-    );
-    let without = seed("without-gateway/000.yaml");
+    let hop = second_hop("000-egress-gateway", "000");
+    let hop = hop.each_ref().map(PathBuf::as_path);
     let gateway = [
         "--namespace",
         "istio-system",
@@ -387,7 +393,7 @@ fn seed_000_hop_2_is_mutual_tls_with_the_secret_and_an_unchecked_name_that_is_sa
         "default",
     ];
     let more = [&gateway[..], &["--credentials", "/etc/secrets"]].concat();
-    let sortie = cell.sortie(&[&entry, &rules, &without], &more);
+    let sortie = cell.sortie(&hop, &more);
     let command = [
         "--resolve",
         "nginx-mtls.diff-ca.local:80:10.1.1.4",
@@ -416,7 +422,7 @@ fn seed_000_hop_2_is_mutual_tls_with_the_secret_and_an_unchecked_name_that_is_sa
     drop(sortie);
     // And where it is asked for, it is checked.
     let more = [&more[..], &["--name-check", "enforce"]].concat();
-    let _sortie = cell.sortie(&[&entry, &rules, &without], &more);
+    let _sortie = cell.sortie(&hop, &more);
     let (_, text) = cell.curl(&command);
     assert!(
         text.ends_with("503") && text.contains("other.local"),
@@ -442,13 +448,9 @@ fn seed_002_hop_2_an_intermediate_in_the_bundle_and_an_rsa_chain() {
     let block = demanding(&cell, "10.5.0.1:443", "nginx", &server, &bundle);
     let _nginx = cell.nginx(&block, "10.5.0.1:443");
     cell.redirect(Some("80"), 15001);
-    let folder = seed("002-openshift");
-    let (entry, rules) = (
-        folder.join("service-entry.yaml"),
-        folder.join("destination-rules.yaml"),
-    );
-    let without = seed("without-gateway/002.yaml");
-    let _sortie = cell.sortie(&[&entry, &rules, &without], &[]);
+    let hop = second_hop("002-openshift", "002");
+    let hop = hop.each_ref().map(PathBuf::as_path);
+    let _sortie = cell.sortie(&hop, &[]);
     let (code, text) = cell.curl(&["http://external-service.apps.e5dd.opentlc.com"]);
     assert_eq!((code, text.trim()), (0, WELCOME), "{}", cell.said());
     let seen = cell.saw(1);
@@ -473,16 +475,9 @@ fn seed_001s_secret_of_cert_key_and_cacert_is_a_clients_credential_too() {
     let block = demanding(&cell, "10.1.1.4:9443", "diff", &server, &root.pem);
     let _nginx = cell.nginx(&block, "10.1.1.4:9443");
     cell.redirect(Some("80"), 15001);
-    let folder = seed("000-egress-gateway");
-    let (entry, rules) = (
-        folder.join("service-entry.yaml"),
-        folder.join("destination-rules.yaml"),
-    );
-    let without = seed("without-gateway/000.yaml");
-    let _sortie = cell.sortie(
-        &[&entry, &rules, &without],
-        &["--credentials", "/etc/secrets"],
-    );
+    let hop = second_hop("000-egress-gateway", "000");
+    let hop = hop.each_ref().map(PathBuf::as_path);
+    let _sortie = cell.sortie(&hop, &["--credentials", "/etc/secrets"]);
     let (code, text) = cell.curl(&[
         "--resolve",
         "nginx-mtls.diff-ca.local:80:10.1.1.4",
