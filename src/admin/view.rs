@@ -343,6 +343,8 @@ impl ConfigView {
                     kind: match kind {
                         ListenerKind::Direct => "direct",
                         ListenerKind::Capture => "capture",
+                        ListenerKind::Inbound(_) => "inbound",
+                        ListenerKind::Gateway(_) => "gateway",
                     },
                 })
                 .collect(),

@@ -20,10 +20,10 @@ use crate::upstream::OwnAddrs;
 use crate::worker::{Serve, Worker};
 
 /// What a listener is known by: what was asked for, not what was bound.
-type Key = (SocketAddr, bool);
+type Key = (SocketAddr, ListenerKind);
 
 fn key(spec: &ListenerSpec) -> Key {
-    (spec.address, spec.kind == ListenerKind::Capture)
+    (spec.address, spec.kind)
 }
 
 struct Open {

@@ -5,6 +5,7 @@
 //! Called by: every command that loads configuration.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,36 @@ const MAX_LABEL_FILE: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Istio manifests")]
 pub struct FactsArgs {
+    /// Beside one application, or alone for many
+    #[arg(
+        long,
+        value_name = "ROLE",
+        env = "SORTIE_ROLE",
+        default_value = "sidecar"
+    )]
+    pub role: RoleArg,
+    /// Take connections for the application beside sortie, redirected to ADDR, or addressed to it
+    /// in place of APP; repeatable
+    #[arg(
+        long,
+        value_name = "ADDR[=APP]",
+        env = "SORTIE_INBOUND",
+        value_delimiter = ',',
+        value_parser = inbound
+    )]
+    pub inbound: Vec<(SocketAddr, Option<SocketAddr>)>,
+    /// Where Gateway servers without `bind` listen [default: every address]
+    #[arg(long, value_name = "IP", env = "SORTIE_GATEWAY_BIND")]
+    pub gateway_bind: Option<IpAddr>,
+    /// Serve a Gateway's port NUMBER on PORT, as a Service's targetPort does; repeatable
+    #[arg(
+        long,
+        value_name = "NUMBER=PORT",
+        env = "SORTIE_GATEWAY_PORT",
+        value_delimiter = ',',
+        value_parser = gateway_port
+    )]
+    pub gateway_port: Vec<(u16, u16)>,
     /// The proxy's namespace [default: default]
     #[arg(long, value_name = "NS", env = "SORTIE_NAMESPACE")]
     pub namespace: Option<String>,
@@ -71,6 +102,44 @@ pub struct FactsArgs {
     pub allow_tls_in_tls: bool,
 }
 
+/// The values of `--role` (ISTIO.md X13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// Beside one application.
+    #[default]
+    Sidecar,
+    /// Alone: nothing is captured, and the mesh identity is a gateway's.
+    Gateway,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Sidecar => Role::Sidecar,
+            RoleArg::Gateway => Role::Gateway,
+        }
+    }
+}
+
+fn inbound(text: &str) -> Result<(SocketAddr, Option<SocketAddr>), String> {
+    let address = |text: &str| {
+        let parsed = text.parse::<SocketAddr>();
+        parsed.map_err(|_| format!("\"{text}\" is no address with a port, such as 127.0.0.1:8080"))
+    };
+    match text.split_once('=') {
+        Some((at, to)) => Ok((address(at)?, Some(address(to)?))),
+        None => Ok((address(text)?, None)),
+    }
+}
+
+fn gateway_port(text: &str) -> Result<(u16, u16), String> {
+    let pair = text.split_once('=').and_then(|(number, port)| {
+        let number = number.parse().ok().filter(|number| *number > 0)?;
+        Some((number, port.parse().ok()?))
+    });
+    pair.ok_or_else(|| format!("\"{text}\" is not NUMBER=PORT, such as 443=8443"))
+}
+
 /// The values of `--name-check` (ISTIO.md T7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Check {
@@ -116,6 +185,9 @@ impl FactsArgs {
                 Check::Enforce => NameCheck::Enforce,
             }),
             unknown_hosts: self.outbound_policy.map(UnknownHosts::from),
+            inbound: self.inbound.clone(),
+            gateway_bind: self.gateway_bind,
+            gateway_ports: self.gateway_port.iter().copied().collect(),
             allow_tls_in_tls: self.allow_tls_in_tls,
         })
     }
@@ -138,7 +210,7 @@ impl FactsArgs {
             given.as_deref().map_or(otherwise, Arc::from)
         };
         Ok(ProxyFacts {
-            role: Role::Sidecar,
+            role: self.role.into(),
             namespace: label("--namespace", &self.namespace)?.unwrap_or(default.namespace),
             default_namespace: label("--default-namespace", &self.default_namespace)?,
             labels,

@@ -101,6 +101,8 @@ fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspect
             istio::read(document, options, &mut manifests, &mut out);
         }
         manifests.report_ignored(&mut out);
+    }
+    if config.from_manifests || !options.inbound.is_empty() {
         istio::lower(&mut manifests, options, &mut config, &mut out);
     }
     if let Some(unknown) = options.unknown_hosts {

@@ -4,6 +4,8 @@
 //! Never: reads a flag (that is `cli`).
 //! Called by: load, istio, publish, cli.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::model::{NameCheck, ProxyFacts, UnknownHosts};
@@ -19,6 +21,13 @@ pub struct LoadOptions {
     pub name_check: Option<NameCheck>,
     /// What becomes of unknown hosts, whatever the documents say (X15).
     pub unknown_hosts: Option<UnknownHosts>,
+    /// Listeners for the application beside us (X14): where, and, where clients address them, to
+    /// which address of the application they lead.
+    pub inbound: Vec<(SocketAddr, Option<SocketAddr>)>,
+    /// Where Gateway documents are served that name no `bind` (X13); `None`: every address.
+    pub gateway_bind: Option<IpAddr>,
+    /// Where a Gateway's `port.number` is bound, if elsewhere (G11, X13).
+    pub gateway_ports: BTreeMap<u16, u16>,
     /// TLS records from the application may be wrapped in TLS once more (D8).
     pub allow_tls_in_tls: bool,
 }

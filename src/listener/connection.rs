@@ -14,8 +14,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::original_dst::OriginalDestination;
 use super::sniff::{Sniffer, Spoken};
 use crate::drain::DrainGuard;
-use crate::model::{Limits, ListenerKind, PeerAddr};
-use crate::proxy::{self, Downstream, FirstStep, Opaque, Protocol, ProxyContext};
+use crate::model::{Limits, ListenerKind, OriginalDst, PeerAddr};
+use crate::proxy::{self, Downstream, FirstStep, Opaque, Protocol, ProxyContext, Socket};
 
 /// What a connection that came with the drain has for its first bytes. They may be here already
 /// without the runtime having noticed, and closing would lose the request.
@@ -67,7 +67,9 @@ pub(super) async fn serve(
     let _ = arrival.stream.set_nodelay(true);
     let original_dst = match arrival.kind {
         ListenerKind::Capture => original_dst.of(&arrival.stream),
-        ListenerKind::Direct => None,
+        ListenerKind::Inbound(Some(to)) => Some(OriginalDst(to)),
+        ListenerKind::Inbound(None) => original_dst.of(&arrival.stream),
+        ListenerKind::Direct | ListenerKind::Gateway(_) => None,
     };
     let snapshot = context.cell.load();
     let ends = (local, arrival.peer);
@@ -85,12 +87,14 @@ pub(super) async fn serve(
         return;
     };
     let downstream = Downstream {
-        stream: arrival.stream,
+        stream: Socket::Plain(arrival.stream),
         first,
         peer: arrival.peer,
         local,
         kind: arrival.kind,
         original_dst,
+        entrance: None,
+        secured: None,
         held: Box::new(open),
     };
     let opaque = match spoken {

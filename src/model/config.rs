@@ -6,12 +6,13 @@
 //!
 //! Why defaults live here: two front ends must not disagree on what silence means.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::entrance::EntranceSpec;
 use super::facts::ProxyFacts;
+use super::listener::ListenerSpec;
 use super::rule::HostRoutes;
 use super::stream::StreamRoute;
 use super::tls::{CredentialSpec, TlsPolicy};
@@ -31,6 +32,8 @@ pub struct Config {
     pub hosts: Vec<HostRoutes>,
     /// Connections that carry no plain HTTP, in the order they are tried (ISTIO.md V17, V18).
     pub streams: Vec<StreamRoute>,
+    /// What inbound and gateway listeners lead to. Names are unique.
+    pub entrances: Vec<EntranceSpec>,
     /// What becomes of a host that no entry names, on a listener that clients address.
     pub unknown_hosts: UnknownHosts,
     /// The same on a listener of captured connections, and of what is not HTTP (ISTIO.md O1, X15).
@@ -110,26 +113,6 @@ impl Default for Place {
     }
 }
 
-/// One address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ListenerSpec {
-    /// Address and port; port 0 lets the kernel choose.
-    pub address: SocketAddr,
-    /// How the destination of a connection is learnt.
-    pub kind: ListenerKind,
-    /// Where it was written.
-    pub place: Place,
-}
-
-/// How a listener learns the destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ListenerKind {
-    /// The authority of each request.
-    Direct,
-    /// The kernel redirected the connection: SO_ORIGINAL_DST (ISTIO.md C6).
-    Capture,
-}
-
 /// What becomes of a host that the table does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownHosts {
@@ -206,15 +189,15 @@ impl Default for Limits {
 }
 
 impl Config {
-    /// Every credential that an upstream names, each once.
+    /// Every credential that an upstream or an entrance names, each once.
     pub fn credentials(&self) -> Vec<CredentialSpec> {
-        let specs = self
-            .upstreams
-            .iter()
-            .filter_map(|upstream| match &upstream.tls {
-                TlsPolicy::Disable => None,
-                TlsPolicy::Tls(tls) => Some((tls.credential.clone(), ())),
-            });
-        specs.collect::<BTreeMap<_, _>>().into_keys().collect()
+        let upstreams = self.upstreams.iter().filter_map(|one| match &one.tls {
+            TlsPolicy::Disable => None,
+            TlsPolicy::Tls(tls) => Some(&tls.credential),
+        });
+        let entrances = self.entrances.iter().filter_map(|one| one.tls.spec());
+        let entrances = entrances.flat_map(|tls| std::iter::once(&tls.credential).chain(&tls.more));
+        let specs: BTreeSet<_> = upstreams.chain(entrances).collect();
+        specs.into_iter().cloned().collect()
     }
 }

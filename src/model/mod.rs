@@ -7,8 +7,10 @@
 mod addr;
 mod config;
 mod destination;
+mod entrance;
 mod facts;
 mod host;
+mod listener;
 mod rule;
 mod stream;
 mod tls;
@@ -16,12 +18,17 @@ mod upstream;
 
 pub use addr::{EndpointAddr, ListenAddr, OriginalDst, PeerAddr};
 pub use config::{
-    AccessLogSpec, Config, Limits, ListenerKind, ListenerSpec, OnExpired, Place, REGEX_SIZE_LIMIT,
-    Refused, Rotation, UnknownHosts,
+    AccessLogSpec, Config, Limits, OnExpired, Place, REGEX_SIZE_LIMIT, Refused, Rotation,
+    UnknownHosts,
 };
 pub use destination::{AuthorityError, Destination};
+pub use entrance::{
+    Carries, ClientCertDetails, ClientCertificates, DownstreamTls, EntranceAt, EntranceHeaders,
+    EntranceSpec, ForwardClientCert, ServerAlpn, ServerTlsSpec,
+};
 pub use facts::{MeshIdentity, ProxyFacts, Role};
 pub use host::{Host, HostError, HostPattern};
+pub use listener::{GatewayPort, ListenerKind, ListenerSpec};
 pub use rule::{
     Abort, Action, Fault, HeaderMatch, HeaderOps, HeaderText, HostRoutes, MatchSpec, Mirror,
     PathRewrite, QueryMatch, Redirect, RedirectPath, RedirectPort, Respond, Retries, RetryOn,
@@ -33,6 +40,6 @@ pub use tls::{
     SecretData, SecretRef, TlsPolicy, TlsSpec, TlsVersion,
 };
 pub use upstream::{
-    Balance, Broken, BrokenKind, EndpointSpec, HttpChoice, Outlier, PoolLimits, Reason, Reasons,
-    Resolution, ServiceLabels, UpstreamSpec,
+    Balance, Broken, BrokenKind, DialSource, EndpointSpec, HttpChoice, Outlier, PoolLimits, Reason,
+    Reasons, Resolution, ServiceLabels, UpstreamSpec,
 };

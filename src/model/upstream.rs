@@ -32,6 +32,8 @@ pub struct UpstreamSpec {
     pub outlier: Outlier,
     /// Whether and how TLS is spoken.
     pub tls: TlsPolicy,
+    /// From which address of ours it is dialled.
+    pub source: DialSource,
     /// There is nothing behind the name, and every request fails so.
     pub broken: Option<Broken>,
     /// The service that it is a part of, for the labels of metrics (ISTIO.md B2).
@@ -119,12 +121,24 @@ impl UpstreamSpec {
             pool: PoolLimits::default(),
             outlier: Outlier::default(),
             tls: TlsPolicy::Disable,
+            source: DialSource::Any,
             broken: None,
             service: None,
             reasons: Reasons::default(),
             place: Place::default(),
         }
     }
+}
+
+/// From which address of ours an upstream is dialled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DialSource {
+    /// The kernel's choice.
+    #[default]
+    Any,
+    /// 127.0.0.6 or ::6, which the capturing rules exempt, where the endpoint is this very machine
+    /// and not its loopback (ISTIO.md P13).
+    Inbound,
 }
 
 /// Host and port of an endpoint, before resolution.

@@ -35,6 +35,7 @@ pub fn first_step(
     let met = met(original_dst, local, peer);
     let hosts = snapshot.table.hosts_on(met.port);
     match (kind, original_dst) {
+        (ListenerKind::Inbound(_) | ListenerKind::Gateway(_), _) => FirstStep::ReadHttp,
         // Was not redirected: HTTP is told so, the rest is closed.
         (ListenerKind::Capture, None) => FirstStep::ReadHttp,
         (ListenerKind::Capture, Some(to)) => {
@@ -61,7 +62,8 @@ pub fn carries_http(snapshot: &Snapshot, arrived: &Arrived) -> bool {
         (ListenerKind::Capture, Some(OriginalDst(to))) => {
             snapshot.table.hosts_on(to.port()) != HostsOn::None
         }
-        (ListenerKind::Direct, _) | (ListenerKind::Capture, None) => true,
+        (ListenerKind::Direct | ListenerKind::Inbound(_) | ListenerKind::Gateway(_), _)
+        | (ListenerKind::Capture, None) => true,
     }
 }
 

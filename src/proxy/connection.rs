@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::context::ProxyContext;
 use super::control::Control;
 use crate::model::{ListenerKind, OriginalDst, PeerAddr};
+use crate::tls::AcceptFacts;
 
 /// One client connection.
 pub(super) struct Connection {
@@ -21,6 +22,10 @@ pub(super) struct Connection {
     pub(super) local: SocketAddr,
     pub(super) kind: ListenerKind,
     pub(super) original_dst: Option<OriginalDst>,
+    /// The entrance that it came in by; `None`: the mesh's plain side.
+    pub(super) entrance: Option<Arc<str>>,
+    /// What was agreed with the client in TLS that ends here.
+    pub(super) secured: Option<Arc<AcceptFacts>>,
     /// A body that moves no byte for this long ends its request.
     pub(super) stream_idle: Duration,
     /// Let go with the last of its requests: a tunnel outlives the HTTP on its connection.

@@ -6,17 +6,19 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
+use super::socket::Socket;
 use crate::model::{ListenerKind, OriginalDst, PeerAddr};
 use crate::route::Met;
+use crate::tls::AcceptFacts;
 
 /// One accepted connection.
 pub struct Downstream {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: Socket,
     /// Bytes that were read to tell the protocol; they come before what the socket holds.
     pub first: Bytes,
     /// The application's address.
@@ -27,6 +29,10 @@ pub struct Downstream {
     pub kind: ListenerKind,
     /// Where the kernel says that it was going.
     pub original_dst: Option<OriginalDst>,
+    /// The entrance that it came in by; `None`: the mesh's plain side.
+    pub entrance: Option<Arc<str>>,
+    /// What was agreed with the client in TLS that ends here.
+    pub secured: Option<Arc<AcceptFacts>>,
     /// What is let go when the connection has ended, whatever it has become by then.
     pub held: Box<dyn Any + Send + Sync>,
 }

@@ -17,12 +17,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::control::{Control, Fault};
+use super::socket::Socket;
 use super::strict::{Strict, Verdict};
 use crate::model::Limits;
 
@@ -35,7 +34,7 @@ const DOSE: &[u8] = &[POISON; 4096];
 
 /// The socket as hyper sees it.
 pub(super) struct Guarded {
-    stream: TcpStream,
+    stream: Socket,
     first: Bytes,
     strict: Option<Strict>,
     poisoned: bool,
@@ -63,7 +62,7 @@ struct Deadlines {
 impl Guarded {
     /// `strict`: for HTTP/1; HTTP/2 has its own framing.
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Socket,
         first: Bytes,
         strict: Option<Strict>,
         limits: &Limits,
@@ -347,7 +346,7 @@ impl Drop for Guarded {
             && (self.deadlines.blocked.is_some() || control.in_flight.load(Ordering::Relaxed) > 0);
         if cut_off || control.is_reset() {
             // Closing with a linger of zero sends RST instead of FIN.
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            self.stream.reset();
         }
     }
 }

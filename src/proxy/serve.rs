@@ -72,6 +72,8 @@ pub async fn serve(
         local: downstream.local,
         kind: downstream.kind,
         original_dst: downstream.original_dst,
+        entrance: downstream.entrance,
+        secured: downstream.secured,
         stream_idle: limits.stream_idle_timeout,
         _held: downstream.held,
     });

@@ -8,9 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
-
 use super::arrival::{self, Way};
 use super::context::ProxyContext;
 use super::downstream::{Downstream, Opaque};
@@ -149,7 +146,7 @@ async fn pass_on(
             record.ends(Flags::NONE, "downstream_connection_lost", chain(&error));
         }
         Ended::Upstream(error) => {
-            reset(&client);
+            client.reset();
             let words = upstream.explain(&error);
             record.ends(Flags::UC, "upstream_connection_lost", words);
         }
@@ -162,9 +159,4 @@ async fn pass_on(
             record.ends(told.flags, told.label, refusal.to_string());
         }
     }
-}
-
-/// Makes the end of the client's connection a reset.
-fn reset(client: &TcpStream) {
-    let _ = SockRef::from(client).set_linger(Some(Duration::ZERO));
 }

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::entrances;
 use crate::certs::Credentials;
 use crate::model::{Config, OnExpired, TlsPolicy, UpstreamSpec};
 use crate::route::{RouteError, RouteTable, StreamTable};
@@ -52,20 +53,32 @@ pub fn build(
         .iter()
         .map(|(name, upstream)| (Arc::clone(name), Arc::clone(upstream)))
         .collect();
+    let entrances = entrances::build(
+        &config.entrances,
+        &entrances::Ground {
+            credentials,
+            upstreams: &by_name,
+            previous,
+            on_expired,
+        },
+    );
     let streams = StreamTable::build(&config.streams, &by_name);
-    let (table, streams) = match (RouteTable::build(&config.hosts, &by_name), streams) {
-        (Ok(table), Ok(streams)) => (table, streams),
-        (Err(mut errors), streams) => {
+    let table = RouteTable::build(&config.hosts, &by_name);
+    let (table, streams, entrances) = match (table, streams, entrances) {
+        (Ok(table), Ok(streams), Ok(entrances)) => (table, streams, entrances),
+        (table, streams, entrances) => {
+            let mut errors = table.err().unwrap_or_default();
             errors.extend(streams.err().into_iter().flatten());
+            errors.extend(entrances.err().into_iter().flatten());
             return Err(errors);
         }
-        (Ok(_), Err(errors)) => return Err(errors),
     };
     context.metrics.describe_source(&config.facts);
     Ok(Snapshot {
         version,
         table,
         streams,
+        entrances,
         upstreams,
         unknown_hosts: config.unknown_hosts,
         unknown_captured: config.unknown_captured,

@@ -5,6 +5,7 @@
 //! Called by: app.
 
 mod build;
+mod entrances;
 mod fingerprint;
 mod overrides;
 mod refused;

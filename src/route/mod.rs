@@ -27,5 +27,6 @@ pub use rewrite::{Applied, CompiledRewrite, NewAuthority, RewriteError, RewriteS
 pub use rule::{Extras, Route, RouteAction, Rule, RuleProblem};
 pub use split::{Choice, OwnChanges, Split, happens};
 pub use stream::{Met, StreamTable, StreamTarget};
+pub use stream_match::Names;
 pub use table::{Entry, Found, HostsOn, RouteError, RouteProblem, RouteTable};
 pub use text::RegexError;

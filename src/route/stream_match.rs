@@ -3,7 +3,7 @@
 //! Owns: [`Names`] (exact, longest wildcard, `*`) [`Networks`] (longest prefix, whole port),
 //! and [`Rank`], by which fits compare.
 //! Never: knows what it leads to.
-//! Called by: `stream`.
+//! Called by: `stream`, `snapshot::entrance`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use crate::model::HostPattern;
 
 /// Entries by server name. Those of one name keep the order in which they came.
-pub(super) struct Names<T> {
+pub struct Names<T> {
     exact: HashMap<Box<str>, Vec<T>>,
     /// Keyed by what follows `*.`.
     suffix: HashMap<Box<str>, Vec<T>>,
@@ -31,7 +31,8 @@ impl<T> Default for Names<T> {
 }
 
 impl<T> Names<T> {
-    pub(super) fn insert(&mut self, name: &HostPattern, entry: T) {
+    /// Adds an entry behind those of the same name.
+    pub fn insert(&mut self, name: &HostPattern, entry: T) {
         let entries = match name {
             HostPattern::Exact(name) => self.exact.entry(name.as_str().into()).or_default(),
             HostPattern::Suffix(name) => self.suffix.entry(name.as_str().into()).or_default(),
@@ -40,13 +41,14 @@ impl<T> Names<T> {
         entries.push(entry);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// True where there is no entry.
+    pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.suffix.is_empty() && self.any.is_empty()
     }
 
     /// The first entry that `fits`, of the most specific name that has one; of several layers the
     /// first one first. A name whose entries do not fit is as if it were not there.
-    pub(super) fn find<'a>(
+    pub fn find<'a>(
         layers: impl Iterator<Item = &'a Names<T>> + Clone,
         name: Option<&str>,
         fits: impl Fn(&T) -> bool,

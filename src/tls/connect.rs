@@ -279,7 +279,7 @@ fn called<'a>(name: &'a ServerName<'_>) -> Cow<'a, str> {
 }
 
 /// rustls calls the suites of TLS 1.3 otherwise than IANA does.
-fn iana(suite: CipherSuite) -> &'static str {
+pub(super) fn iana(suite: CipherSuite) -> &'static str {
     match suite {
         CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
         CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",

@@ -4,6 +4,7 @@
 //! Never: opens a socket or a file.
 //! Called by: upstream (connect), publish and certs (make credentials and configurations).
 
+mod accept;
 mod alert;
 mod client_config;
 mod connect;
@@ -12,6 +13,8 @@ mod explain;
 mod explain_certificate;
 mod facts;
 mod notes;
+mod server_config;
+mod server_stream;
 mod sessions;
 mod stream;
 #[cfg(test)]
@@ -19,9 +22,12 @@ mod testing;
 mod trust;
 mod verify;
 
+pub use accept::{AcceptError, AcceptFacts, Accepted, ClientCertificate, Offered};
 pub use client_config::{ClientTls, TlsConfigError, provider};
 pub use connect::{Alpn, Connected, HandshakeFacts};
 pub use credential::{Credential, CredentialError, CredentialParts, Generation, Identity, Roots};
 pub use explain::{HandshakeError, HandshakeReason};
 pub use facts::{CertFacts, CertificateError, CrlFacts, San};
+pub use server_config::{ServerTls, ServerTlsError};
+pub use server_stream::ServerStream;
 pub use stream::Stream;

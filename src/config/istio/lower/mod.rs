@@ -14,6 +14,7 @@ mod dangling;
 mod endpoints;
 mod entries;
 mod host_index;
+mod inbound;
 mod names;
 mod outbound;
 mod owners;

@@ -6,7 +6,7 @@
 
 use super::clusters::Clusters;
 use super::registry::Registry;
-use super::{analysis, annotations, refusals, routes, traffic};
+use super::{analysis, annotations, inbound, refusals, routes, traffic};
 use crate::config::diagnostic::Diagnostics;
 use crate::config::istio::Manifests;
 use crate::config::options::LoadOptions;
@@ -27,6 +27,7 @@ pub fn lower(
     annotations::check(manifests, out);
     let mut clusters = Clusters::new(manifests, &registry, options);
     routes::lower(manifests, &registry, &mut clusters, options, config, out);
+    inbound::lower(options, config);
     config.upstreams.extend(clusters.into_upstreams());
     let mesh = manifests.mesh.as_ref();
     config.access_log = mesh.and_then(|mesh| mesh.access_log.clone());

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::entrance::Entrances;
 use crate::model::{Limits, ListenerKind, OnExpired, UnknownHosts};
 use crate::route::{RouteTable, StreamTable};
 use crate::upstream::Upstream;
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// Where connections go that carry no plain HTTP.
     pub streams: StreamTable,
+    /// What inbound and gateway listeners lead to; the tables above are the mesh's.
+    pub entrances: Entrances,
     /// Every upstream by its name.
     pub upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
     /// What becomes of hosts that the table does not know, on a listener that clients address.
@@ -43,6 +46,8 @@ impl Snapshot {
         match kind {
             ListenerKind::Direct => self.unknown_hosts,
             ListenerKind::Capture => self.unknown_captured,
+            // What their tables do not know is nobody's (ISTIO.md G9, O6).
+            ListenerKind::Inbound(_) | ListenerKind::Gateway(_) => UnknownHosts::Refuse,
         }
     }
 }

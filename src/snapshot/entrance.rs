@@ -1,0 +1,153 @@
+//! The ways in: which downstream TLS policy and which tables a connection meets that came by an
+//! inbound or a gateway listener.
+//!
+//! Owns: [`Entrance`], and how one is found: by port, then by server name (ISTIO.md G8, P13).
+//! Never: shakes hands, or reads a byte.
+//! Called by: listener and proxy (find theirs), publish (makes them), admin (shows them).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{Carries, EntranceAt, EntranceSpec, GatewayPort, HostPattern};
+use crate::route::{Names, RouteTable, StreamTable};
+use crate::tls::ServerTls;
+
+/// One way in.
+pub struct Entrance {
+    /// What it was made from; without documents of Secrets, hosts and streams.
+    pub spec: EntranceSpec,
+    /// Whether and how TLS is spoken with clients.
+    pub tls: EntranceTls,
+    /// Where requests go.
+    pub table: RouteTable,
+    /// Where the rest goes.
+    pub streams: StreamTable,
+}
+
+/// Whether and how TLS is spoken with clients, with all that it takes.
+#[derive(Clone)]
+pub enum EntranceTls {
+    /// Clear text.
+    Disable,
+    /// TLS alone.
+    Strict(ServerSide),
+    /// TLS of sidecars, and clear text.
+    Permissive(ServerSide),
+    /// TLS that is not ours to end.
+    PassThrough {
+        /// Only the TLS of sidecars.
+        mesh_only: bool,
+    },
+}
+
+/// Our side of a handshake with a client.
+#[derive(Clone)]
+pub enum ServerSide {
+    /// It can be done.
+    Ready(Arc<ServerTls>),
+    /// It cannot, and this is why: every handshake fails (ISTIO.md T17).
+    Unavailable(Arc<str>),
+}
+
+impl EntranceTls {
+    /// Our side of a handshake, where there is one.
+    pub fn server(&self) -> Option<&ServerSide> {
+        match self {
+            EntranceTls::Strict(side) | EntranceTls::Permissive(side) => Some(side),
+            EntranceTls::Disable | EntranceTls::PassThrough { .. } => None,
+        }
+    }
+}
+
+/// All ways in. Immutable.
+#[derive(Default)]
+pub struct Entrances {
+    list: Vec<Entrance>,
+    by_name: HashMap<Arc<str>, usize>,
+    inbound: HashMap<u16, usize>,
+    inbound_other: Option<usize>,
+    gateways: HashMap<GatewayPort, Servers>,
+}
+
+/// The entrances of one gateway port.
+#[derive(Default)]
+struct Servers {
+    clear: Option<usize>,
+    named: Names<usize>,
+}
+
+impl Entrances {
+    /// Orders them. Of two that are for the same connections the first one stays.
+    pub fn new(list: Vec<Entrance>) -> Entrances {
+        let mut entrances = Entrances::default();
+        for (index, one) in list.iter().enumerate() {
+            let name = Arc::clone(&one.spec.name);
+            entrances.by_name.entry(name).or_insert(index);
+            match &one.spec.at {
+                EntranceAt::Inbound(Some(port)) => {
+                    entrances.inbound.entry(*port).or_insert(index);
+                }
+                EntranceAt::Inbound(None) => {
+                    entrances.inbound_other.get_or_insert(index);
+                }
+                EntranceAt::Gateway(port, names) => {
+                    let servers = entrances.gateways.entry(*port).or_default();
+                    servers.insert(names, index);
+                }
+            }
+        }
+        entrances.list = list;
+        entrances
+    }
+
+    /// Every one of them, in the configuration's order.
+    pub fn all(&self) -> &[Entrance] {
+        &self.list
+    }
+
+    /// The one of this name.
+    pub fn named(&self, name: &str) -> Option<&Entrance> {
+        self.list.get(*self.by_name.get(name)?)
+    }
+
+    /// That of connections to a port of the application beside us.
+    pub fn inbound(&self, port: u16) -> Option<&Entrance> {
+        let index = self.inbound.get(&port).copied().or(self.inbound_other)?;
+        self.list.get(index)
+    }
+
+    /// That of clear text on a gateway port.
+    pub fn clear(&self, port: GatewayPort) -> Option<&Entrance> {
+        self.list.get(self.gateways.get(&port)?.clear?)
+    }
+
+    /// That of TLS on a gateway port which asks for `name` (in normal form), the most specific
+    /// first; without a name only `*` fits (ISTIO.md G8).
+    pub fn secure(&self, port: GatewayPort, name: Option<&str>) -> Option<&Entrance> {
+        let servers = self.gateways.get(&port)?;
+        let index = Names::find(std::iter::once(&servers.named), name, |_| true)?;
+        self.list.get(*index)
+    }
+
+    /// True where TLS is known on this gateway port at all.
+    pub fn has_secure(&self, port: GatewayPort) -> bool {
+        let servers = self.gateways.get(&port);
+        servers.is_some_and(|servers| !servers.named.is_empty())
+    }
+}
+
+impl Servers {
+    fn insert(&mut self, names: &[HostPattern], index: usize) {
+        match names {
+            [] => drop(self.clear.get_or_insert(index)),
+            names => names.iter().for_each(|name| self.named.insert(name, index)),
+        }
+    }
+}
+
+impl Entrance {
+    /// What is inside, once TLS is off.
+    pub fn carries(&self) -> Carries {
+        self.spec.carries
+    }
+}
