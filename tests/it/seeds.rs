@@ -5,31 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::harness::{Authority, Cell, Identity, Kind};
-
-fn seed(name: &str) -> PathBuf {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/manifests/seeds");
-    PathBuf::from(folder).join(name)
-}
-
-/// A `server` block of nginx that demands a client certificate.
-fn demanding(cell: &Cell, address: &str, name: &str, server: &Identity, clients: &str) -> String {
-    cell.put(&format!("nginx/{name}.crt"), &server.chain);
-    cell.put(&format!("nginx/{name}.key"), &server.key);
-    cell.put(&format!("nginx/{name}-clients.crt"), clients);
-    format!(
-        "server {{
-            listen {address} ssl;
-            server_name _;
-            ssl_certificate /etc/nginx/{name}.crt;
-            ssl_certificate_key /etc/nginx/{name}.key;
-            ssl_client_certificate /etc/nginx/{name}-clients.crt;
-            ssl_verify_client on;
-            ssl_verify_depth 3;
-            location / {{ return 200 '<title>Welcome to nginx!</title>\\n'; }}
-        }}"
-    )
-}
+use crate::harness::{Authority, Cell, Kind, demanding, fields, seed};
 
 /// The mesh's CA and a workload's identity, where sortie looks for it (T16).
 fn mesh_identity(cell: &Cell, mesh: &Authority, account: &str) {
@@ -47,10 +23,6 @@ fn second_hop(article: &str, without: &str) -> [PathBuf; 3] {
         folder.join("destination-rules.yaml"),
         seed(&format!("without-gateway/{without}.yaml")),
     ]
-}
-
-fn fields(line: &str) -> Vec<&str> {
-    line.split('|').collect()
 }
 
 /// Mesh configuration: REGISTRY_ONLY, and an access log.

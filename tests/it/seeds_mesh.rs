@@ -5,12 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::harness::{Authority, Cell, Inmate};
-
-fn seed(name: &str) -> PathBuf {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/manifests/seeds");
-    PathBuf::from(folder).join(name)
-}
+use crate::harness::{Authority, Cell, Inmate, seed};
 
 /// A workload with a sidecar in STRICT mode: TLS alone, and plain HTTP is closed without a word.
 fn strict(address: &str) -> String {

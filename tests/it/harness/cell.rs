@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use tempfile::TempDir;
 
 use super::eventually::eventually;
+use super::hub::{Hub, ip};
 use super::needs::{needs, skip};
+use super::openssl::{Told, talk};
 use super::process::PROGRAM;
 
 /// The admin port of sortie inside.
@@ -35,6 +37,22 @@ impl Drop for Inmate {
 impl Cell {
     /// With these addresses on its loopback device. `None` where this machine allows none, and may.
     pub fn new(addresses: &[&str]) -> Option<Cell> {
+        let cell = Cell::bare()?;
+        let more = addresses
+            .iter()
+            .map(|address| ip(&format!("-n {} addr add {address}/32 dev lo", cell.name)))
+            .collect();
+        cell.or_skip(more)
+    }
+
+    /// One of several on a network, with these addresses there.
+    pub fn on(hub: &Hub, addresses: &[&str]) -> Option<Cell> {
+        let cell = Cell::bare()?;
+        let joined = hub.join(&cell.name, addresses);
+        cell.or_skip(joined)
+    }
+
+    fn bare() -> Option<Cell> {
         static COUNT: AtomicU8 = AtomicU8::new(0);
         for program in ["ip", "iptables", "curl", "setpriv", "nginx"] {
             needs(program)?;
@@ -52,19 +70,8 @@ impl Cell {
             // What is redirected must first have a way to go.
             format!("-n {name} route add default dev lo"),
         ];
-        let more = addresses
-            .iter()
-            .map(|address| format!("-n {name} addr add {address}/32 dev lo"));
-        for line in up.into_iter().chain(more) {
-            let output = Command::new("ip").args(line.split(' ')).output().unwrap();
-            if !output.status.success() {
-                let error = String::from_utf8_lossy(&output.stderr);
-                skip(&format!(
-                    "network namespaces need root and the kernel's leave: {error}"
-                ));
-                return None;
-            }
-        }
+        let up = up.iter().map(|line| ip(line)).collect();
+        let cell = cell.or_skip(up)?;
         let mounted = cell.command("true").output().unwrap();
         if !mounted.status.success() {
             let error = String::from_utf8_lossy(&mounted.stderr);
@@ -74,6 +81,16 @@ impl Cell {
             return None;
         }
         Some(cell)
+    }
+
+    fn or_skip(self, done: Result<(), String>) -> Option<Cell> {
+        if let Err(error) = done {
+            skip(&format!(
+                "network namespaces need root and the kernel's leave: {error}"
+            ));
+            return None;
+        }
+        Some(self)
     }
 
     /// What programs look for in `/etc`.
@@ -166,12 +183,24 @@ impl Cell {
     /// runs as root here, and the application does not.
     pub fn redirect(&self, ports: Option<&str>, to: u16) {
         let ports = ports.map(|ports| format!(" -m multiport --dports {ports}"));
-        let rule = format!(
-            "-t nat -A OUTPUT -p tcp{} -m owner ! --uid-owner 0 -j REDIRECT --to-ports {to}",
+        self.rule(&format!(
+            "OUTPUT -p tcp{} -m owner ! --uid-owner 0 -j REDIRECT --to-ports {to}",
             ports.unwrap_or_default()
-        );
+        ));
+    }
+
+    /// Sends what arrives for the application on these ports into sortie (ISTIO.md C2).
+    pub fn receive(&self, ports: &str, to: u16) {
+        self.rule(&format!(
+            "PREROUTING -p tcp -m multiport --dports {ports} -j REDIRECT --to-ports {to}"
+        ));
+    }
+
+    #[track_caller]
+    fn rule(&self, rule: &str) {
         let done = self
             .command("iptables")
+            .args("-w -t nat -A".split(' '))
             .args(rule.split(' '))
             .output()
             .unwrap();
@@ -180,6 +209,11 @@ impl Cell {
             "{}",
             String::from_utf8_lossy(&done.stderr)
         );
+    }
+
+    /// The folder in which programs start: logs are written there.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
 
     /// `sortie run --config FOLDER` with captured connections on port 15001, once it is ready.
@@ -227,6 +261,36 @@ impl Cell {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let (body, status) = text.rsplit_once('\n').unwrap_or_default();
         (status.parse().unwrap_or_default(), body.to_owned())
+    }
+
+    /// Has sortie read every file again, and fails unless it takes what it finds.
+    #[track_caller]
+    pub fn reload(&self) {
+        let output = self
+            .command("curl")
+            .args(["--disable", "-sS", "--fail-with-body", "-X", "POST"])
+            .args(["--noproxy", "*"])
+            .arg(format!("http://{ADMIN}/reload"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}");
+    }
+
+    /// `openssl s_client` inside.
+    pub fn s_client(&self, to: &str, arguments: &[&str], input: &str) -> Option<Told> {
+        needs("openssl")?;
+        Some(talk(self.command("timeout"), to, arguments, input))
+    }
+
+    /// The sum of a metric's lines that have all of these words; 0 where there is none.
+    pub fn metric(&self, words: &[&str]) -> f64 {
+        let (_, text) = self.admin("/metrics");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// What sortie has said on its standard error.

@@ -20,15 +20,22 @@ pub enum Kind {
     Ec,
     /// 2048 bits.
     Rsa,
+    /// 4096 bits.
+    LargeRsa,
 }
 
 impl Kind {
     fn key(self) -> KeyPair {
         match self {
             Kind::Ec => KeyPair::generate().unwrap(),
-            Kind::Rsa => KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap(),
+            Kind::Rsa => rsa(rcgen::RsaKeySize::_2048),
+            Kind::LargeRsa => rsa(rcgen::RsaKeySize::_4096),
         }
     }
+}
+
+fn rsa(size: rcgen::RsaKeySize) -> KeyPair {
+    KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).unwrap()
 }
 
 /// A CA, or an intermediate.
@@ -104,6 +111,21 @@ impl Authority {
         names: &[&str],
         change: impl FnOnce(&mut CertificateParams),
     ) -> Identity {
+        self.leaf_of(self.kind, name, names, change)
+    }
+
+    /// A leaf with a key of 4096 bits.
+    pub fn large(&self, name: &str, names: &[&str]) -> Identity {
+        self.leaf_of(Kind::LargeRsa, name, names, |_| {})
+    }
+
+    fn leaf_of(
+        &self,
+        kind: Kind,
+        name: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = common_name(name);
@@ -117,7 +139,7 @@ impl Authority {
         let serial: [u8; 8] = std::array::from_fn(|_| fastrand());
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         change(&mut params);
-        let key = self.kind.key();
+        let key = kind.key();
         let leaf = params.signed_by(&key, &self.issuer).unwrap().pem();
         Identity {
             chain: format!("{leaf}{}", self.above),
