@@ -55,7 +55,12 @@ pub fn closing(host: &str, path: &str) -> String {
 /// missing and may be.
 pub fn s_client(to: SocketAddr, arguments: &[&str], input: &str) -> Option<Told> {
     needs("openssl")?;
-    Some(talk(Command::new("timeout"), &to.to_string(), arguments, input))
+    Some(talk(
+        Command::new("timeout"),
+        &to.to_string(),
+        arguments,
+        input,
+    ))
 }
 
 /// The same by that `timeout`. Nothing here takes long: what is not closed within the time is a
