@@ -8,9 +8,11 @@ mod page;
 mod server;
 mod state;
 mod view;
+mod view_entrance;
 mod view_stream;
 
 pub use server::serve;
 pub use state::{AdminState, Command, EndpointHealth, Inside, ReloadReport, UpstreamHealth};
 pub use view::{HostView, RefusedView, RoutesView, RuleView, UpstreamView};
+pub use view_entrance::EntranceView;
 pub use view_stream::StreamView;

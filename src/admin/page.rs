@@ -241,7 +241,8 @@ fn routes(state: &AdminState, query: Option<&str>) -> Answer {
     };
     let config = state.inside.config().unwrap_or_default();
     let health = |name: &str| state.inside.upstream(name);
-    let view = RoutesView::new(&config, host.as_deref(), health);
+    let unavailable = |name: &str| state.inside.entrance(name);
+    let view = RoutesView::new(&config, host.as_deref(), health, unavailable);
     json(StatusCode::OK, &view)
 }
 

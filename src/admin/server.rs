@@ -116,6 +116,10 @@ mod tests {
             UpstreamHealth::default()
         }
 
+        fn entrance(&self, _: &str) -> Option<String> {
+            None
+        }
+
         fn explain(&self, _: &Question) -> Explanation {
             Explanation::default()
         }

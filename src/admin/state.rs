@@ -45,6 +45,8 @@ pub trait Inside: Send + Sync + 'static {
     fn certificates(&self) -> Vec<CredentialRow>;
     /// How the upstream `name` is doing.
     fn upstream(&self, name: &str) -> UpstreamHealth;
+    /// Why TLS cannot be spoken with clients at the entrance `name`; `None` where it can.
+    fn entrance(&self, name: &str) -> Option<String>;
     /// Why a request goes where it goes.
     fn explain(&self, question: &Question) -> Explanation;
 }

@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::state::{AdminState, EndpointHealth, UpstreamHealth};
+use super::view_entrance::EntranceView;
 use super::view_stream::StreamView;
 use crate::explain;
 use crate::model::{
-    Action, Config, HostRoutes, HttpChoice, ListenerKind, Resolution, RuleSpec, TlsPolicy,
+    Action, Config, EntranceSpec, HostRoutes, HttpChoice, ListenerKind, Resolution, RuleSpec, TlsPolicy,
     UnknownHosts, UpstreamSpec, Weighted,
 };
 use crate::telemetry::rfc3339_millis;
@@ -34,6 +35,9 @@ pub struct RoutesView {
     /// Connections that carry no plain HTTP, in the order they were written.
     #[serde(default)]
     pub streams: Vec<StreamView>,
+    /// Inbound ports and gateway servers; their routes are among the others, with their names.
+    #[serde(default)]
+    pub entrances: Vec<EntranceView>,
     /// In the order they were written.
     pub upstreams: Vec<UpstreamView>,
 }
@@ -56,6 +60,9 @@ pub struct HostView {
     pub hosts: Vec<String>,
     /// `None`: any.
     pub port: Option<u16>,
+    /// The entrance that it is for; `None`: the mesh's listeners.
+    #[serde(default)]
+    pub entrance: Option<String>,
     /// The object that says it, where it is one of Istio's or Kubernetes'.
     #[serde(default)]
     pub object: Option<String>,
@@ -112,32 +119,40 @@ pub struct UpstreamView {
 
 impl RoutesView {
     /// What `config` routes; `host`, in normal form, leaves only what could concern it. `health`
-    /// says how an upstream does.
+    /// says how an upstream does, `unavailable` why an entrance lets nobody in.
     pub fn new(
         config: &Config,
         host: Option<&str>,
         health: impl Fn(&str) -> UpstreamHealth,
+        unavailable: impl Fn(&str) -> Option<String>,
     ) -> RoutesView {
-        let concerned = |entry: &&HostRoutes| {
+        let concerned = |entry: &HostRoutes| {
             host.is_none_or(|host| entry.hosts.iter().any(|pattern| pattern.matches(host)))
         };
-        let routes: Vec<HostView> = config
-            .hosts
-            .iter()
-            .filter(concerned)
-            .map(host_view)
+        let entrances = config.entrances.iter();
+        let entrances: Vec<_> = entrances
+            .filter(|spec| host.is_none_or(|host| EntranceView::concerns(spec, host)))
             .collect();
-        let rules = config
-            .hosts
+        let of = |spec: &EntranceSpec| Some(spec.name.to_string());
+        let mesh = config.hosts.iter().map(|entry| (None, entry));
+        let hosts = entrances
             .iter()
-            .filter(concerned)
-            .flat_map(|entry| &entry.rules);
-        let streams = config.streams.iter();
-        let streams: Vec<_> = streams
-            .filter(|route| host.is_none_or(|host| StreamView::concerns(route, host)))
+            .flat_map(|spec| spec.hosts.iter().map(|entry| (of(spec), entry)));
+        let hosts: Vec<_> = mesh
+            .chain(hosts)
+            .filter(|(_, entry)| concerned(entry))
             .collect();
-        let opaque = streams.iter().flat_map(|route| &route.to);
+        let mesh = config.streams.iter().map(|route| (None, route));
+        let mesh = mesh.filter(|(_, route)| {
+            host.is_none_or(|host| StreamView::concerns(route, host))
+        });
+        let streams = entrances
+            .iter()
+            .flat_map(|spec| spec.streams.iter().map(|route| (of(spec), route)));
+        let streams: Vec<_> = mesh.chain(streams).collect();
+        let opaque = streams.iter().flat_map(|(_, route)| &route.to);
         let opaque = opaque.map(|one| one.upstream.as_ref());
+        let rules = hosts.iter().flat_map(|(_, entry)| &entry.rules);
         let reached: HashSet<&str> = rules.flat_map(targets).chain(opaque).collect();
         let upstreams = config.upstreams.iter();
         let upstreams =
@@ -146,10 +161,23 @@ impl RoutesView {
             unknown_hosts: unknown_hosts(config.unknown_hosts).to_owned(),
             unknown_captured: unknown_hosts(config.unknown_captured).to_owned(),
             refused: refused(config),
-            routes,
+            routes: hosts
+                .into_iter()
+                .map(|(entrance, entry)| HostView {
+                    entrance,
+                    ..host_view(entry)
+                })
+                .collect(),
             streams: streams
                 .into_iter()
-                .map(|route| StreamView::new(route, shares(&route.to)))
+                .map(|(entrance, route)| StreamView {
+                    entrance,
+                    ..StreamView::new(route, shares(&route.to))
+                })
+                .collect(),
+            entrances: entrances
+                .into_iter()
+                .map(|spec| EntranceView::new(spec, unavailable(&spec.name)))
                 .collect(),
             upstreams: upstreams
                 .map(|spec| upstream_view(spec, health(&spec.name)))
@@ -186,6 +214,7 @@ fn host_view(entry: &HostRoutes) -> HostView {
     HostView {
         hosts: entry.hosts.iter().map(ToString::to_string).collect(),
         port: entry.port,
+        entrance: None,
         object: entry.object.as_deref().map(str::to_owned),
         place: entry.place.to_string(),
         rules: entry.rules.iter().map(rule_view).collect(),
@@ -439,7 +468,7 @@ mod tests {
 
     #[test]
     fn a_rule_is_shown_in_plain_words_with_its_place() {
-        let view = RoutesView::new(&config(), None, |_| UpstreamHealth::default());
+        let view = RoutesView::new(&config(), None, |_| UpstreamHealth::default(), |_| None);
         let shown = &view.routes[0].rules[0];
         assert_eq!(shown.matches, ["GET|POST /v1* no x-old"]);
         assert_eq!(shown.target, "bank (90/100), spare (10/100)");
@@ -468,7 +497,7 @@ mod tests {
             place: place(9),
             reason: "the mode is none".into(),
         }];
-        let view = RoutesView::new(&config, Some("none.example"), |_| UpstreamHealth::default());
+        let view = RoutesView::new(&config, Some("none.example"), |_| UpstreamHealth::default(), |_| None);
         let shown = RefusedView {
             object: "DestinationRule default/bank".to_owned(),
             place: "dr.yaml:9".to_owned(),
@@ -483,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_host_leaves_only_what_concerns_it() {
-        let only = |host| RoutesView::new(&config(), Some(host), |_| UpstreamHealth::default());
+        let only = |host| RoutesView::new(&config(), Some(host), |_| UpstreamHealth::default(), |_| None);
         let bank = only("bank.example");
         let names: Vec<_> = bank
             .upstreams
@@ -521,7 +550,7 @@ mod tests {
             route(Some(443), tls, &[("bank", 1), ("spare", 3)]),
             route(None, tcp, &[("outbound|3306||db.example", 1)]),
         ];
-        let view = RoutesView::new(&config, None, |_| UpstreamHealth::default());
+        let view = RoutesView::new(&config, None, |_| UpstreamHealth::default(), |_| None);
         let shown = &view.streams[0];
         assert_eq!((shown.kind.as_str(), shown.port), ("tls", Some(443)));
         assert_eq!(shown.names, ["*.bank.example"]);
@@ -534,7 +563,7 @@ mod tests {
             ("db.example", &["tcp"], 0),
             ("none.example", &[], 0),
         ] {
-            let view = RoutesView::new(&config, Some(host), |_| UpstreamHealth::default());
+            let view = RoutesView::new(&config, Some(host), |_| UpstreamHealth::default(), |_| None);
             let shown: Vec<_> = view.streams.iter().map(|one| one.kind.as_str()).collect();
             assert_eq!(
                 (&shown[..], view.upstreams.len()),
@@ -546,7 +575,7 @@ mod tests {
 
     #[test]
     fn the_page_can_be_read_back() {
-        let view = RoutesView::new(&config(), None, |_| UpstreamHealth::default());
+        let view = RoutesView::new(&config(), None, |_| UpstreamHealth::default(), |_| None);
         let text = serde_json::to_string(&view).unwrap();
         assert_eq!(serde_json::from_str::<RoutesView>(&text).unwrap(), view);
     }

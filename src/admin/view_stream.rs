@@ -15,6 +15,9 @@ pub struct StreamView {
     pub kind: String,
     /// `None`: any.
     pub port: Option<u16>,
+    /// The entrance that it is for; `None`: the mesh's listeners.
+    #[serde(default)]
+    pub entrance: Option<String>,
     /// What a ClientHello must ask for; empty but for `tls`.
     pub names: Vec<String>,
     /// Networks that it must go to; empty: any.
@@ -43,6 +46,7 @@ impl StreamView {
         StreamView {
             kind: kind.to_owned(),
             port: route.port,
+            entrance: None,
             names: texts(names),
             destinations: texts(destinations),
             sources: texts(&route.sources),

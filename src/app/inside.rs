@@ -16,7 +16,7 @@ use crate::drain::Drain;
 use crate::explain::{Explanation, Known, Question, explain};
 use crate::model::{Config, ListenAddr, ListenerKind};
 use crate::publish::{Report, Request, Shared};
-use crate::snapshot::SnapshotCell;
+use crate::snapshot::{ServerSide, SnapshotCell};
 use crate::telemetry::{AccessLog, Status};
 use crate::upstream::UpstreamTls;
 
@@ -72,6 +72,14 @@ impl Inside for View {
         UpstreamHealth {
             unavailable,
             endpoints: endpoints.collect(),
+        }
+    }
+
+    fn entrance(&self, name: &str) -> Option<String> {
+        let snapshot = self.cell.peek();
+        match snapshot.entrances.named(name)?.tls.server()? {
+            ServerSide::Ready(_) => None,
+            ServerSide::Unavailable(reason) => Some(reason.to_string()),
         }
     }
 

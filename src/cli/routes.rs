@@ -36,7 +36,8 @@ pub fn run(args: Args) -> ExitCode {
             Err(error) => return unreadable(&error),
         },
         Ok(Source::Files(loaded)) => {
-            RoutesView::new(&loaded.config, host, |_| UpstreamHealth::default())
+            let health = |_: &str| UpstreamHealth::default();
+            RoutesView::new(&loaded.config, host, health, |_| None)
         }
     };
     if args.origin.json {
@@ -55,8 +56,12 @@ fn tables(view: &RoutesView, bold: bool) -> String {
         true => String::new(),
         false => streams(view, bold) + "\n",
     };
+    let entrances = match view.entrances.is_empty() {
+        true => String::new(),
+        false => entrances(view, bold) + "\n",
+    };
     let mut text = format!(
-        "{routes}\n{streams}{upstreams}\nunknown hosts: {}\n",
+        "{entrances}{routes}\n{streams}{upstreams}\nunknown hosts: {}\n",
         view.unknown_hosts
     );
     if view.unknown_captured != view.unknown_hosts && !view.unknown_captured.is_empty() {
@@ -71,12 +76,55 @@ fn tables(view: &RoutesView, bold: bool) -> String {
     text
 }
 
-fn routes(view: &RoutesView, bold: bool) -> String {
+/// Who comes in where.
+fn entrances(view: &RoutesView, bold: bool) -> String {
     let mut table = Table::new(&[
-        "HOST", "PORT", "MATCH", "ACTION", "TARGET", "REWRITE", "PLACE",
+        "ENTRANCE",
+        "PORT",
+        "SERVER NAME",
+        "TLS",
+        "CLIENTS",
+        "CARRIES",
+        "CERTIFICATE",
+        "CLIENT CA",
+        "STATE",
+        "PLACE",
     ]);
+    for one in &view.entrances {
+        let state = match &one.unavailable {
+            Some(why) => format!("unavailable: {why}"),
+            None => "open".to_owned(),
+        };
+        table.row([
+            one.name.clone(),
+            one.port.map_or("*".to_owned(), |port| port.to_string()),
+            one.server_names.join(","),
+            one.tls.clone(),
+            one.clients.clone(),
+            one.carries.clone(),
+            one.certificate.clone().unwrap_or_default(),
+            one.client_ca.clone().unwrap_or_default(),
+            state,
+            one.place.clone(),
+        ]);
+    }
+    table.render(bold)
+}
+
+/// What the mesh's listeners are called where there are others.
+const MESH: &str = "mesh";
+
+fn routes(view: &RoutesView, bold: bool) -> String {
+    let mut columns = vec![
+        "HOST", "PORT", "MATCH", "ACTION", "TARGET", "REWRITE", "PLACE",
+    ];
+    if !view.entrances.is_empty() {
+        columns.push("ENTRANCE");
+    }
+    let mut table = Table::new(&columns);
     for entry in &view.routes {
         let port = entry.port.map_or("*".to_owned(), |port| port.to_string());
+        let entrance = entry.entrance.as_deref().unwrap_or(MESH);
         for rule in &entry.rules {
             let matches = match rule.matches.is_empty() {
                 true => "*".to_owned(),
@@ -90,6 +138,7 @@ fn routes(view: &RoutesView, bold: bool) -> String {
                 rule.target.clone(),
                 rule.rewrite.clone().unwrap_or_default(),
                 rule.place.clone(),
+                entrance.to_owned(),
             ]);
         }
     }
@@ -98,7 +147,11 @@ fn routes(view: &RoutesView, bold: bool) -> String {
 
 /// What is not plain HTTP.
 fn streams(view: &RoutesView, bold: bool) -> String {
-    let mut table = Table::new(&["STREAM", "PORT", "NAME", "TO", "FROM", "TARGET", "PLACE"]);
+    let mut columns = vec!["STREAM", "PORT", "NAME", "TO", "FROM", "TARGET", "PLACE"];
+    if !view.entrances.is_empty() {
+        columns.push("ENTRANCE");
+    }
+    let mut table = Table::new(&columns);
     let any = |list: &[String]| match list {
         [] => "*".to_owned(),
         some => some.join(","),
@@ -112,6 +165,7 @@ fn streams(view: &RoutesView, bold: bool) -> String {
             any(&stream.sources),
             stream.target.clone(),
             stream.place.clone(),
+            stream.entrance.as_deref().unwrap_or(MESH).to_owned(),
         ]);
     }
     table.render(bold)
@@ -215,6 +269,7 @@ mod tests {
             routes: vec![HostView {
                 hosts: vec!["bank.example".into(), "*.bank.example".into()],
                 port: Some(80),
+                entrance: None,
                 object: None,
                 place: "a.yaml:3".into(),
                 rules: vec![RuleView {
@@ -232,6 +287,7 @@ mod tests {
                 place: "se.yaml:4".into(),
                 ..Default::default()
             }],
+            entrances: Vec::new(),
             upstreams: vec![
                 UpstreamView {
                     name: "bank".into(),
@@ -274,6 +330,39 @@ mod tests {
             !text.lines().any(|line| line.starts_with("STREAM")),
             "{text}"
         );
+    }
+
+    #[test]
+    fn entrances_come_first_and_their_routes_name_them_where_there_are_any() {
+        assert!(!tables(&view(), false).contains("ENTRANCE"));
+        let mut with = view();
+        with.entrances = vec![crate::admin::EntranceView {
+            name: "inbound|80".into(),
+            kind: "inbound".into(),
+            port: Some(80),
+            tls: "strict".into(),
+            clients: "required".into(),
+            carries: "http".into(),
+            unavailable: Some("key.pem is missing".into()),
+            place: "pa.yaml:2".into(),
+            ..Default::default()
+        }];
+        with.routes.push(HostView {
+            hosts: vec!["*".into()],
+            entrance: Some("inbound|80".into()),
+            rules: vec![RuleView::default()],
+            ..HostView::default()
+        });
+        let text = tables(&with, false);
+        assert!(text.starts_with("ENTRANCE "), "{text}");
+        let has = |parts: &[&str]| {
+            text.lines()
+                .any(|line| parts.iter().all(|part| line.contains(part)))
+        };
+        assert!(has(&["inbound|80", "strict", "required", "unavailable: key.pem is missing"]));
+        assert!(has(&["bank.example,*.bank.example", "mesh"]), "{text}");
+        let own = text.lines().filter(|line| line.ends_with("inbound|80"));
+        assert_eq!(own.count(), 1, "{text}");
     }
 
     #[test]
