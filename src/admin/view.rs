@@ -14,8 +14,8 @@ use super::view_entrance::EntranceView;
 use super::view_stream::StreamView;
 use crate::explain;
 use crate::model::{
-    Action, Config, EntranceSpec, HostRoutes, HttpChoice, ListenerKind, Resolution, RuleSpec, TlsPolicy,
-    UnknownHosts, UpstreamSpec, Weighted,
+    Action, Config, EntranceSpec, HostRoutes, HttpChoice, ListenerKind, Resolution, RuleSpec,
+    TlsPolicy, UnknownHosts, UpstreamSpec, Weighted,
 };
 use crate::telemetry::rfc3339_millis;
 
@@ -143,9 +143,8 @@ impl RoutesView {
             .filter(|(_, entry)| concerned(entry))
             .collect();
         let mesh = config.streams.iter().map(|route| (None, route));
-        let mesh = mesh.filter(|(_, route)| {
-            host.is_none_or(|host| StreamView::concerns(route, host))
-        });
+        let mesh =
+            mesh.filter(|(_, route)| host.is_none_or(|host| StreamView::concerns(route, host)));
         let streams = entrances
             .iter()
             .flat_map(|spec| spec.streams.iter().map(|route| (of(spec), route)));
@@ -497,7 +496,12 @@ mod tests {
             place: place(9),
             reason: "the mode is none".into(),
         }];
-        let view = RoutesView::new(&config, Some("none.example"), |_| UpstreamHealth::default(), |_| None);
+        let view = RoutesView::new(
+            &config,
+            Some("none.example"),
+            |_| UpstreamHealth::default(),
+            |_| None,
+        );
         let shown = RefusedView {
             object: "DestinationRule default/bank".to_owned(),
             place: "dr.yaml:9".to_owned(),
@@ -512,7 +516,14 @@ mod tests {
 
     #[test]
     fn a_host_leaves_only_what_concerns_it() {
-        let only = |host| RoutesView::new(&config(), Some(host), |_| UpstreamHealth::default(), |_| None);
+        let only = |host| {
+            RoutesView::new(
+                &config(),
+                Some(host),
+                |_| UpstreamHealth::default(),
+                |_| None,
+            )
+        };
         let bank = only("bank.example");
         let names: Vec<_> = bank
             .upstreams
@@ -563,7 +574,8 @@ mod tests {
             ("db.example", &["tcp"], 0),
             ("none.example", &[], 0),
         ] {
-            let view = RoutesView::new(&config, Some(host), |_| UpstreamHealth::default(), |_| None);
+            let view =
+                RoutesView::new(&config, Some(host), |_| UpstreamHealth::default(), |_| None);
             let shown: Vec<_> = view.streams.iter().map(|one| one.kind.as_str()).collect();
             assert_eq!(
                 (&shown[..], view.upstreams.len()),

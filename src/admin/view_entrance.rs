@@ -155,7 +155,10 @@ mod tests {
         let spec = ServerTlsSpec::new(credential, ClientCertificates::Required);
         let view = EntranceView::new(&gateway(DownstreamTls::Strict(Box::new(spec))), None);
         assert_eq!((view.kind.as_str(), view.port), ("gateway", Some(443)));
-        assert_eq!((view.tls.as_str(), view.clients.as_str()), ("strict", "required"));
+        assert_eq!(
+            (view.tls.as_str(), view.clients.as_str()),
+            ("strict", "required")
+        );
         assert_eq!(view.server_names, ["*.bank.example"]);
         assert_eq!(view.certificate.as_deref(), Some("a.crt"));
         assert_eq!(view.client_ca.as_deref(), Some("ca.crt"));

@@ -359,7 +359,12 @@ mod tests {
             text.lines()
                 .any(|line| parts.iter().all(|part| line.contains(part)))
         };
-        assert!(has(&["inbound|80", "strict", "required", "unavailable: key.pem is missing"]));
+        assert!(has(&[
+            "inbound|80",
+            "strict",
+            "required",
+            "unavailable: key.pem is missing"
+        ]));
         assert!(has(&["bank.example,*.bank.example", "mesh"]), "{text}");
         let own = text.lines().filter(|line| line.ends_with("inbound|80"));
         assert_eq!(own.count(), 1, "{text}");
