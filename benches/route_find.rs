@@ -23,7 +23,7 @@ use sortie::model::{
     UpstreamSpec, Weighted,
 };
 use sortie::proxy::strict::{Strict, StrictLimits};
-use sortie::route::RouteTable;
+use sortie::route::{RouteTable, Scheme};
 use sortie::telemetry::Metrics;
 use sortie::upstream::{OwnAddrs, Resolver, Upstream, UpstreamContext, UpstreamTls};
 
@@ -92,7 +92,10 @@ fn find(c: &mut Criterion) {
         for (name, host) in asked {
             let destination = Destination::parse(host, 80).unwrap();
             bench.bench_function(BenchmarkId::new(name, size), |b| {
-                b.iter(|| black_box(table.find(black_box(&destination), black_box(&parts))));
+                b.iter(|| {
+                    let (destination, parts) = (black_box(&destination), black_box(&parts));
+                    black_box(table.find(destination, parts, Scheme::Http))
+                });
             });
         }
     }

@@ -13,7 +13,7 @@ use super::words::condition;
 use crate::model::{
     Action, Destination, HostPattern, HostRoutes, MatchSpec, Place, Respond, RuleSpec,
 };
-use crate::route::{Found, RouteTable};
+use crate::route::{Found, RouteTable, Scheme};
 
 /// The number, from 1, and the words of the first alternative that holds; `None` where the rule has
 /// no condition or none holds.
@@ -58,7 +58,7 @@ fn is_met(spec: &MatchSpec, parts: &Parts) -> bool {
         port: 80,
     };
     match RouteTable::build(&[group], &HashMap::new()) {
-        Ok(table) => matches!(table.find(&anywhere, parts), Found::Route(..)),
+        Ok(table) => matches!(table.find(&anywhere, parts, Scheme::Http), Found::Route(..)),
         Err(_) => false,
     }
 }

@@ -110,7 +110,7 @@ fn request(question: &Question, known: &Known<'_>, it: &mut Explanation) {
     let specs = group
         .map(|group| group.rules.as_slice())
         .unwrap_or_default();
-    match table.find(&destination, &question.parts) {
+    match table.find(&destination, &question.parts, Scheme::Http) {
         Found::UnknownHost => unknown(question, &destination, known, it),
         Found::NoRule => {
             it.steps.extend(passed_over(specs, question));

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::handshake;
 use super::original_dst::OriginalDestination;
 use super::sniff::{Sniffer, Spoken};
 use crate::drain::DrainGuard;
@@ -56,7 +57,7 @@ pub(super) async fn serve(
     mut arrival: Arrival,
     context: Arc<ProxyContext>,
     original_dst: Arc<dyn OriginalDestination>,
-    mut guard: DrainGuard,
+    guard: DrainGuard,
 ) {
     context.metrics.downstream.accepted.inc();
     let open = Open::new(&context, arrival.permit.take());
@@ -66,36 +67,48 @@ pub(super) async fn serve(
     // Without it small answers wait for the client's delayed acknowledgement.
     let _ = arrival.stream.set_nodelay(true);
     let original_dst = match arrival.kind {
-        ListenerKind::Capture => original_dst.of(&arrival.stream),
+        ListenerKind::Capture | ListenerKind::Inbound(None) => original_dst.of(&arrival.stream),
         ListenerKind::Inbound(Some(to)) => Some(OriginalDst(to)),
-        ListenerKind::Inbound(None) => original_dst.of(&arrival.stream),
         ListenerKind::Direct | ListenerKind::Gateway(_) => None,
-    };
-    let snapshot = context.cell.load();
-    let ends = (local, arrival.peer);
-    let first_step = proxy::first_step(&snapshot, arrival.kind, original_dst, ends);
-    let limits = snapshot.limits.clone();
-    drop(snapshot);
-    let read = match first_step {
-        FirstStep::Connect => Some((None, Bytes::new())),
-        FirstStep::Read | FirstStep::ReadHttp => {
-            let sniffer = Sniffer::new(first_step == FirstStep::ReadHttp);
-            first_bytes(sniffer, &mut arrival.stream, &limits, &mut guard).await
-        }
-    };
-    let Some((spoken, first)) = read else {
-        return;
     };
     let downstream = Downstream {
         stream: Socket::Plain(arrival.stream),
-        first,
+        first: Bytes::new(),
         peer: arrival.peer,
         local,
         kind: arrival.kind,
         original_dst,
         entrance: None,
         secured: None,
+        made_with: None,
         held: Box::new(open),
+    };
+    match proxy::has_entrances(arrival.kind) {
+        true => handshake::serve(downstream, context, guard).await,
+        false => mesh(downstream, context, guard).await,
+    }
+}
+
+/// Mesh traffic: plain HTTP, and streams by the tables of the mesh.
+async fn mesh(mut downstream: Downstream, context: Arc<ProxyContext>, mut guard: DrainGuard) {
+    let snapshot = context.cell.load();
+    let first_step = proxy::first_step(&snapshot, &downstream.arrived());
+    let limits = snapshot.limits.clone();
+    drop(snapshot);
+    let spoken = match first_step {
+        FirstStep::Connect => None,
+        FirstStep::Read | FirstStep::ReadHttp => {
+            let sniffer = Sniffer::new(first_step == FirstStep::ReadHttp);
+            let silence = limits.idle_timeout;
+            let stream = &mut downstream.stream;
+            match first_bytes(sniffer, stream, silence, &limits, &mut guard).await {
+                First::Said(spoken, first) => {
+                    downstream.first = first;
+                    Some(spoken)
+                }
+                First::Silent | First::Over => return,
+            }
+        }
     };
     let opaque = match spoken {
         None => Opaque::Unread,
@@ -118,26 +131,46 @@ pub(super) async fn serve(
     proxy::stream(downstream, opaque, context, guard).await;
 }
 
-/// What it speaks and all that was read to tell. `None` where the client said nothing until it
-/// left, the time was up or the drain had begun.
-async fn first_bytes(
+/// The beginning of a connection.
+pub(super) enum First {
+    /// What it speaks, and all that was read to tell.
+    Said(Spoken, Bytes),
+    /// Nothing came for as long as it may.
+    Silent,
+    /// It ended without a byte, or the drain has begun.
+    Over,
+}
+
+/// Reads it. `silence`: how long it may say nothing; what has begun has the time of a head.
+pub(super) async fn first_bytes(
     mut sniffer: Sniffer,
-    stream: &mut TcpStream,
+    stream: &mut Socket,
+    silence: Duration,
     limits: &Limits,
     guard: &mut DrainGuard,
-) -> Option<(Option<Spoken>, Bytes)> {
+) -> First {
     // Not `readable`: that a new socket is, it may say without a byte.
     let begun = tokio::select! {
         biased;
-        read = tokio::time::timeout(limits.idle_timeout, sniffer.more(stream)) => read,
-        () = guard.started() => tokio::time::timeout(LAST_CHANCE, sniffer.more(stream)).await,
+        read = tokio::time::timeout(silence, sniffer.more(stream)) => match read {
+            Ok(read) => read,
+            Err(_) => return First::Silent,
+        },
+        () = guard.started() => {
+            match tokio::time::timeout(LAST_CHANCE, sniffer.more(stream)).await {
+                Ok(read) => read,
+                Err(_) => return First::Over,
+            }
+        }
     };
-    let spoken = match begun.ok()?.ok()? {
-        Some(spoken) => spoken,
-        None => match tokio::time::timeout(limits.head_timeout, sniffer.read(stream)).await {
-            Ok(read) => read.ok()?,
+    let spoken = match begun {
+        Err(_) | Ok(Some(Spoken::Nothing)) => return First::Over,
+        Ok(Some(spoken)) => spoken,
+        Ok(None) => match tokio::time::timeout(limits.head_timeout, sniffer.read(stream)).await {
+            Ok(Ok(spoken)) => spoken,
+            Ok(Err(_)) => return First::Over,
             Err(_) => sniffer.guess("its first message took too long"),
         },
     };
-    Some((Some(spoken), sniffer.into_bytes()))
+    First::Said(spoken, sniffer.into_bytes())
 }

@@ -6,6 +6,7 @@
 
 mod accept;
 mod connection;
+mod handshake;
 mod hello;
 mod original_dst;
 mod sniff;

@@ -37,6 +37,9 @@ pub(super) fn error(
     let terse = record.connection().context.terse;
     let words = words(error, &verdict, terse);
     record.failed(error, &verdict, verdict.status);
+    if error.ends_connection() {
+        record.connection().control.retire();
+    }
     log(error, &verdict, &record);
     let status = StatusCode::from_u16(verdict.status).unwrap_or(StatusCode::BAD_GATEWAY);
     if record.is_grpc() {
@@ -60,7 +63,7 @@ pub(super) fn error(
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static(METHODS));
     }
-    if verdict.status == 400 {
+    if verdict.status == 400 || error.ends_connection() {
         answer
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));

@@ -7,11 +7,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::downstream::{Arrived, Opaque, met};
+use super::admission::still_admits;
+use super::downstream::{Arrived, Downstream, Opaque};
 use super::refusal::Refusal;
-use crate::model::{ListenerKind, OriginalDst, PeerAddr, TlsPolicy, UnknownHosts};
+use crate::model::{ListenerKind, OriginalDst, TlsPolicy, UnknownHosts};
 use crate::route::{HostsOn, RouteAction, Rule, StreamTarget};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Entrance, Snapshot};
 use crate::upstream::Upstream;
 
 /// What is to be done with a connection first.
@@ -26,21 +27,17 @@ pub enum FirstStep {
 }
 
 /// Decides whether the first bytes matter.
-pub fn first_step(
-    snapshot: &Snapshot,
-    kind: ListenerKind,
-    original_dst: Option<OriginalDst>,
-    (local, peer): (SocketAddr, PeerAddr),
-) -> FirstStep {
-    let met = met(original_dst, local, peer);
+pub fn first_step(snapshot: &Snapshot, arrived: &Arrived) -> FirstStep {
+    let met = arrived.met();
     let hosts = snapshot.table.hosts_on(met.port);
-    match (kind, original_dst) {
+    match (arrived.kind, arrived.original_dst) {
+        // Entrances have tables of their own, and ask `admission`.
         (ListenerKind::Inbound(_) | ListenerKind::Gateway(_), _) => FirstStep::ReadHttp,
         // Was not redirected: HTTP is told so, the rest is closed.
         (ListenerKind::Capture, None) => FirstStep::ReadHttp,
         (ListenerKind::Capture, Some(to)) => {
             let reads = snapshot.streams.wants_bytes(met, hosts);
-            match reads && !is_own_port(to, local) {
+            match reads && !is_own_port(to, arrived.local) {
                 true => FirstStep::Read,
                 false => FirstStep::Connect,
             }
@@ -83,14 +80,30 @@ pub(super) enum Way<'a> {
 }
 
 /// Finds it.
-pub(super) fn find<'a>(snapshot: &'a Snapshot, arrived: &Arrived, opaque: &Opaque) -> Way<'a> {
-    let target = match leads(snapshot, arrived, opaque) {
+pub(super) fn find<'a>(
+    snapshot: &'a Snapshot,
+    downstream: &Downstream,
+    opaque: &Opaque,
+) -> Way<'a> {
+    let arrived = &downstream.arrived();
+    let is_tls = matches!(opaque, Opaque::Tls(_));
+    let leads = match &downstream.entrance {
+        None => leads(snapshot, arrived, opaque),
+        Some(key) => {
+            let entrance = snapshot.entrances.find(key);
+            match still_admits(entrance, downstream.secured.as_deref(), is_tls) {
+                Ok(entrance) => within(entrance, arrived, opaque),
+                Err(error) => Leads::Refuse(Refusal::NotAdmitted(error.to_string().into())),
+            }
+        }
+    };
+    let target = match leads {
         Leads::Route(target) => target,
         Leads::PassThrough => return Way::PassThrough,
         Leads::Refuse(refusal) => return Way::Refuse(refusal),
     };
     let upstream = target.pick();
-    match matches!(opaque, Opaque::Tls(_)) && wraps_twice(upstream) {
+    match is_tls && wraps_twice(upstream) {
         true => Way::Refuse(Refusal::TlsInTls(Arc::clone(&upstream.spec().name))),
         false => Way::Route(target, upstream),
     }
@@ -135,6 +148,22 @@ pub(super) fn leads<'a>(snapshot: &'a Snapshot, arrived: &Arrived, opaque: &Opaq
             (UnknownHosts::Refuse, Opaque::NotTls(why)) => Leads::Refuse(Refusal::NotTls(why)),
             (UnknownHosts::Refuse, _) => Leads::Refuse(Refusal::UnknownAddress),
         },
+    }
+}
+
+/// Asks the table of an entrance alone: what it does not know is nobody's (ISTIO.md G9, O6).
+pub(super) fn within<'a>(entrance: &'a Entrance, arrived: &Arrived, opaque: &Opaque) -> Leads<'a> {
+    let met = arrived.met();
+    let by_name = match opaque {
+        Opaque::Tls(hello) => {
+            let name = hello.server_name.as_deref();
+            entrance.streams.find_tls(met, name)
+        }
+        Opaque::Unread | Opaque::NotTls(_) | Opaque::Other => None,
+    };
+    match by_name.or_else(|| entrance.streams.find_tcp(met)) {
+        Some(target) => Leads::Route(target),
+        None => Leads::Refuse(Refusal::NoStream(Arc::clone(&entrance.spec.name))),
     }
 }
 

@@ -6,13 +6,14 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::context::ProxyContext;
 use super::control::Control;
 use crate::model::{ListenerKind, OriginalDst, PeerAddr};
-use crate::tls::AcceptFacts;
+use crate::snapshot::EntranceKey;
+use crate::tls::{AcceptFacts, ServerTls};
 
 /// One client connection.
 pub(super) struct Connection {
@@ -23,9 +24,11 @@ pub(super) struct Connection {
     pub(super) kind: ListenerKind,
     pub(super) original_dst: Option<OriginalDst>,
     /// The entrance that it came in by; `None`: the mesh's plain side.
-    pub(super) entrance: Option<Arc<str>>,
+    pub(super) entrance: Option<EntranceKey>,
     /// What was agreed with the client in TLS that ends here.
     pub(super) secured: Option<Arc<AcceptFacts>>,
+    /// What it was agreed by; holds no key.
+    pub(super) made_with: Option<Weak<ServerTls>>,
     /// A body that moves no byte for this long ends its request.
     pub(super) stream_idle: Duration,
     /// Let go with the last of its requests: a tunnel outlives the HTTP on its connection.

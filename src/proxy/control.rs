@@ -8,6 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::strict::Violation;
 
 /// What the request's story and its socket must tell each other. One per connection.
@@ -27,6 +29,8 @@ pub(super) struct Control {
     moves: AtomicU64,
     /// The fault was told as part of a request.
     told: AtomicBool,
+    /// The connection is to end, politely.
+    retired: Notify,
     /// What the client did wrong.
     violation: Mutex<Option<Fault>>,
 }
@@ -99,6 +103,16 @@ impl Control {
             }
             before = busy.then_some(moves);
         }
+    }
+
+    /// The connection ends once the requests under way are done.
+    pub(super) fn retire(&self) {
+        self.retired.notify_one();
+    }
+
+    /// Returns when it is to end so.
+    pub(super) async fn retired(&self) {
+        self.retired.notified().await;
     }
 
     /// True where the bytes are not HTTP any more.

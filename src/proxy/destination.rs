@@ -37,12 +37,12 @@ pub(super) fn learn<'a>(
     if parts.method == Method::CONNECT {
         return Err(ProxyError::Connect);
     }
-    if parts
+    let asks_for_tls = parts
         .uri
         .scheme()
-        .is_some_and(|scheme| *scheme == Scheme::HTTPS)
-        && parts.version < Version::HTTP_2
-    {
+        .is_some_and(|scheme| *scheme == Scheme::HTTPS);
+    // Who is one proxy further behind TLS that ended at an entrance may say so.
+    if asks_for_tls && parts.version < Version::HTTP_2 && !is_entrance(kind) {
         return Err(ProxyError::BadRequest(
             "the request asks for https:// in absolute form; ask for http:// and sortie adds TLS"
                 .to_owned(),
@@ -50,6 +50,11 @@ pub(super) fn learn<'a>(
     }
     let authority = authority(parts)?;
     let destination = match (authority, kind, original_dst) {
+        // Whatever the port is that the client knows it by (ISTIO.md G11, V8).
+        (Some(text), ListenerKind::Gateway(port), _) => Destination {
+            port: port.number,
+            ..read(text, port.number)?
+        },
         (Some(text), _, None) => read(text, HTTP_PORT)?,
         (Some(text), _, Some(OriginalDst(address))) => {
             let mut destination = read(text, address.port())?;
@@ -70,6 +75,10 @@ pub(super) fn learn<'a>(
         (ListenerKind::Capture, None) => Err(ProxyError::NotRedirected),
         _ => Ok(destination),
     }
+}
+
+fn is_entrance(kind: ListenerKind) -> bool {
+    matches!(kind, ListenerKind::Inbound(_) | ListenerKind::Gateway(_))
 }
 
 fn read(text: &str, default_port: u16) -> Result<Destination<'_>, ProxyError> {

@@ -6,14 +6,15 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
 use super::socket::Socket;
 use crate::model::{ListenerKind, OriginalDst, PeerAddr};
 use crate::route::Met;
-use crate::tls::AcceptFacts;
+use crate::snapshot::EntranceKey;
+use crate::tls::{AcceptFacts, ServerTls};
 
 /// One accepted connection.
 pub struct Downstream {
@@ -30,9 +31,11 @@ pub struct Downstream {
     /// Where the kernel says that it was going.
     pub original_dst: Option<OriginalDst>,
     /// The entrance that it came in by; `None`: the mesh's plain side.
-    pub entrance: Option<Arc<str>>,
+    pub entrance: Option<EntranceKey>,
     /// What was agreed with the client in TLS that ends here.
     pub secured: Option<Arc<AcceptFacts>>,
+    /// What it was agreed by: when that is replaced, the connection has had its time.
+    pub made_with: Option<Weak<ServerTls>>,
     /// What is let go when the connection has ended, whatever it has become by then.
     pub held: Box<dyn Any + Send + Sync>,
 }
@@ -53,7 +56,11 @@ pub struct Arrived {
 impl Arrived {
     /// What decides where it goes, before a byte of it is known.
     pub(super) fn met(&self) -> Met {
-        met(self.original_dst, self.local, self.peer)
+        let mut met = met(self.original_dst, self.local, self.peer);
+        if let ListenerKind::Gateway(port) = self.kind {
+            met.port = port.number;
+        }
+        met
     }
 }
 
@@ -96,6 +103,16 @@ pub enum Opaque {
     NotTls(&'static str),
     /// Neither HTTP nor TLS.
     Other,
+}
+
+impl Opaque {
+    /// The hello of the client's own TLS.
+    pub(super) fn into_hello(self) -> Option<Hello> {
+        match self {
+            Opaque::Tls(hello) => Some(hello),
+            Opaque::Unread | Opaque::NotTls(_) | Opaque::Other => None,
+        }
+    }
 }
 
 /// What a TLS client says of itself first, as far as it matters here.

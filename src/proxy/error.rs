@@ -5,6 +5,7 @@
 //! Never: has a catch-all arm; a new cause does not compile until it is placed.
 //! Called by: `proxy::forward`, `proxy::answer`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::BrokenKind;
@@ -59,6 +60,33 @@ pub(super) enum ProxyError {
     /// Nothing moved for too long.
     #[error("no byte came from the upstream for {0:?}")]
     StreamIdle(Duration),
+    /// No route of the gateway's server names the host (ISTIO.md G9).
+    #[error("no route of {entrance} names {host}")]
+    NoHost {
+        /// The entrance.
+        entrance: Box<str>,
+        /// What the request asks for.
+        host: String,
+    },
+    /// The host belongs to another server of the gateway's port than the connection (ISTIO.md G9).
+    #[error("{host} is served by {other}, and this connection was opened for {server_name}; open one for {host}")]
+    Misdirected {
+        /// What the request asks for.
+        host: String,
+        /// The entrance that it belongs to.
+        other: Box<str>,
+        /// SNI of the connection.
+        server_name: Box<str>,
+    },
+    /// The entrance is in the configuration no more.
+    #[error("the entrance of this connection is in the configuration no more; connect again")]
+    EntranceGone,
+    /// A document that governs the entrance was refused (ISTIO.md X1).
+    #[error("a document that decides who may come in was refused: {0}")]
+    EntranceBroken(Arc<str>),
+    /// The policy has changed, and the connection would not be let in today.
+    #[error("connections like this one are let in no more: the downstream TLS policy has changed; connect again")]
+    NotAdmitted,
     /// The way to the upstream failed.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -133,8 +161,18 @@ impl ProxyError {
             E::Timeout(_)      => row!(Upstream   504 UT   "upstream_response_timeout", "upstream request timeout", "http_response_timeout"),
             E::StreamIdle(_)   => row!(Upstream   504 SI   "stream_idle_timeout", "stream timeout", "http_response_timeout"),
             E::UnaskedUpgrade  => row!(Upstream   502 UPE  before "protocol_error", "protocol error", "http_protocol_error"),
+            E::NoHost { .. }      => row!(Downstream 404 NR "route_not_found", "", "destination_not_found"),
+            E::Misdirected { .. } => row!(Downstream 421 NR "route_not_found", "", "destination_not_found"),
+            E::EntranceGone       => row!(Internal   503 UH "no_healthy_upstream", NO_HEALTHY, "proxy_configuration_error"),
+            E::EntranceBroken(_)  => row!(Internal   503 UH "no_healthy_upstream", NO_HEALTHY, "proxy_configuration_error"),
+            E::NotAdmitted        => row!(Internal   503 UH "no_healthy_upstream", NO_HEALTHY, "proxy_configuration_error"),
             E::Upstream(error) => of_upstream(error),
         }
+    }
+
+    /// The connection is of no more use after the answer.
+    pub(super) fn ends_connection(&self) -> bool {
+        matches!(self, ProxyError::EntranceGone | ProxyError::NotAdmitted)
     }
 }
 

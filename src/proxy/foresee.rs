@@ -38,8 +38,7 @@ pub enum Foreseen<'a> {
 
 /// Asks what a listener and the proxy ask of such a connection.
 pub fn foresee<'a>(snapshot: &'a Snapshot, arrived: &Arrived, spoken: Spoken<'_>) -> Foreseen<'a> {
-    let ends = (arrived.local, arrived.peer);
-    let first = first_step(snapshot, arrived.kind, arrived.original_dst, ends);
+    let first = first_step(snapshot, arrived);
     let opaque = match (first, spoken) {
         (FirstStep::Connect, _) => Opaque::Unread,
         (_, Spoken::Http) if carries_http(snapshot, arrived) => return Foreseen::Http,

@@ -13,6 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use super::admission::still_admits;
 use super::answer;
 use super::body::AnswerBody;
 use super::changes::Changes;
@@ -26,9 +27,9 @@ use super::ready::{keep_host, make_ready, take_body};
 use super::record::Record;
 use super::send::{Plan, Sent, send};
 use super::tunnel;
-use crate::model::{Destination, UnknownHosts};
-use crate::route::{self, Choice, Found, Matched, Route, RouteAction, Scheme};
-use crate::snapshot::Snapshot;
+use crate::model::{Destination, ListenerKind, UnknownHosts};
+use crate::route::{self, Choice, Found, Matched, Route, RouteAction, RouteTable, Scheme};
+use crate::snapshot::{Entrance, Snapshot};
 
 /// Istio's names of the routes of unknown hosts (ISTIO.md O2, O4).
 const BLOCK_ALL: &str = "block_all";
@@ -44,11 +45,16 @@ pub(super) async fn forward(
     let upgrade = asked.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     let (parts, body) = request.into_parts();
     let mut record = Record::new(Arc::clone(&connection), &parts);
+    let ground = match ground(&snapshot, &connection) {
+        Ok(ground) => ground,
+        Err(error) => return answer::error(&error, record, None, false),
+    };
     let destination = match learn(&parts, connection.kind, connection.original_dst) {
         Ok(destination) => destination.into_owned(),
         Err(error) => return answer::error(&error, record, None, false),
     };
-    match snapshot.table.find(&destination, &parts) {
+    let scheme = scheme(&connection, ground.entrance, &parts);
+    match ground.table.find(&destination, &parts, scheme) {
         Found::Route(route, matched) => {
             record.routed(route.name.as_deref());
             let asked = Asked {
@@ -56,6 +62,7 @@ pub(super) async fn forward(
                 body,
                 upgrade,
                 destination,
+                scheme,
             };
             follow(&connection, route, matched, asked, record).await
         }
@@ -66,14 +73,81 @@ pub(super) async fn forward(
             false,
         ),
         Found::UnknownHost => {
+            if let Some(entrance) = ground.entrance {
+                let error = not_here(&snapshot, &connection, entrance, &destination);
+                return answer::error(&error, record, None, false);
+            }
             let asked = Asked {
                 parts,
                 body,
                 upgrade,
                 destination,
+                scheme,
             };
             unknown(&connection, &snapshot, asked, record).await
         }
+    }
+}
+
+/// What a request is looked up in.
+struct Ground<'a> {
+    table: &'a RouteTable,
+    entrance: Option<&'a Entrance>,
+}
+
+/// Finds it: the table of its connection's entrance, which must still let such connections in.
+fn ground<'a>(snapshot: &'a Snapshot, connection: &Connection) -> Result<Ground<'a>, ProxyError> {
+    let Some(key) = &connection.entrance else {
+        return Ok(Ground {
+            table: &snapshot.table,
+            entrance: None,
+        });
+    };
+    let entrance = snapshot.entrances.find(key);
+    let entrance = still_admits(entrance, connection.secured.as_deref(), false)?;
+    Ok(Ground {
+        table: &entrance.table,
+        entrance: Some(entrance),
+    })
+}
+
+/// In what the request came, to us or to a proxy before us that is believed (ISTIO.md G10).
+fn scheme(connection: &Connection, entrance: Option<&Entrance>, parts: &Parts) -> Scheme {
+    let believed = || entrance.is_some_and(|entrance| entrance.spec.headers.trusted_hops > 0);
+    let told = || parts.headers.get("x-forwarded-proto");
+    match connection.secured {
+        Some(_) => Scheme::Https,
+        None if believed() && told().is_some_and(|proto| proto == "https") => Scheme::Https,
+        None => Scheme::Http,
+    }
+}
+
+/// Why a host that the entrance does not know is not served: it may be another one's (G9).
+fn not_here(
+    snapshot: &Snapshot,
+    connection: &Connection,
+    entrance: &Entrance,
+    destination: &Destination<'_>,
+) -> ProxyError {
+    let host = destination.host.as_ref();
+    let asked = connection.secured.as_ref();
+    let asked = asked.and_then(|facts| facts.server_name.as_deref());
+    let other = match connection.kind {
+        ListenerKind::Gateway(port) => snapshot.entrances.secure(port, Some(host)),
+        ListenerKind::Direct | ListenerKind::Capture | ListenerKind::Inbound(_) => None,
+    };
+    match (asked, other) {
+        (Some(server_name), Some(other)) if other.spec.name != entrance.spec.name => {
+            ProxyError::Misdirected {
+                host: host.to_owned(),
+                other: (*other.spec.name).into(),
+                server_name: server_name.into(),
+            }
+        }
+        _ => ProxyError::NoHost {
+            entrance: (*entrance.spec.name).into(),
+            host: host.to_owned(),
+        },
     }
 }
 
@@ -86,6 +160,7 @@ struct Asked {
     body: Incoming,
     upgrade: Option<Upgrade>,
     destination: Destination<'static>,
+    scheme: Scheme,
 }
 
 /// Does what a route says.
@@ -104,7 +179,8 @@ async fn follow(
         }
         RouteAction::Redirect(redirect) => {
             let uri = &asked.parts.uri;
-            match route::location(redirect, Scheme::Http, &asked.destination, matched, uri) {
+            let destination = &asked.destination;
+            match route::location(redirect, asked.scheme, destination, matched, uri) {
                 Ok(location) => {
                     let changes = Changes::new(None, route, &asked.parts, &mut record);
                     let location = Some(location);
@@ -145,6 +221,7 @@ async fn to_upstream(
         body,
         upgrade,
         destination,
+        scheme: _,
     } = asked;
     let (upstream, own) = (&choice.upstream, choice.own.as_deref());
     let rewrite = match route::apply(&route.rewrite, matched, &parts.uri) {
@@ -214,6 +291,7 @@ async fn unknown(
         body,
         upgrade,
         destination,
+        scheme: _,
     } = asked;
     record.routed(Some(ALLOW_ANY));
     if headers::has_own_via(&parts.headers, &context.pseudonym) {

@@ -5,6 +5,7 @@
 //! Never: opens a connection (that is `upstream`).
 //! Called by: listener.
 
+mod admission;
 mod answer;
 mod arrival;
 mod body;
@@ -27,6 +28,7 @@ mod received;
 mod record;
 mod refusal;
 mod relay;
+mod retire;
 mod retry;
 mod send;
 mod serve;
@@ -37,12 +39,14 @@ pub mod strict;
 mod tee;
 mod tunnel;
 
+pub use admission::{Admission, Before, Inside, Said, admit, before, has_entrances, inside};
 pub use arrival::{FirstStep, carries_http, first_step};
 pub use context::{PassThrough, ProxyContext};
 pub use destination::destination_of;
 pub use downstream::{Arrived, Downstream, Hello, Opaque, Protocol};
 pub use foresee::{Foreseen, Spoken, foresee, tls_in_tls};
 pub use mirror::Mirrors;
+pub use refusal::Refusal;
 pub use serve::serve;
 pub use socket::Socket;
-pub use stream::stream;
+pub use stream::{refuse, stream};

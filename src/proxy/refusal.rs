@@ -2,17 +2,18 @@
 //!
 //! Owns: [`Refusal`]: its words, its metric label, its flag. Nothing is answered: the client speaks
 //! a protocol that we do not.
-//! Never: decides (that is `arrival`).
-//! Called by: `proxy::stream`.
+//! Never: decides (that is `arrival`, and `admission` at entrances).
+//! Called by: `proxy::stream`, `proxy::refuse`.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::telemetry::Flags;
 
 /// Why an opaque connection is closed without an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// A capture listener was reached without redirection (ISTIO.md C6).
     NotRedirected,
     /// It was captured on its way to the capture port (O5).
@@ -36,6 +37,31 @@ pub(super) enum Refusal {
     NotTls(&'static str),
     /// A client addressed us, and the listener's port has no route for what it sent.
     Unaddressed,
+    /// Clear text where TLS alone is let in (ISTIO.md P7).
+    PlaintextOnTls {
+        /// It is a request.
+        http: bool,
+    },
+    /// TLS where requests are taken in clear text alone (ISTIO.md P10); SNI.
+    TlsOnPlaintext(Option<Box<str>>),
+    /// TLS that is no sidecar's, where only theirs is let in (ISTIO.md P8).
+    ForeignTls,
+    /// No server of the gateway is for this name (ISTIO.md G8).
+    NoFilterChain(Option<Box<str>>),
+    /// No entrance is for this port.
+    NoEntrance,
+    /// A document that governs the entrance was refused (ISTIO.md X1).
+    Broken(Arc<str>),
+    /// There is no certificate to show (ISTIO.md T17).
+    NoCertificate(Arc<str>),
+    /// The handshake failed: a word for metrics, and why.
+    Handshake(&'static str, Box<str>),
+    /// The policy changed between its first bytes and their way on; why.
+    NotAdmitted(Box<str>),
+    /// The entrance has no stream for it.
+    NoStream(Arc<str>),
+    /// Nothing was said for so long where TLS has to begin (ISTIO.md G12).
+    Silent(Duration),
 }
 
 /// Who is blamed for a refusal: decides level and flag.
@@ -62,7 +88,23 @@ impl Refusal {
             Refusal::TlsOnPlainListener { .. } => told("tls_on_plain_listener", Flags::NR, false),
             Refusal::NotTls(_)                 => told("malformed_hello", Flags::DPE, false),
             Refusal::Unaddressed               => told("no_stream_route", Flags::NR, false),
+            Refusal::PlaintextOnTls { .. }     => told("plaintext_on_tls", Flags::NR, false),
+            Refusal::TlsOnPlaintext(_)         => told("tls_on_plaintext", Flags::NR, false),
+            Refusal::ForeignTls                => told("foreign_tls", Flags::NR, false),
+            Refusal::NoFilterChain(_)          => told("filter_chain_not_found", Flags::NR, false),
+            Refusal::NoEntrance                => told("no_entrance", Flags::NR, false),
+            Refusal::Broken(_)                 => told("entrance_broken", Flags::UH, false),
+            Refusal::NoCertificate(_)          => told("no_certificate", Flags::UH, false),
+            Refusal::Handshake(label, _)       => told(label, Flags::DPE, false),
+            Refusal::NotAdmitted(_)            => told("not_admitted", Flags::UH, false),
+            Refusal::NoStream(_)               => told("no_stream_route", Flags::NR, false),
+            Refusal::Silent(_)                 => told("silent", Flags::DPE, false),
         }
+    }
+
+    /// The client hears a reset, not an end: it waits for TLS that never comes (ISTIO.md P7).
+    pub fn resets(&self) -> bool {
+        matches!(self, Refusal::PlaintextOnTls { .. })
     }
 }
 
@@ -114,6 +156,45 @@ impl fmt::Display for Refusal {
             }
             Refusal::NotTls(why) => write!(f, "what begins like TLS is none: {why}"),
             Refusal::Unaddressed => f.write_str("no route is for this listener's port"),
+            Refusal::PlaintextOnTls { http: true } => f.write_str(
+                "the client speaks plaintext HTTP to a TLS port; it must speak TLS here, or the \
+                 port must allow plaintext (PeerAuthentication mtls.mode PERMISSIVE, or a Gateway \
+                 server with protocol HTTP)",
+            ),
+            Refusal::PlaintextOnTls { http: false } => f.write_str(
+                "the client speaks no TLS to a TLS port, and no HTTP either",
+            ),
+            Refusal::TlsOnPlaintext(name) => {
+                f.write_str("the client speaks TLS to a plaintext port")?;
+                if let Some(name) = name {
+                    write!(f, " (it asks for {name})")?;
+                }
+                f.write_str("; let it use http:// here, or let the port end TLS")
+            }
+            Refusal::ForeignTls => f.write_str(
+                "the client's TLS is not a sidecar's (its ALPN names no protocol of Istio's), and \
+                 here only theirs is let in beside plaintext",
+            ),
+            Refusal::NoFilterChain(Some(name)) => {
+                write!(f, "no server of this gateway port is for {name} (SNI)")
+            }
+            Refusal::NoFilterChain(None) => f.write_str(
+                "the client's TLS names no server (no SNI), and no server of this gateway port is \
+                 for every host",
+            ),
+            Refusal::NoEntrance => f.write_str("nobody is let in on this port"),
+            Refusal::Broken(reason) => {
+                write!(f, "a document that decides who may come in was refused: {reason}")
+            }
+            Refusal::NoCertificate(reason) => {
+                write!(f, "there is no certificate to show to clients: {reason}")
+            }
+            Refusal::Handshake(_, words) => write!(f, "the TLS handshake failed: {words}"),
+            Refusal::NotAdmitted(why) => f.write_str(why),
+            Refusal::NoStream(entrance) => write!(f, "{entrance} has no route for these bytes"),
+            Refusal::Silent(waited) => {
+                write!(f, "the client did not begin with TLS within {waited:?}")
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use super::downstream::{Downstream, Protocol};
 use super::forward::forward;
 use super::guarded::Guarded;
 use super::record;
+use super::retire::retirement;
 use super::strict::{Strict, StrictLimits};
 use crate::drain::DrainGuard;
 use crate::model::Limits;
@@ -74,6 +75,7 @@ pub async fn serve(
         original_dst: downstream.original_dst,
         entrance: downstream.entrance,
         secured: downstream.secured,
+        made_with: downstream.made_with,
         stream_idle: limits.stream_idle_timeout,
         _held: downstream.held,
     });
@@ -111,6 +113,10 @@ async fn serve_http1(
         biased;
         ended = &mut serving => ended,
         () = guard.started() => {
+            Pin::new(&mut serving).graceful_shutdown();
+            (&mut serving).await
+        }
+        () = retirement(&connection) => {
             Pin::new(&mut serving).graceful_shutdown();
             (&mut serving).await
         }
@@ -157,6 +163,10 @@ async fn serve_http2(
         biased;
         ended = serving.as_mut() => ended,
         () = guard.started() => {
+            serving.as_mut().graceful_shutdown();
+            serving.as_mut().await
+        }
+        () = retirement(&connection) => {
             serving.as_mut().graceful_shutdown();
             serving.as_mut().await
         }

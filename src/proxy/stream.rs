@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::arrival::{self, Way};
 use super::context::ProxyContext;
-use super::downstream::{Downstream, Opaque};
+use super::downstream::{Arrived, Downstream, Hello, Opaque};
 use super::error::ProxyError;
 use super::record::chain;
 use super::refusal::Refusal;
@@ -30,7 +30,7 @@ pub async fn stream(
     context: Arc<ProxyContext>,
     _guard: DrainGuard,
 ) {
-    let mut record = StreamRecord::new(&context, &downstream);
+    let mut record = StreamRecord::new(&context, &downstream.arrived());
     let opened = {
         // Let go before the bytes flow: a long connection must not keep an old table alive.
         let snapshot = context.cell.load();
@@ -38,10 +38,14 @@ pub async fn stream(
             Opaque::Tls(hello) => hello.server_name.as_deref(),
             Opaque::Unread | Opaque::NotTls(_) | Opaque::Other => None,
         };
-        let (upstream, route) = match arrival::find(&snapshot, &downstream.arrived(), &opaque) {
+        let way = arrival::find(&snapshot, &downstream, &opaque);
+        let (upstream, route) = match way {
             Way::Route(target, upstream) => (upstream, target.name.clone()),
             Way::PassThrough => (&context.pass_through.upstream, None),
-            Way::Refuse(refusal) => return refuse(&refusal, &context, &downstream, record, opaque),
+            Way::Refuse(refusal) => {
+                let arrived = downstream.arrived();
+                return tell(&refusal, &context, &arrived, record, opaque.into_hello());
+            }
         };
         record.counted(upstream.stats_handle(), route);
         let ask = Ask {
@@ -68,19 +72,34 @@ pub async fn stream(
     record.tell();
 }
 
-/// Closes it, and says why: the client hears nothing, so the log must tell.
-fn refuse(
+/// Tells of a connection that is closed before a byte of it goes on, and counts it. The client
+/// hears nothing, so the log must tell.
+pub fn refuse(
+    arrived: &Arrived,
+    refusal: &Refusal,
+    hello: Option<Hello>,
+    context: &Arc<ProxyContext>,
+) {
+    let record = StreamRecord::new(context, arrived);
+    tell(refusal, context, arrived, record, hello);
+}
+
+fn tell(
     refusal: &Refusal,
     context: &ProxyContext,
-    downstream: &Downstream,
+    arrived: &Arrived,
     mut record: StreamRecord,
-    opaque: Opaque,
+    hello: Option<Hello>,
 ) {
     let told = refusal.told();
-    context.metrics.downstream.rejected.inc(told.label);
-    let to = downstream.original_dst.map(|to| to.0);
-    let to = to.unwrap_or(downstream.local);
-    let peer = downstream.peer;
+    let counts = &context.metrics.downstream;
+    match refusal {
+        Refusal::Handshake(label, _) => counts.handshake_failures.inc(label),
+        _ => counts.rejected.inc(told.label),
+    }
+    let to = arrived.original_dst.map(|to| to.0);
+    let to = to.unwrap_or(arrived.local);
+    let peer = arrived.peer;
     match told.black_hole {
         // What the policy says of strangers is not worth a warning each.
         true => tracing::info!(%peer, %to, "connection closed: {refusal}"),
@@ -89,7 +108,7 @@ fn refuse(
     if told.black_hole {
         record.counted(Arc::clone(&context.black_hole), None);
     }
-    if let Opaque::Tls(hello) = opaque {
+    if let Some(hello) = hello {
         record.asks_for(hello.server_name);
     }
     record.ends(told.flags, told.label, refusal.to_string());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::context::ProxyContext;
-use super::downstream::Downstream;
+use super::downstream::Arrived;
 use super::relay::Meter;
 use crate::model::{EndpointAddr, OriginalDst, PeerAddr};
 use crate::telemetry::{AccessEntry, Captured, Flags, Tcp, UpstreamStats};
@@ -38,15 +38,15 @@ pub(super) struct StreamRecord {
 }
 
 impl StreamRecord {
-    pub(super) fn new(context: &Arc<ProxyContext>, downstream: &Downstream) -> Self {
-        let to = downstream.original_dst.map(|OriginalDst(to)| to);
+    pub(super) fn new(context: &Arc<ProxyContext>, arrived: &Arrived) -> Self {
+        let to = arrived.original_dst.map(|OriginalDst(to)| to);
         StreamRecord {
             context: Arc::clone(context),
             stats: None,
             start: SystemTime::now(),
             began: Instant::now(),
-            peer: downstream.peer,
-            to: to.unwrap_or(downstream.local),
+            peer: arrived.peer,
+            to: to.unwrap_or(arrived.local),
             server_name: None,
             route: None,
             received: 0,

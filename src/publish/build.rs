@@ -84,6 +84,7 @@ pub fn build(
         unknown_captured: config.unknown_captured,
         limits: config.limits.clone(),
         on_expired,
+        max_connection_age: config.rotation.max_connection_age,
     })
 }
 

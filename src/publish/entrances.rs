@@ -36,12 +36,9 @@ pub(super) fn build(
         let table = RouteTable::build(&spec.hosts, ground.upstreams);
         let streams = StreamTable::build(&spec.streams, ground.upstreams);
         match (table, streams) {
-            (Ok(table), Ok(streams)) => list.push(Entrance {
-                tls: ground.tls(spec),
-                spec: bare(spec),
-                table,
-                streams,
-            }),
+            (Ok(table), Ok(streams)) => {
+                list.push(Entrance::new(bare(spec), ground.tls(spec), table, streams));
+            }
             (table, streams) => {
                 errors.extend(table.err().into_iter().flatten());
                 errors.extend(streams.err().into_iter().flatten());

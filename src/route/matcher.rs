@@ -120,7 +120,7 @@ impl Matcher {
     }
 
     /// What matched, or `None`. The path is compared without its query.
-    pub(super) fn test(&self, parts: &Parts) -> Option<Matched> {
+    pub(super) fn test(&self, parts: &Parts, scheme: Scheme) -> Option<Matched> {
         let matched = match &self.path {
             None => Matched::default(),
             Some(text) => {
@@ -138,7 +138,7 @@ impl Matcher {
                 .headers
                 .iter()
                 .all(|(name, test)| test.holds(name, &parts.headers))
-            && self.rare.as_ref().is_none_or(|rare| rare.holds(parts));
+            && self.rare.as_ref().is_none_or(|rare| rare.holds(parts, scheme));
         holds.then_some(matched)
     }
 }
@@ -177,13 +177,12 @@ impl Rare {
         Ok((!none).then_some(rare))
     }
 
-    fn holds(&self, parts: &Parts) -> bool {
+    fn holds(&self, parts: &Parts, scheme: Scheme) -> bool {
         let is = |test: &Option<TextMatch>, text: &[u8]| {
             test.as_ref().is_none_or(|test| test.matches(text))
         };
         is(&self.method, parts.method.as_str().as_bytes())
-            // No listener ends TLS, so every request came in plain HTTP.
-            && is(&self.scheme, Scheme::Http.as_str().as_bytes())
+            && is(&self.scheme, scheme.as_str().as_bytes())
             && is(&self.authority, authority(parts))
             && self.query.iter().all(|(name, test)| test.holds(name, parts.uri.query()))
     }
@@ -329,7 +328,7 @@ mod tests {
     fn test(spec: &MatchSpec, parts: &Parts) -> Option<Matched> {
         Matcher::compile(spec, &mut Regexes::default())
             .unwrap()
-            .test(parts)
+            .test(parts, Scheme::Http)
     }
 
     fn path(path: StringMatch) -> MatchSpec {
@@ -443,6 +442,9 @@ mod tests {
         };
         assert!(test(&scheme("http"), &parts("GET", "/", &[])).is_some());
         assert!(test(&scheme("https"), &parts("GET", "/", &[])).is_none());
+        let compiled = Matcher::compile(&scheme("https"), &mut Regexes::default()).unwrap();
+        let secured = compiled.test(&parts("GET", "/", &[]), Scheme::Https);
+        assert!(secured.is_some());
     }
 
     #[test]

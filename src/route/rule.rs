@@ -16,7 +16,7 @@ use http::request::Parts;
 
 use super::changes::{HeaderChanges, take_host};
 use super::matcher::{Matched, Matcher};
-use super::redirect::CompiledRedirect;
+use super::redirect::{CompiledRedirect, Scheme};
 use super::retry::RetryBudget;
 use super::rewrite::{CompiledRewrite, NewAuthority, RewriteSpecError};
 use super::split::{Choice, OwnChanges, Split};
@@ -247,11 +247,12 @@ fn own_changes(share: &Weighted) -> Result<Option<Box<OwnChanges>>, RuleProblem>
 
 impl Rule {
     /// What matched, or `None`. Conditions are alternatives, tried in the order written (V7).
-    pub(super) fn test(&self, parts: &Parts) -> Option<Matched> {
+    pub(super) fn test(&self, parts: &Parts, scheme: Scheme) -> Option<Matched> {
         if self.matchers.is_empty() {
             return Some(Matched::default());
         }
-        self.matchers.iter().find_map(|matcher| matcher.test(parts))
+        let mut matchers = self.matchers.iter();
+        matchers.find_map(|matcher| matcher.test(parts, scheme))
     }
 
     /// Where it leads.
@@ -306,7 +307,7 @@ mod tests {
         let mut rule = forward();
         rule.matches = vec![path("/aa"), path("/a")];
         let rule = compile(&rule).unwrap();
-        let prefix = |uri| rule.test(&parts("GET", uri, &[])).map(|got| got.prefix);
+        let prefix = |uri| rule.test(&parts("GET", uri, &[]), Scheme::Http).map(|got| got.prefix);
         assert_eq!(prefix("/aab"), Some(Some(3)));
         assert_eq!(prefix("/ab"), Some(Some(2)));
         assert_eq!(prefix("/b"), None);
@@ -317,7 +318,7 @@ mod tests {
     #[test]
     fn v7_a_rule_without_conditions_always_holds() {
         let rule = compile(&forward()).unwrap();
-        assert_eq!(rule.test(&parts("GET", "/", &[])), Some(Matched::default()));
+        assert_eq!(rule.test(&parts("GET", "/", &[]), Scheme::Http), Some(Matched::default()));
         assert_eq!(rule.conditions().count(), 0);
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::matcher::{Matched, Specificity};
+use super::redirect::Scheme;
 use super::rule::{Compiler, Route, Rule, RuleProblem};
 use crate::model::{Destination, HostPattern, HostRoutes, Place};
 use crate::upstream::Upstream;
@@ -182,13 +183,19 @@ impl RouteTable {
     /// The route of a request for `destination`. Allocates nothing.
     ///
     /// Of the entries that match host and port the one of the greatest [`Specificity`] decides
-    /// alone: where none of its rules holds, no other entry is asked (ISTIO.md V7).
-    pub fn find(&self, destination: &Destination<'_>, parts: &Parts) -> Found<'_> {
+    /// alone: where none of its rules holds, no other entry is asked (ISTIO.md V7). `scheme`: in
+    /// what the request came.
+    pub fn find(
+        &self,
+        destination: &Destination<'_>,
+        parts: &Parts,
+        scheme: Scheme,
+    ) -> Found<'_> {
         let Some(group) = self.entry(&destination.host, destination.port) else {
             return Found::UnknownHost;
         };
         for rule in &group.rules {
-            if let Some(matched) = rule.test(parts) {
+            if let Some(matched) = rule.test(parts, scheme) {
                 return Found::Route(rule.route(), matched);
             }
         }
@@ -437,7 +444,7 @@ mod tests {
 
     fn find<'a>(table: &'a RouteTable, authority: &str) -> Option<&'a str> {
         let destination = Destination::parse(authority, 80).unwrap();
-        match table.find(&destination, &parts("GET", "/", &[])) {
+        match table.find(&destination, &parts("GET", "/", &[]), Scheme::Http) {
             Found::Route(route, _) => route.name.as_deref(),
             Found::NoRule => Some("no rule"),
             Found::UnknownHost => None,
@@ -476,7 +483,7 @@ mod tests {
             let destination = Destination::parse(authority, 80).unwrap();
             let told = table.decides(&destination).unwrap();
             assert_eq!((told.host.as_str(), told.port), (host, port));
-            let Found::Route(route, _) = table.find(&destination, &parts("GET", "/", &[])) else {
+            let Found::Route(route, _) = table.find(&destination, &parts("GET", "/", &[]), Scheme::Http) else {
                 panic!("{authority} has a route");
             };
             assert!(std::ptr::eq(told.rules[0].route(), route), "{authority}");

@@ -10,6 +10,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// What an expired certificate of ours means (ISTIO.md R17).
     pub on_expired: OnExpired,
+    /// How long a connection goes on that was made with a certificate since replaced (R16).
+    pub max_connection_age: Duration,
 }
 
 impl Snapshot {

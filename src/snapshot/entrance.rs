@@ -22,6 +22,8 @@ pub struct Entrance {
     pub table: RouteTable,
     /// Where the rest goes.
     pub streams: StreamTable,
+    /// Its place among all.
+    index: usize,
 }
 
 /// Whether and how TLS is spoken with clients, with all that it takes.
@@ -78,9 +80,10 @@ struct Servers {
 
 impl Entrances {
     /// Orders them. Of two that are for the same connections the first one stays.
-    pub fn new(list: Vec<Entrance>) -> Entrances {
+    pub fn new(mut list: Vec<Entrance>) -> Entrances {
         let mut entrances = Entrances::default();
-        for (index, one) in list.iter().enumerate() {
+        for (index, one) in list.iter_mut().enumerate() {
+            one.index = index;
             let name = Arc::clone(&one.spec.name);
             entrances.by_name.entry(name).or_insert(index);
             match &one.spec.at {
@@ -110,6 +113,15 @@ impl Entrances {
         self.list.get(*self.by_name.get(name)?)
     }
 
+    /// The one that a connection came in by; `None` where it is gone. Costs a comparison, unless
+    /// the configuration has changed since.
+    pub fn find(&self, key: &EntranceKey) -> Option<&Entrance> {
+        match self.list.get(key.index) {
+            Some(one) if one.spec.name == key.name => Some(one),
+            _ => self.named(&key.name),
+        }
+    }
+
     /// That of connections to a port of the application beside us.
     pub fn inbound(&self, port: u16) -> Option<&Entrance> {
         let index = self.inbound.get(&port).copied().or(self.inbound_other)?;
@@ -136,6 +148,21 @@ impl Entrances {
     }
 }
 
+/// The entrance that a connection came in by, in whatever snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntranceKey {
+    name: Arc<str>,
+    /// Where it stood in the snapshot that the connection met.
+    index: usize,
+}
+
+impl EntranceKey {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Servers {
     fn insert(&mut self, names: &[HostPattern], index: usize) {
         match names {
@@ -146,6 +173,30 @@ impl Servers {
 }
 
 impl Entrance {
+    /// One that has no place yet.
+    pub fn new(
+        spec: EntranceSpec,
+        tls: EntranceTls,
+        table: RouteTable,
+        streams: StreamTable,
+    ) -> Entrance {
+        Entrance {
+            spec,
+            tls,
+            table,
+            streams,
+            index: 0,
+        }
+    }
+
+    /// What finds it again in a later snapshot.
+    pub fn key(&self) -> EntranceKey {
+        EntranceKey {
+            name: Arc::clone(&self.spec.name),
+            index: self.index,
+        }
+    }
+
     /// What is inside, once TLS is off.
     pub fn carries(&self) -> Carries {
         self.spec.carries

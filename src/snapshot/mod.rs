@@ -8,4 +8,4 @@ mod cell;
 mod entrance;
 
 pub use cell::{Held, Snapshot, SnapshotCell};
-pub use entrance::{Entrance, EntranceTls, Entrances, ServerSide};
+pub use entrance::{Entrance, EntranceKey, EntranceTls, Entrances, ServerSide};

@@ -59,6 +59,10 @@ pub struct DownstreamMetrics {
     /// Requests and connections that were refused before they were routed, by reason: `malformed`,
     /// `timeout`, `tls_in_tls`, ...
     pub rejected: ReasonCounter,
+    /// TLS handshakes with clients that succeeded.
+    pub handshakes: Counter,
+    /// Those that failed, by the label of the tls room's `AcceptError`, or a word of the listener's.
+    pub handshake_failures: ReasonCounter,
 }
 
 /// Counts of the access log.
@@ -179,6 +183,8 @@ impl Metrics {
                     accepted: Counter::new(workers),
                     accept_errors: Counter::new(workers),
                     rejected: ReasonCounter::new(workers),
+                    handshakes: Counter::new(workers),
+                    handshake_failures: ReasonCounter::new(workers),
                 },
                 config: ConfigMetrics::default(),
                 certs: CertMetrics::default(),

@@ -88,17 +88,26 @@ pub struct AcceptError {
     words: String,
 }
 
+/// A client that was not let in, with its socket.
+pub struct Rejected<S> {
+    /// Why.
+    pub error: AcceptError,
+    /// The alert has been written to it.
+    pub stream: S,
+}
+
 impl ServerTls {
     /// Shakes hands. `first`: what was read of the client already, its whole ClientHello at least.
     ///
     /// # Errors
-    /// One line in words, and a label; the alert that RFC 8446 has for it has gone to the client.
+    /// One line in words, and a label; the alert that RFC 8446 has for it has gone to the client,
+    /// and the socket is given back, so that closing it does not overtake the alert.
     pub async fn accept<S>(
         &self,
         offered: Offered<'_>,
         first: Bytes,
         stream: S,
-    ) -> Result<Accepted<S>, AcceptError>
+    ) -> Result<Accepted<S>, Rejected<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -108,10 +117,14 @@ impl ServerTls {
             false => &self.silent,
         };
         let acceptor = TlsAcceptor::from(Arc::clone(config));
-        let tls = acceptor.accept(Rewound::new(first, stream)).await;
-        let tls = tls.map_err(|error| AcceptError {
-            label: "handshake",
-            words: error.to_string(),
+        let tls = acceptor.accept(Rewound::new(first, stream));
+        let tls = tls.into_fallible().await.map_err(|(error, stream)| {
+            let error = AcceptError {
+                label: "handshake",
+                words: error.to_string(),
+            };
+            let stream = stream.into_inner();
+            Rejected { error, stream }
         })?;
         let stream = ServerStream::new(tls);
         let facts = Arc::new(self.facts(&stream, offered));

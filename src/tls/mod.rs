@@ -22,7 +22,7 @@ mod testing;
 mod trust;
 mod verify;
 
-pub use accept::{AcceptError, AcceptFacts, Accepted, ClientCertificate, Offered};
+pub use accept::{AcceptError, AcceptFacts, Accepted, ClientCertificate, Offered, Rejected};
 pub use client_config::{ClientTls, TlsConfigError, provider};
 pub use connect::{Alpn, Connected, HandshakeFacts};
 pub use credential::{Credential, CredentialError, CredentialParts, Generation, Identity, Roots};

@@ -83,6 +83,11 @@ impl<S> Rewound<S> {
     pub(super) fn new(first: Bytes, inner: S) -> Self {
         Rewound { first, inner }
     }
+
+    /// The socket; what was not read again is gone.
+    pub(super) fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {

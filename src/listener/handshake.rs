@@ -1,0 +1,239 @@
+//! Connections at an entrance: TLS that ends here, clear text, or bytes passed on.
+//!
+//! Owns: the order of the steps, the deadline of a handshake, and what is inside TLS.
+//! Never: decides who may come in (that is `proxy::admit`), or looks at a request.
+//! Called by: `listener::connection`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::connection::{First, first_bytes};
+use super::sniff::{Sniffer, Spoken};
+use crate::drain::DrainGuard;
+use crate::model::{Carries, Limits};
+use crate::proxy::{
+    self, Admission, Before, Downstream, Hello, Inside, Opaque, Protocol, ProxyContext, Refusal,
+    Said, Socket,
+};
+use crate::tls::{Alpn, Offered, ServerTls};
+
+/// How long a handshake may take, and the silence before it where nothing but TLS is let in
+/// (ISTIO.md G12).
+const HANDSHAKE: Duration = Duration::from_secs(15);
+/// How long the bytes of a client are read away that was not let in.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves it to its end.
+pub(super) async fn serve(
+    mut downstream: Downstream,
+    context: Arc<ProxyContext>,
+    mut guard: DrainGuard,
+) {
+    let snapshot = context.cell.load();
+    let limits = snapshot.limits.clone();
+    let patience = HANDSHAKE.min(limits.idle_timeout);
+    let (all_http, silence) = match proxy::before(&snapshot, &downstream.arrived()) {
+        Before::Read { all_http, only_tls } => match only_tls {
+            true => (all_http, patience),
+            false => (all_http, limits.idle_timeout),
+        },
+        Before::Connect(entrance) => {
+            downstream.entrance = Some(entrance.key());
+            drop(snapshot);
+            return proxy::stream(downstream, Opaque::Unread, context, guard).await;
+        }
+        Before::Refuse(refusal) => return close(&downstream, &refusal, None, &context),
+    };
+    drop(snapshot);
+    let sniffer = Sniffer::new(all_http);
+    let stream = &mut downstream.stream;
+    let spoken = match first_bytes(sniffer, stream, silence, &limits, &mut guard).await {
+        First::Said(spoken, first) => {
+            downstream.first = first;
+            spoken
+        }
+        First::Silent if silence < limits.idle_timeout => {
+            return close(&downstream, &Refusal::Silent(silence), None, &context);
+        }
+        First::Silent | First::Over => return,
+    };
+    come_in(downstream, spoken, &limits, context, guard).await;
+}
+
+/// What is to be done once the table is let go.
+enum Next {
+    Handshake(Arc<ServerTls>, Carries),
+    Http,
+    Stream,
+}
+
+/// Does what the policy says of a connection that begins so.
+async fn come_in(
+    mut downstream: Downstream,
+    spoken: Spoken,
+    limits: &Limits,
+    context: Arc<ProxyContext>,
+    guard: DrainGuard,
+) {
+    let said = match &spoken {
+        Spoken::Tls(hello) => Said::Tls(hello),
+        Spoken::NotTls(why) => Said::NotTls(why),
+        Spoken::Http1 | Spoken::Http2 => Said::Http,
+        Spoken::Other | Spoken::Nothing => Said::Other,
+    };
+    let next = {
+        let snapshot = context.cell.load();
+        let (entrance, next) = match proxy::admit(&snapshot, &downstream.arrived(), said) {
+            Admission::Handshake(entrance, server) => {
+                let next = Next::Handshake(Arc::clone(server), entrance.carries());
+                (entrance, next)
+            }
+            Admission::Http(entrance) => (entrance, Next::Http),
+            Admission::Stream(entrance) => (entrance, Next::Stream),
+            Admission::Refuse(refusal) => {
+                let hello = match spoken {
+                    Spoken::Tls(hello) => Some(hello),
+                    _ => None,
+                };
+                return close(&downstream, &refusal, hello, &context);
+            }
+        };
+        downstream.entrance = Some(entrance.key());
+        next
+    };
+    match (next, spoken) {
+        (Next::Handshake(server, carries), Spoken::Tls(hello)) => {
+            secure(downstream, (hello, carries, server), limits, context, guard).await;
+        }
+        (Next::Http, spoken) => {
+            let protocol = match spoken {
+                Spoken::Http2 => Protocol::Http2,
+                _ => Protocol::Http1,
+            };
+            proxy::serve(downstream, protocol, context, guard).await;
+        }
+        (_, spoken) => proxy::stream(downstream, opaque(spoken), context, guard).await,
+    }
+}
+
+fn opaque(spoken: Spoken) -> Opaque {
+    match spoken {
+        Spoken::Tls(hello) => Opaque::Tls(hello),
+        Spoken::NotTls(why) => Opaque::NotTls(why),
+        Spoken::Http1 | Spoken::Http2 | Spoken::Other | Spoken::Nothing => Opaque::Other,
+    }
+}
+
+/// Ends TLS, then serves what is in it.
+async fn secure(
+    downstream: Downstream,
+    (hello, carries, server): (Hello, Carries, Arc<ServerTls>),
+    limits: &Limits,
+    context: Arc<ProxyContext>,
+    mut guard: DrainGuard,
+) {
+    let arrived = downstream.arrived();
+    let mut downstream = match shake_hands(downstream, &hello, &server, limits).await {
+        Ok(downstream) => downstream,
+        Err((refusal, stream)) => {
+            proxy::refuse(&arrived, &refusal, Some(hello), &context);
+            if let Some(stream) = stream {
+                linger(stream).await;
+            }
+            return;
+        }
+    };
+    context.metrics.downstream.handshakes.inc();
+    let inside = proxy::inside(carries, &hello);
+    if inside == Inside::Opaque {
+        return proxy::stream(downstream, Opaque::Unread, context, guard).await;
+    }
+    let agreed = downstream.secured.as_ref().map(|facts| facts.alpn);
+    let sniffer = Sniffer::new(inside == Inside::Http);
+    let stream = &mut downstream.stream;
+    let silence = limits.idle_timeout;
+    let spoken = match first_bytes(sniffer, stream, silence, limits, &mut guard).await {
+        First::Said(spoken, first) => {
+            downstream.first = first;
+            spoken
+        }
+        First::Silent | First::Over => return,
+    };
+    let protocol = match (inside, agreed, &spoken) {
+        (Inside::Http, _, Spoken::Tls(_)) => {
+            let refusal = Refusal::TlsOnPlaintext(hello.server_name.clone());
+            return close(&downstream, &refusal, Some(hello), &context);
+        }
+        (Inside::Http, Some(Alpn::Http2), _) | (_, _, Spoken::Http2) => Protocol::Http2,
+        (Inside::Http, _, _) | (_, _, Spoken::Http1) => Protocol::Http1,
+        _ => return proxy::stream(downstream, opaque(spoken), context, guard).await,
+    };
+    proxy::serve(downstream, protocol, context, guard).await;
+}
+
+/// The same connection without TLS around it; else why not, and what is left of it.
+async fn shake_hands(
+    downstream: Downstream,
+    hello: &Hello,
+    server: &Arc<ServerTls>,
+    limits: &Limits,
+) -> Result<Downstream, (Refusal, Option<TcpStream>)> {
+    let Socket::Plain(stream) = downstream.stream else {
+        // Not reached: TLS is ended once.
+        return Err((Refusal::TlsOnPlaintext(hello.server_name.clone()), None));
+    };
+    let offered = Offered {
+        server_name: hello.server_name.as_deref(),
+        alpn: &hello.alpn,
+    };
+    let patience = HANDSHAKE.min(limits.idle_timeout);
+    let accepting = server.accept(offered, downstream.first, stream);
+    match timeout(patience, accepting).await {
+        Ok(Ok(accepted)) => Ok(Downstream {
+            stream: Socket::Tls(Box::new(accepted.stream)),
+            first: Bytes::new(),
+            secured: Some(accepted.facts),
+            made_with: Some(Arc::downgrade(server)),
+            ..downstream
+        }),
+        Ok(Err(rejected)) => {
+            let error = rejected.error;
+            let refusal = Refusal::Handshake(error.label, error.to_string().into());
+            Err((refusal, Some(rejected.stream)))
+        }
+        Err(_) => {
+            let words = format!("it was not done after {patience:?}").into();
+            Err((Refusal::Handshake("timeout", words), None))
+        }
+    }
+}
+
+/// A socket closed with unread bytes is reset, and the alert in it lost: what the client still sends
+/// is read away for a while.
+async fn linger(mut stream: TcpStream) {
+    let _ = timeout(LINGER, async {
+        let mut waste = [0_u8; 4096];
+        stream.shutdown().await?;
+        while stream.read(&mut waste).await? > 0 {}
+        std::io::Result::Ok(())
+    })
+    .await;
+}
+
+/// Tells why, and closes; where the client waits for TLS, with a reset (ISTIO.md P7).
+fn close(
+    downstream: &Downstream,
+    refusal: &Refusal,
+    hello: Option<Hello>,
+    context: &Arc<ProxyContext>,
+) {
+    if refusal.resets() {
+        downstream.stream.reset();
+    }
+    proxy::refuse(&downstream.arrived(), refusal, hello, context);
+}

@@ -1,0 +1,82 @@
+//! When an open connection of an entrance has to end, politely: HTTP/1 by `Connection: close`,
+//! HTTP/2 by GOAWAY.
+//!
+//! Owns: the bounds of its age: a certificate that was replaced, a client's that has expired, a
+//! policy that would not let it in today (ISTIO.md R16).
+//! Never: ends a request.
+//! Called by: `proxy::serve`.
+//!
+//! Why it looks now and then, and is not told: there may be as many connections as memory holds,
+//! and nobody has to keep a list of them that way.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use super::admission::still_admits;
+use super::connection::Connection;
+use crate::snapshot::{EntranceKey, ServerSide, Snapshot};
+
+/// How often a connection looks whether its entrance has changed.
+const LOOK: Duration = Duration::from_secs(30);
+/// It looks no oftener than this.
+const LEAST: Duration = Duration::from_millis(20);
+
+/// Returns when the connection has to end; never for mesh traffic.
+pub(super) async fn retirement(connection: &Connection) {
+    let Some(key) = &connection.entrance else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        () = connection.control.retired() => {}
+        () = outlived(connection, key) => {}
+    }
+}
+
+/// Looks now and then.
+async fn outlived(connection: &Connection, key: &EntranceKey) {
+    let mut replaced: Option<Instant> = None;
+    loop {
+        let age = connection.context.cell.load().max_connection_age;
+        let left = client_left(connection).unwrap_or(LOOK);
+        tokio::time::sleep(LOOK.min(age).min(left).max(LEAST)).await;
+        if client_left(connection) == Some(Duration::ZERO) {
+            return;
+        }
+        let snapshot = connection.context.cell.load();
+        let entrance = snapshot.entrances.find(key);
+        if still_admits(entrance, connection.secured.as_deref(), false).is_err() {
+            return;
+        }
+        if !is_replaced(connection, &snapshot, key) {
+            replaced = None;
+            continue;
+        }
+        let since = replaced.get_or_insert_with(Instant::now);
+        if since.elapsed() >= snapshot.max_connection_age {
+            return;
+        }
+    }
+}
+
+/// New connections would be made with another configuration than this one was. Where none can be
+/// made at all, an open one is of more use.
+fn is_replaced(connection: &Connection, snapshot: &Snapshot, key: &EntranceKey) -> bool {
+    let entrance = snapshot.entrances.find(key);
+    let side = entrance.and_then(|entrance| entrance.tls.server());
+    match (side, &connection.made_with) {
+        (Some(ServerSide::Ready(server)), Some(made_with)) => {
+            !std::ptr::eq(Arc::as_ptr(server), made_with.as_ptr())
+        }
+        _ => false,
+    }
+}
+
+/// How long the client's certificate is still valid; `None`: there is none.
+fn client_left(connection: &Connection) -> Option<Duration> {
+    let client = connection.secured.as_ref()?.client.as_ref()?;
+    let until = u64::try_from(client.facts.not_after).unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(Duration::from_secs(until.saturating_add(1)).saturating_sub(now))
+}
