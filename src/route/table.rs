@@ -546,6 +546,7 @@ mod tests {
         let found = |uri| match table.find(
             &Destination::parse("a", 80).unwrap(),
             &parts("GET", uri, &[]),
+            Scheme::Http,
         ) {
             Found::Route(route, matched) => (route.name.clone(), matched.prefix),
             Found::NoRule | Found::UnknownHost => panic!("nothing found"),
