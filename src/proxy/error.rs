@@ -69,7 +69,9 @@ pub(super) enum ProxyError {
         host: String,
     },
     /// The host belongs to another server of the gateway's port than the connection (ISTIO.md G9).
-    #[error("{host} is served by {other}, and this connection was opened for {server_name}; open one for {host}")]
+    #[error(
+        "{host} is served by {other}, and this connection was opened for {server_name}; open one for {host}"
+    )]
     Misdirected {
         /// What the request asks for.
         host: String,
@@ -85,7 +87,9 @@ pub(super) enum ProxyError {
     #[error("a document that decides who may come in was refused: {0}")]
     EntranceBroken(Arc<str>),
     /// The policy has changed, and the connection would not be let in today.
-    #[error("connections like this one are let in no more: the downstream TLS policy has changed; connect again")]
+    #[error(
+        "connections like this one are let in no more: the downstream TLS policy has changed; connect again"
+    )]
     NotAdmitted,
     /// The way to the upstream failed.
     #[error(transparent)]

@@ -161,9 +161,9 @@ impl fmt::Display for Refusal {
                  port must allow plaintext (PeerAuthentication mtls.mode PERMISSIVE, or a Gateway \
                  server with protocol HTTP)",
             ),
-            Refusal::PlaintextOnTls { http: false } => f.write_str(
-                "the client speaks no TLS to a TLS port, and no HTTP either",
-            ),
+            Refusal::PlaintextOnTls { http: false } => {
+                f.write_str("the client speaks no TLS to a TLS port, and no HTTP either")
+            }
             Refusal::TlsOnPlaintext(name) => {
                 f.write_str("the client speaks TLS to a plaintext port")?;
                 if let Some(name) = name {
@@ -184,7 +184,10 @@ impl fmt::Display for Refusal {
             ),
             Refusal::NoEntrance => f.write_str("nobody is let in on this port"),
             Refusal::Broken(reason) => {
-                write!(f, "a document that decides who may come in was refused: {reason}")
+                write!(
+                    f,
+                    "a document that decides who may come in was refused: {reason}"
+                )
             }
             Refusal::NoCertificate(reason) => {
                 write!(f, "there is no certificate to show to clients: {reason}")

@@ -138,7 +138,10 @@ impl Matcher {
                 .headers
                 .iter()
                 .all(|(name, test)| test.holds(name, &parts.headers))
-            && self.rare.as_ref().is_none_or(|rare| rare.holds(parts, scheme));
+            && self
+                .rare
+                .as_ref()
+                .is_none_or(|rare| rare.holds(parts, scheme));
         holds.then_some(matched)
     }
 }
@@ -184,7 +187,10 @@ impl Rare {
         is(&self.method, parts.method.as_str().as_bytes())
             && is(&self.scheme, scheme.as_str().as_bytes())
             && is(&self.authority, authority(parts))
-            && self.query.iter().all(|(name, test)| test.holds(name, parts.uri.query()))
+            && self
+                .query
+                .iter()
+                .all(|(name, test)| test.holds(name, parts.uri.query()))
     }
 }
 

@@ -307,7 +307,10 @@ mod tests {
         let mut rule = forward();
         rule.matches = vec![path("/aa"), path("/a")];
         let rule = compile(&rule).unwrap();
-        let prefix = |uri| rule.test(&parts("GET", uri, &[]), Scheme::Http).map(|got| got.prefix);
+        let prefix = |uri| {
+            rule.test(&parts("GET", uri, &[]), Scheme::Http)
+                .map(|got| got.prefix)
+        };
         assert_eq!(prefix("/aab"), Some(Some(3)));
         assert_eq!(prefix("/ab"), Some(Some(2)));
         assert_eq!(prefix("/b"), None);
@@ -318,7 +321,10 @@ mod tests {
     #[test]
     fn v7_a_rule_without_conditions_always_holds() {
         let rule = compile(&forward()).unwrap();
-        assert_eq!(rule.test(&parts("GET", "/", &[]), Scheme::Http), Some(Matched::default()));
+        assert_eq!(
+            rule.test(&parts("GET", "/", &[]), Scheme::Http),
+            Some(Matched::default())
+        );
         assert_eq!(rule.conditions().count(), 0);
     }
 

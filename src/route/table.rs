@@ -185,12 +185,7 @@ impl RouteTable {
     /// Of the entries that match host and port the one of the greatest [`Specificity`] decides
     /// alone: where none of its rules holds, no other entry is asked (ISTIO.md V7). `scheme`: in
     /// what the request came.
-    pub fn find(
-        &self,
-        destination: &Destination<'_>,
-        parts: &Parts,
-        scheme: Scheme,
-    ) -> Found<'_> {
+    pub fn find(&self, destination: &Destination<'_>, parts: &Parts, scheme: Scheme) -> Found<'_> {
         let Some(group) = self.entry(&destination.host, destination.port) else {
             return Found::UnknownHost;
         };
@@ -483,7 +478,9 @@ mod tests {
             let destination = Destination::parse(authority, 80).unwrap();
             let told = table.decides(&destination).unwrap();
             assert_eq!((told.host.as_str(), told.port), (host, port));
-            let Found::Route(route, _) = table.find(&destination, &parts("GET", "/", &[]), Scheme::Http) else {
+            let Found::Route(route, _) =
+                table.find(&destination, &parts("GET", "/", &[]), Scheme::Http)
+            else {
                 panic!("{authority} has a route");
             };
             assert!(std::ptr::eq(told.rules[0].route(), route), "{authority}");
