@@ -10,13 +10,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::material_user::{User, at, users};
 use crate::certs::{CertStore, CredentialProblem, Credentials, ProblemReason};
 use crate::config::{Code, Diagnostic, Diagnostics, Severity};
 use crate::model::{
-    CaSource, Config, CredentialSpec, IdentitySource, OnExpired, Place, Reason, SecretRef,
-    TlsPolicy, TlsSpec, UpstreamSpec,
+    CaSource, Config, CredentialSpec, IdentitySource, OnExpired, SecretRef, TlsPolicy,
 };
 use crate::publish;
+use crate::snapshot::ServerSide;
 use crate::telemetry::{Metrics, rfc3339_seconds};
 use crate::tls::{CertFacts, Credential};
 use crate::upstream::{OwnAddrs, Resolver, UpstreamContext, UpstreamTls};
@@ -34,24 +35,18 @@ pub fn check(config: &Config, whole: bool) -> Diagnostics {
     store.check(SystemTime::now());
     let credentials = store.current();
     let (mut seen, mut lost) = (HashSet::new(), HashSet::new());
-    for (upstream, tls) in with_tls(config) {
-        let spec = &tls.credential;
+    for (user, spec) in users(config) {
         let state = credentials.find(spec).filter(|_| present.contains(spec));
         if let Some(state) = state.filter(|_| seen.insert(spec)) {
             // One Secret may be part of several credentials.
             let problem = state.problem.as_ref().filter(|_| !is_nowhere(spec));
             if let Some(problem) = problem.filter(|problem| lost.insert(&problem.words)) {
-                out.push(of_problem(upstream, spec, problem));
+                out.push(of_problem(user, spec, problem));
             }
             if let Some(credential) = &state.current {
-                oddities(upstream, credential, &mut out);
-                times(
-                    upstream,
-                    spec,
-                    credential,
-                    config.rotation.on_expired,
-                    &mut out,
-                );
+                oddities(user, credential, &mut out);
+                let on_expired = config.rotation.on_expired;
+                times(user, spec, credential, on_expired, &mut out);
             }
         }
     }
@@ -61,34 +56,24 @@ pub fn check(config: &Config, whole: bool) -> Diagnostics {
     out
 }
 
-fn with_tls(config: &Config) -> impl Iterator<Item = (&UpstreamSpec, &TlsSpec)> {
-    config
-        .upstreams
-        .iter()
-        .filter_map(|upstream| match &upstream.tls {
-            TlsPolicy::Disable => None,
-            TlsPolicy::Tls(tls) => Some((upstream, tls.as_ref())),
-        })
-}
-
 /// Reports the files that are not there (ISTIO.md X11), and gives the credentials that lack none.
 fn missing(config: &Config, out: &mut Diagnostics) -> HashSet<CredentialSpec> {
     let mut present = HashSet::new();
     let mut said = HashSet::new();
-    for (upstream, tls) in with_tls(config) {
+    for (user, spec) in users(config) {
         let mut whole = true;
-        for (key, path) in files(&tls.credential) {
+        for (key, path) in files(spec) {
             let gone = std::fs::metadata(path).is_err_and(|e| e.kind() == ErrorKind::NotFound);
             whole &= !gone;
             if gone && said.insert(path) {
                 let problem = format!("there is no file {}", path.display());
-                let advice = "mount or write it there, or mend the name; until then the upstream \
-                              answers 503";
-                out.push(about(upstream, key, Code::FileMissing, problem, advice));
+                let until = user.until();
+                let advice = format!("mount or write it there, or mend the name; {until}");
+                out.push(user.about(key, Code::FileMissing, problem, advice));
             }
         }
         if whole {
-            present.insert(tls.credential.clone());
+            present.insert(spec.clone());
         }
     }
     present
@@ -113,72 +98,6 @@ fn files(spec: &CredentialSpec) -> impl Iterator<Item = (&'static str, &Path)> {
     .filter_map(|(key, path)| Some((key, path?)))
 }
 
-fn about(
-    upstream: &UpstreamSpec,
-    key: &str,
-    code: Code,
-    problem: String,
-    advice: &str,
-) -> Diagnostic {
-    let name = &upstream.name;
-    if let Some((reason, place)) = decided(upstream, key) {
-        let problem = format!("{problem}, for the upstream {name}");
-        let field = match reason.what {
-            "credential" | "ca" => said_as(key),
-            _ => String::new(),
-        };
-        return Diagnostic {
-            object: Some(Arc::clone(&reason.object)),
-            ..at(place, field, code, problem, advice)
-        };
-    }
-    let field = match key {
-        "" => format!("upstreams[\"{name}\"].tls"),
-        key => format!("upstreams[\"{name}\"].tls.{key}"),
-    };
-    at(&upstream.place, field, code, problem, advice)
-}
-
-/// The object that has the word on this part of the upstream's TLS; `None` for native documents.
-fn decided<'a>(upstream: &'a UpstreamSpec, key: &str) -> Option<(&'a Reason, &'a Place)> {
-    let part = match key {
-        "certificate" | "key" => "credential",
-        "ca" | "crl" => "ca",
-        _ => "tls",
-    };
-    let reasons = || upstream.reasons.0.iter();
-    let of = |what: &str| reasons().find(|reason| reason.what == what && reason.place.is_some());
-    // A mesh identity is the command line's; then the object that asks for it has the word.
-    let reason = of(part).or_else(|| of("tls")).or_else(|| of("policy"))?;
-    Some((reason, reason.place.as_ref()?))
-}
-
-/// The field of a DestinationRule's `tls` (ISTIO.md 1.2).
-fn said_as(key: &str) -> String {
-    match key {
-        "certificate" => "tls.clientCertificate",
-        "key" => "tls.privateKey",
-        "ca" => "tls.caCertificates",
-        "crl" => "tls.caCrl",
-        _ => "tls",
-    }
-    .to_owned()
-}
-
-fn at(place: &Place, field: String, code: Code, problem: String, advice: &str) -> Diagnostic {
-    Diagnostic {
-        file: Arc::clone(&place.file),
-        line: place.line,
-        column: 0,
-        field,
-        object: None,
-        code,
-        severity: code.severity(),
-        problem,
-        advice: advice.to_owned(),
-    }
-}
-
 /// A Secret without a document and without a folder that could hold it: that dangling reference is
 /// reported where the documents are read (IST0101).
 fn is_nowhere(spec: &CredentialSpec) -> bool {
@@ -199,41 +118,33 @@ fn is_nowhere(spec: &CredentialSpec) -> bool {
 
 /// What is wrong with a credential. A Secret that is not there is mounted elsewhere, as a file is
 /// that is not there (ISTIO.md X11).
-fn of_problem(
-    upstream: &UpstreamSpec,
-    spec: &CredentialSpec,
-    problem: &CredentialProblem,
-) -> Diagnostic {
+fn of_problem(user: User<'_>, spec: &CredentialSpec, problem: &CredentialProblem) -> Diagnostic {
     let key = files(spec).find(|(_, path)| *path == problem.file);
     let key = key.map_or("", |(key, _)| key);
+    let until = user.until();
     let (code, advice) = match problem.reason {
-        ProblemReason::SecretMissing => (
-            Code::FileMissing,
-            "until it is there the upstream answers 503",
-        ),
-        ProblemReason::SecretKeys => (
-            Code::BadCredential,
-            "mend the Secret; until then the upstream answers 503",
-        ),
-        _ => (
-            Code::BadCredential,
-            "mend the file; until then the upstream answers 503",
-        ),
+        // Its words say what to do.
+        ProblemReason::SecretMissing => (Code::FileMissing, until.to_owned()),
+        ProblemReason::SecretKeys => (Code::BadCredential, format!("mend the Secret; {until}")),
+        _ => (Code::BadCredential, format!("mend the file; {until}")),
     };
-    about(upstream, key, code, problem.words.clone(), advice)
+    user.about(key, code, problem.words.clone(), advice)
 }
 
-fn oddities(upstream: &UpstreamSpec, credential: &Credential, out: &mut Diagnostics) {
+fn oddities(user: User<'_>, credential: &Credential, out: &mut Diagnostics) {
     for warning in &credential.warnings {
-        let advice = "the server judges it; renew the file if it refuses";
+        let advice = match user {
+            User::Upstream(_) => "the server judges it; renew the file if it refuses",
+            User::Entrance(_) => "clients judge it; renew the file if they refuse",
+        };
         let code = Code::OddCredential;
-        out.push(about(upstream, "", code, warning.clone(), advice));
+        out.push(user.about("", code, warning.clone(), advice.to_owned()));
     }
 }
 
 /// Certificates that are over, or soon will be (ISTIO.md R17).
 fn times(
-    upstream: &UpstreamSpec,
+    user: User<'_>,
     spec: &CredentialSpec,
     credential: &Credential,
     on_expired: OnExpired,
@@ -245,21 +156,21 @@ fn times(
     });
     if let Some(identity) = &credential.identity {
         let own = ending(&identity.leaf, now, "our certificate");
-        let advice = "renew it: servers refuse an expired certificate";
+        let advice = "renew it: the other side refuses an expired certificate".to_owned();
         if let Some((over, problem)) = own {
             // With `onExpired: use` it is offered all the same, so that nothing is refused.
             let code = match over && on_expired == OnExpired::Fail {
                 true => Code::BadCredential,
                 false => Code::OddCredential,
             };
-            out.push(about(upstream, "certificate", code, problem, advice));
+            out.push(user.about("certificate", code, problem, advice));
         }
     }
     if matches!(spec.ca, CaSource::File(_) | CaSource::Secret(_)) {
         for facts in &credential.root_facts {
             if let Some((_, problem)) = ending(facts, now, "the CA") {
-                let advice = "put its successor beside it";
-                out.push(about(upstream, "ca", Code::OddCredential, problem, advice));
+                let advice = "put its successor beside it".to_owned();
+                out.push(user.about("ca", Code::OddCredential, problem, advice));
             }
         }
     }
@@ -293,13 +204,13 @@ fn build(config: &Config, credentials: &Credentials, metrics: Arc<Metrics>, out:
     match publish::build(config, credentials, None, &context, 1) {
         Ok(snapshot) => {
             for upstream in snapshot.upstreams.values() {
-                let (spec, tls) = (upstream.spec(), upstream.tls());
-                let loaded = matches!(&spec.tls, TlsPolicy::Tls(tls) if credentials
-                    .find(&tls.credential)
-                    .is_some_and(|state| state.current.is_some()));
-                if let (UpstreamTls::Unavailable(reason), true) = (tls, loaded) {
-                    let advice = "until this is mended the upstream answers 503";
-                    out.push(about(spec, "", Code::BadCredential, reason.clone(), advice));
+                if let UpstreamTls::Unavailable(reason) = upstream.tls() {
+                    unusable(User::Upstream(upstream.spec()), reason, credentials, out);
+                }
+            }
+            for entrance in snapshot.entrances.all() {
+                if let Some(ServerSide::Unavailable(reason)) = entrance.tls.server() {
+                    unusable(User::Entrance(&entrance.spec), reason, credentials, out);
                 }
             }
         }
@@ -310,9 +221,31 @@ fn build(config: &Config, credentials: &Credentials, metrics: Arc<Metrics>, out:
                 String::new(),
                 Code::BadRule,
                 error.problem.to_string(),
-                "",
+                String::new(),
             )
         })),
+    }
+}
+
+/// What cannot be used although its credential is sound; what is wrong with that was said.
+fn unusable(user: User<'_>, reason: &str, credentials: &Credentials, out: &mut Diagnostics) {
+    let sound = |spec: &CredentialSpec| {
+        let state = credentials.find(spec);
+        state.is_some_and(|state| state.current.is_some())
+    };
+    let all_sound = match user {
+        User::Upstream(spec) => match &spec.tls {
+            TlsPolicy::Tls(tls) => sound(&tls.credential),
+            TlsPolicy::Disable => false,
+        },
+        User::Entrance(spec) => spec.tls.spec().is_some_and(|tls| {
+            let mut all = std::iter::once(&tls.credential).chain(&tls.more);
+            all.all(sound)
+        }),
+    };
+    if all_sound {
+        let advice = format!("mend it; {}", user.until());
+        out.push(user.about("", Code::BadCredential, reason.to_owned(), advice));
     }
 }
 
@@ -320,6 +253,7 @@ fn build(config: &Config, credentials: &Credentials, metrics: Arc<Metrics>, out:
 mod tests {
     use super::*;
     use crate::config;
+    use crate::model::{Place, Reason, TlsSpec, UpstreamSpec};
     use rcgen::{CertificateParams, KeyPair};
     use std::fs;
 
@@ -441,7 +375,7 @@ mod tests {
             [
                 "command line: warning[SRT0401] upstreams[\"a\"].tls: secret shop/bank not found \
                  among the documents, nor as /nowhere/shop/bank or /nowhere/bank; mount or write \
-                 it there; until it is there the upstream answers 503"
+                 it there; until then the upstream answers 503"
             ]
         );
     }
@@ -509,6 +443,65 @@ mod tests {
         assert!(
             said.contains("warning[SRT0403] upstreams[\"a\"].tls.ca"),
             "{said}"
+        );
+    }
+
+    #[test]
+    fn x11_a_missing_file_of_a_gateway_server_is_reported_at_its_document() {
+        use crate::model::{
+            Carries, ClientCertificates, DownstreamTls, EntranceAt, EntranceHeaders, EntranceSpec,
+            GatewayPort, HostPattern, Reasons, ServerTlsSpec,
+        };
+        let credential = CredentialSpec {
+            identity: Some(IdentitySource::Files(
+                "/no/such.crt".into(),
+                "/no/such.key".into(),
+            )),
+            ca: CaSource::Nothing,
+            crl: None,
+        };
+        let port = GatewayPort {
+            bind: None,
+            number: 443,
+        };
+        let tls = ServerTlsSpec::new(credential, ClientCertificates::Unasked);
+        let config = Config {
+            entrances: vec![EntranceSpec {
+                name: "gateway|443|default/edge|https".into(),
+                at: EntranceAt::Gateway(port, vec![HostPattern::Any]),
+                tls: DownstreamTls::Strict(Box::new(tls)),
+                carries: Carries::Http,
+                hosts: Vec::new(),
+                streams: Vec::new(),
+                headers: EntranceHeaders::gateway(),
+                service: None,
+                broken: None,
+                object: Some("Gateway default/edge".into()),
+                reasons: Reasons::default(),
+                place: Place {
+                    file: "gw.yaml".into(),
+                    line: 7,
+                },
+            }],
+            ..Config::default()
+        };
+        let said: Vec<_> = check(&config, true)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            said,
+            [
+                ("such.crt", "serverCertificate"),
+                ("such.key", "privateKey")
+            ]
+            .map(|(file, key)| {
+                format!(
+                    "gw.yaml:7: warning[SRT0401] Gateway default/edge: tls.{key}: there is no file \
+                     /no/{file}, for gateway|443|default/edge|https; mount or write it there, or \
+                     mend the name; until then nobody gets in there by TLS"
+                )
+            })
         );
     }
 

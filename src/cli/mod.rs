@@ -13,6 +13,7 @@ pub mod demo;
 pub mod explain;
 pub mod facts;
 mod material;
+mod material_user;
 mod origin;
 pub mod routes;
 pub mod run;
