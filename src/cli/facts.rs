@@ -220,6 +220,7 @@ impl FactsArgs {
                 .unwrap_or(default.root_namespace),
             cluster_domain: text(&self.cluster_domain, default.cluster_domain),
             identity: self.identity(),
+            server_identity: self.server_identity(),
             credentials: self.credentials.as_slice().into(),
         })
     }
@@ -229,26 +230,35 @@ impl FactsArgs {
         if let Some(folder) = &self.identity {
             return Some(in_folder(folder).unwrap_or_else(|| named(folder, ISTIO)));
         }
-        let variable = |name| {
-            std::env::var_os(name)
-                .filter(|v| !v.is_empty())
-                .map(PathBuf::from)
-        };
-        let certificate = variable("ISTIO_META_TLS_CLIENT_CERT_CHAIN");
-        let key = variable("ISTIO_META_TLS_CLIENT_KEY");
-        if let (Some(certificate), Some(key)) = (certificate, key) {
-            let ca = variable("ISTIO_META_TLS_CLIENT_ROOT_CERT");
-            let ca = ca.unwrap_or_else(|| PathBuf::from("/etc/certs/root-cert.pem"));
-            return Some(MeshIdentity {
-                certificate,
-                key,
-                ca,
-            });
+        if let Some(mounted) = mounted("CLIENT") {
+            return Some(mounted);
         }
         PLACES
             .iter()
             .find_map(|folder| in_folder(Path::new(folder)))
     }
+
+    /// What inbound connections are shown, unless `--identity` says it for both sides.
+    fn server_identity(&self) -> Option<MeshIdentity> {
+        match self.identity {
+            Some(_) => None,
+            None => mounted("SERVER"),
+        }
+    }
+}
+
+/// T14: files that variables of this side, CLIENT or SERVER, point at.
+fn mounted(side: &str) -> Option<MeshIdentity> {
+    let variable = |what| {
+        let value = std::env::var_os(format!("ISTIO_META_TLS_{side}_{what}"));
+        value.filter(|value| !value.is_empty()).map(PathBuf::from)
+    };
+    let ca = variable("ROOT_CERT");
+    Some(MeshIdentity {
+        certificate: variable("CERT_CHAIN")?,
+        key: variable("KEY")?,
+        ca: ca.unwrap_or_else(|| PathBuf::from("/etc/certs/root-cert.pem")),
+    })
 }
 
 /// Where an identity is looked for, in this order (T16).

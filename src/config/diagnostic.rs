@@ -168,6 +168,12 @@ codes! {
     NoMeshIdentity = SRT 512, Warning;
     /// A DestinationRule asks for TLS and does not apply to this proxy or port: plaintext (D1 to D4).
     TlsNotApplied = SRT 513, Warning;
+    /// A named targetPort that no document gives a number: what is said of it is lost inbound (E8).
+    TargetPortUnknown = SRT 514, Warning;
+    /// A server that speaks first, on a port where the client's first bytes are waited for (P11).
+    SpeaksFirst = SRT 515, Warning;
+    /// Two policies of one level: the older one counts (P1).
+    PoliciesOverlap = SRT 516, Warning;
     /// What an object refers to is not there: host, subset, gateway or secret.
     ReferenceNotFound = IST 101, Error;
     /// An object breaks its schema: unknown field, wrong type, value out of bounds.

@@ -29,6 +29,8 @@ pub struct ProxyFacts {
     pub cluster_domain: Arc<str>,
     /// Chain, key and root of the mesh identity (ISTIO.md T14, T16); `None`: there is none.
     pub identity: Option<MeshIdentity>,
+    /// The same for what inbound connections are shown, where it is another one (T14).
+    pub server_identity: Option<MeshIdentity>,
     /// Folders of mounted Secrets (ISTIO.md S2).
     pub credentials: Arc<[PathBuf]>,
 }
@@ -67,6 +69,7 @@ impl Default for ProxyFacts {
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),
             identity: None,
+            server_identity: None,
             credentials: Arc::new([]),
         }
     }

@@ -246,7 +246,7 @@ async fn dial(
     target: &Target,
     deadline: Instant,
 ) -> Result<(TcpStream, EndpointAddr), UpstreamError> {
-    let dialing = dial::dial(target.address, target.other, &core.own);
+    let dialing = dial::dial(target.address, target.other, core.spec.source, &core.own);
     let dialed = match timeout_at(deadline, dialing).await {
         Err(_) => return Err(late(core, target.address, Stage::Tcp)),
         Ok(Ok(dialed)) => dialed,

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::error::ConnectFailure;
 use super::own::OwnAddrs;
-use crate::model::EndpointAddr;
+use super::source;
+use crate::model::{DialSource, EndpointAddr};
 
 /// How long the first address is tried alone (RFC 8305 section 8).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -31,6 +32,9 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 /// How long sent bytes may stay unacknowledged. Linux counts a window that stays closed too, and a
 /// server that pauses in an upload is alive: this lies above the stream's own idle bound.
 const USER_TIMEOUT: Duration = Duration::from_secs(330);
+
+/// Linux: the source address cannot be used on the way to the destination.
+const EINVAL: i32 = 22;
 
 /// An open connection.
 pub(super) struct Dialed<T> {
@@ -59,9 +63,10 @@ pub(super) enum DialProblem {
 pub(super) async fn dial(
     first: EndpointAddr,
     other: Option<EndpointAddr>,
+    source: DialSource,
     own: &OwnAddrs,
 ) -> Result<Dialed<TcpStream>, DialError> {
-    race(first, other, |endpoint| connect(endpoint, own)).await
+    race(first, other, |endpoint| connect(endpoint, source, own)).await
 }
 
 async fn race<T, F, C>(
@@ -114,13 +119,19 @@ where
     }
 }
 
-async fn connect(endpoint: EndpointAddr, own: &OwnAddrs) -> Result<TcpStream, DialProblem> {
+async fn connect(
+    endpoint: EndpointAddr,
+    source: DialSource,
+    own: &OwnAddrs,
+) -> Result<TcpStream, DialProblem> {
     if own.is_own(endpoint.0) {
         return Err(DialProblem::Loop);
     }
-    let stream = open(endpoint.0)
-        .await
-        .map_err(|e| DialProblem::Failed(explain(e)))?;
+    let opened = match source {
+        DialSource::Any => open(endpoint.0, None).await,
+        DialSource::Inbound => inbound(endpoint.0, own).await?,
+    };
+    let stream = opened.map_err(|e| DialProblem::Failed(explain(e)))?;
     if let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) {
         if peer == local {
             // The kernel chose the very port that nobody listens on, and connected us to us.
@@ -133,11 +144,37 @@ async fn connect(endpoint: EndpointAddr, own: &OwnAddrs) -> Result<TcpStream, Di
     Ok(stream)
 }
 
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+/// To the application beside us, from the address that the capturing rules exempt, where they would
+/// take the connection otherwise (ISTIO.md P13, C2).
+async fn inbound(
+    address: SocketAddr,
+    own: &OwnAddrs,
+) -> Result<io::Result<TcpStream>, DialProblem> {
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    let Some(from) = source::of(address.ip()) else {
+        return Ok(open(address, None).await);
+    };
+    // The source hides that both ends are this host: a listener of ours on every address would not
+    // be told from the application (O5).
+    if own.is_own_connection(address, SocketAddr::new(address.ip(), 0)) {
+        return Err(DialProblem::Loop);
+    }
+    Ok(match open(address, Some(from)).await {
+        // Not this machine's after all: the kernel lets no loopback address out (RFC 1122 3.2.1.3).
+        Err(error) if error.raw_os_error() == Some(EINVAL) => open(address, None).await,
+        opened => opened,
+    })
+}
+
+async fn open(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
+    if let Some(from) = from {
+        let bound = socket.bind(SocketAddr::new(from, 0));
+        bound.map_err(|error| source::explain(from, error))?;
+    }
     socket.set_nodelay(true)?;
     let options = SockRef::from(&socket);
     // Without these the connection still works, so a kernel that lacks them is no failure.
@@ -232,14 +269,20 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let own = OwnAddrs::new();
         own.set(vec![ListenAddr(address)]);
-        let error = dial(EndpointAddr(address), None, &own).await.err().unwrap();
+        let error = dial(EndpointAddr(address), None, DialSource::Any, &own)
+            .await
+            .err()
+            .unwrap();
         assert!(matches!(error.problem, DialProblem::Loop));
 
         own.set(vec![ListenAddr(SocketAddr::new(
             [0, 0, 0, 0].into(),
             address.port(),
         ))]);
-        let error = dial(EndpointAddr(address), None, &own).await.err().unwrap();
+        let error = dial(EndpointAddr(address), None, DialSource::Any, &own)
+            .await
+            .err()
+            .unwrap();
         assert!(matches!(error.problem, DialProblem::Loop));
     }
 
@@ -247,14 +290,95 @@ mod tests {
     async fn another_listener_is_connected_to_and_a_closed_port_is_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = EndpointAddr(listener.local_addr().unwrap());
-        let dialed = dial(address, None, &OwnAddrs::new()).await.ok().unwrap();
+        let dialed = dial(address, None, DialSource::Any, &OwnAddrs::new())
+            .await
+            .ok()
+            .unwrap();
         assert!(dialed.stream.nodelay().unwrap());
         assert!(SockRef::from(&dialed.stream).keepalive().unwrap());
         drop((dialed, listener));
-        let error = dial(address, None, &OwnAddrs::new()).await.err().unwrap();
+        let error = dial(address, None, DialSource::Any, &OwnAddrs::new())
+            .await
+            .err()
+            .unwrap();
         let DialProblem::Failed(failure) = error.problem else {
             panic!("{:?}", error.problem);
         };
         assert!(matches!(failure, ConnectFailure::Refused));
+    }
+
+    /// This machine's address on a network, where it has one: no packet is sent.
+    fn on_a_network(v6: bool) -> Option<std::net::IpAddr> {
+        let (here, there) = match v6 {
+            false => ("0.0.0.0:0", "192.0.2.1:9"),
+            true => ("[::]:0", "[2001:db8::1]:9"),
+        };
+        let socket = std::net::UdpSocket::bind(here).ok()?;
+        socket.connect(there).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    }
+
+    async fn dialled_from(ip: std::net::IpAddr) -> (SocketAddr, SocketAddr) {
+        let listener = TcpListener::bind(SocketAddr::new(ip, 0)).await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let own = OwnAddrs::new();
+        let dialed = dial(EndpointAddr(to), None, DialSource::Inbound, &own);
+        let dialed = dialed.await.ok().unwrap();
+        let (_stream, peer) = listener.accept().await.unwrap();
+        (dialed.stream.local_addr().unwrap(), peer)
+    }
+
+    #[tokio::test]
+    async fn p13_the_machines_own_address_is_dialled_from_127_0_0_6() {
+        // Every loopback address is this machine's; all but 127.0.0.1 are captured (C2).
+        let mut own: Vec<std::net::IpAddr> = vec![[127, 0, 0, 77].into()];
+        own.extend(on_a_network(false));
+        for ip in own {
+            let (local, peer) = dialled_from(ip).await;
+            assert_eq!(local.ip().to_string(), "127.0.0.6", "{ip}");
+            assert_eq!(peer, local);
+        }
+    }
+
+    #[tokio::test]
+    async fn p13_127_0_0_1_is_dialled_from_wherever_the_kernel_likes() {
+        let (local, _) = dialled_from([127, 0, 0, 1].into()).await;
+        assert_eq!(local.ip().to_string(), "127.0.0.1");
+    }
+
+    #[tokio::test]
+    async fn p13_an_ipv6_address_of_this_machine_needs_the_source_and_says_so() {
+        let Some(ip) = on_a_network(true) else { return };
+        let refused = std::net::UdpSocket::bind("[::6]:0").is_err();
+        let listener = TcpListener::bind(SocketAddr::new(ip, 0)).await.unwrap();
+        let to = EndpointAddr(listener.local_addr().unwrap());
+        let dialed = dial(to, None, DialSource::Inbound, &OwnAddrs::new()).await;
+        match dialed {
+            Ok(dialed) => {
+                assert_eq!(dialed.stream.local_addr().unwrap().ip().to_string(), "::6");
+            }
+            Err(error) => {
+                assert!(refused);
+                let said = format!("{:?}", error.problem);
+                assert!(said.contains("ip -6 addr add ::6/128 dev lo"), "{said}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn o5_a_listener_of_ours_on_every_address_is_no_application() {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let own = OwnAddrs::new();
+        own.set(vec![ListenAddr(listener.local_addr().unwrap())]);
+        let Some(ip) = on_a_network(false) else {
+            return;
+        };
+        let to = EndpointAddr(SocketAddr::new(ip, port));
+        let error = dial(to, None, DialSource::Inbound, &own)
+            .await
+            .err()
+            .unwrap();
+        assert!(matches!(error.problem, DialProblem::Loop));
     }
 }

@@ -20,6 +20,7 @@ mod pool;
 mod quota;
 mod resolve;
 mod seam;
+mod source;
 mod stream;
 mod transport;
 #[expect(

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::destination_rule::DestinationRule;
 use super::mesh::MeshConfig;
-use super::meta::{Meta, Written};
+use super::meta::{Labels, Meta, Written};
 use super::peer_authentication::{LegacyPolicy, PeerAuthentication};
 use super::secret::{ConfigMap, Secret};
 use super::service::{Endpoints, Service};
@@ -131,12 +131,23 @@ pub struct RefusedObject {
     /// Its first mistake, in words.
     pub refused: Refused,
     pub governs: Governs,
+    /// Whose inbound connections it would have governed; `None`: nobody's.
+    pub inbound: Option<Reach>,
     /// Virtual addresses that it would have claimed, as far as they can be read: `addresses` of a
     /// ServiceEntry, cluster IPs of a Service. Connections to them fail.
     pub addresses: Vec<IpNet>,
     /// Ports that it would have claimed for every address: those of a ServiceEntry without
     /// `addresses` that are not declared HTTP (V20). What is not HTTP there fails.
     pub ports: Vec<u16>,
+}
+
+/// Workloads that a refused object spoke to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// `None`: of every namespace.
+    pub namespace: Option<Arc<str>>,
+    /// The labels that they have; empty: whichever.
+    pub labels: Labels,
 }
 
 /// What a refused object would have governed.

@@ -154,6 +154,7 @@ impl Reader<'_> {
         let Some(refused) = refused else { return };
         match reading::governs(at, &meta, self.options) {
             Some(governs) => self.manifests.refused.push(RefusedObject {
+                inbound: reading::governs_inbound(at, &meta, self.options),
                 addresses: reading::claimed_addresses(at, &meta),
                 ports: reading::claimed_ports(at, &meta),
                 meta,

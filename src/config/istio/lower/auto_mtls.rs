@@ -4,15 +4,16 @@
 //! Never: overrides a DestinationRule's `tls` (T13).
 //! Called by: clusters.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::registry::{Endpoint, HasSidecar, Known};
 use super::report;
 use super::scope::Mesh;
+use super::workloads::target_of;
 use crate::config::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 use crate::config::istio::Manifests;
-use crate::config::istio::meta::{Labels, selects};
+use crate::config::istio::meta::{Labels, Meta, selects};
 use crate::config::istio::peer_authentication::{
     LegacyPolicy, LegacyPort, MtlsMode, PeerAuthentication,
 };
@@ -51,6 +52,8 @@ pub struct Workload<'a> {
     pub labels: &'a Labels,
     /// Where it listens (P2).
     pub port: Option<u16>,
+    /// The numbers of its named ports, as far as they are known.
+    pub names: &'a BTreeMap<String, u16>,
     /// The Service that it is reached by, where it is one of Kubernetes, and its port.
     pub service: Option<(&'a str, &'a ServicePort)>,
 }
@@ -117,44 +120,53 @@ impl<'a> Servers<'a> {
 
     /// P3: what the namespace and the mesh say; policies of workloads are not looked at.
     pub fn of_namespace(&self, namespace: &str) -> Mode<'a> {
-        let said = [namespace, self.root].into_iter().find_map(|namespace| {
-            let policy = self.namespaces.get(namespace)?;
-            Some((policy.mode?, &policy.meta))
-        });
-        let said = said.or_else(|| {
+        self.peers(namespace).unwrap_or_else(|| {
             let own = self.legacy_namespaces.get(namespace).copied();
-            let legacy = own.or(self.legacy_mesh)?;
-            Some((legacy.mode, &legacy.meta))
-        });
-        match said {
-            Some((mode, meta)) => (mode, Some((meta.object(), &meta.place))),
-            None => (MtlsMode::Permissive, None),
-        }
+            match own.or(self.legacy_mesh) {
+                Some(legacy) => said(legacy.mode, &legacy.meta),
+                None => (MtlsMode::Permissive, None),
+            }
+        })
     }
 
-    /// P1, P2, P5: what holds for one workload and port.
-    pub fn of_workload(&self, workload: &Workload<'_>) -> Mode<'a> {
-        let policies = self.workloads.get(workload.namespace);
+    /// What the PeerAuthentications of the namespace and the mesh say, if they say anything (P1).
+    fn peers(&self, namespace: &str) -> Option<Mode<'a>> {
+        [namespace, self.root].into_iter().find_map(|namespace| {
+            let policy = self.namespaces.get(namespace)?;
+            Some(said(policy.mode?, &policy.meta))
+        })
+    }
+
+    /// The PeerAuthentication whose selector means these workloads: the oldest (P1).
+    pub fn selecting(&self, namespace: &str, labels: &Labels) -> Option<&'a PeerAuthentication> {
+        let policies = self.workloads.get(namespace);
         let mut policies = policies.into_iter().flatten();
-        let policy = policies.find(|policy| {
+        let found = policies.find(|policy| {
             let selector = policy.selector.as_ref();
-            selector.is_some_and(|selector| selects(selector, workload.labels))
+            selector.is_some_and(|selector| selects(selector, labels))
         });
+        found.copied()
+    }
+
+    /// P1, P2, P5: what holds for one workload and port. Legacy policies count where no
+    /// PeerAuthentication says anything, as in the releases that knew both.
+    pub fn of_workload(&self, workload: &Workload<'_>) -> Mode<'a> {
+        let policy = self.selecting(workload.namespace, workload.labels);
         if let Some(policy) = policy {
             let on_port = workload.port.and_then(|port| policy.ports.get(&port));
             if let Some(mode) = on_port.copied().flatten().or(policy.mode) {
-                return (mode, Some((policy.meta.object(), &policy.meta.place)));
+                return said(mode, &policy.meta);
             }
+        }
+        if let Some(mode) = self.peers(workload.namespace) {
+            return mode;
         }
         let targets = self.legacy_targets.get(workload.namespace);
         let mut targets = targets.into_iter().flatten();
-        if policy.is_none()
-            && let Some(target) = targets.find(|target| target.means(workload))
-        {
-            let meta = &target.policy.meta;
-            return (target.policy.mode, Some((meta.object(), &meta.place)));
+        match targets.find(|target| policy.is_none() && target.means(workload)) {
+            Some(target) => said(target.policy.mode, &target.policy.meta),
+            None => self.of_namespace(workload.namespace),
         }
-        self.of_namespace(workload.namespace)
     }
 
     /// T13, P4: what is spoken to each of `endpoints`; `None` where it is plaintext for all.
@@ -179,6 +191,7 @@ impl<'a> Servers<'a> {
         if dialled && (known.endpoints.is_empty() || !known.endpoints.iter().all(all)) {
             return None;
         }
+        let unknown = BTreeMap::new();
         let each: Vec<(bool, MtlsMode)> = endpoints
             .iter()
             .map(|endpoint| {
@@ -186,6 +199,7 @@ impl<'a> Servers<'a> {
                     namespace: &known.namespace,
                     labels: &endpoint.labels,
                     port: endpoint.ports.get(at).copied().flatten(),
+                    names: &unknown,
                     service: known.kubernetes.then_some((&*known.name, port)),
                 });
                 // A policy that was turned away may have been STRICT: never plaintext by mistake.
@@ -237,8 +251,13 @@ impl Target<'_> {
             return false;
         }
         let mut ports = self.service.ports.iter();
-        self.ports.is_empty()
-            || ports.any(|port| self.names(port) && workload.port == Some(target(port)))
+        let meant = |port: &ServicePort| match (&port.target, target_of(port, workload.names)) {
+            (_, Some(number)) => workload.port == Some(number),
+            // Which port it is is not known: what is demanded of it is demanded of all.
+            (Some(TargetPort::Name(_)), None) => self.policy.mode == MtlsMode::Strict,
+            (_, None) => false,
+        };
+        self.ports.is_empty() || ports.any(|port| self.names(port) && meant(port))
     }
 
     fn names(&self, port: &ServicePort) -> bool {
@@ -250,11 +269,9 @@ impl Target<'_> {
     }
 }
 
-fn target(port: &ServicePort) -> u16 {
-    match &port.target {
-        Some(TargetPort::Number(number)) => *number,
-        Some(TargetPort::Name(_)) | None => port.number,
-    }
+/// A mode and who says it.
+fn said(mode: MtlsMode, meta: &Meta) -> Mode<'_> {
+    (mode, Some((meta.object(), &meta.place)))
 }
 
 fn by_name(manifests: &Manifests) -> HashMap<(&str, &str), &Service> {

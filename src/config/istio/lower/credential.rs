@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::config::istio::Manifests;
 use crate::config::istio::destination_rule::{TlsMode, TlsSettings};
 use crate::model::{
-    CaSource, CredentialSpec, CrlSource, IdentitySource, ProxyFacts, SecretData, SecretRef,
+    CaSource, CredentialSpec, CrlSource, IdentitySource, MeshIdentity, ProxyFacts, SecretData,
+    SecretRef,
 };
 
 /// What keeps an upstream without a mesh identity from TLS (T16).
@@ -63,17 +64,10 @@ impl<'a> Credentials<'a> {
     /// # Errors
     /// In words, where there is none.
     pub fn mesh(&self) -> Result<CredentialSpec, String> {
-        let Some(identity) = &self.facts.identity else {
-            return Err(NO_IDENTITY.to_owned());
-        };
-        Ok(CredentialSpec {
-            identity: Some(IdentitySource::Files(
-                identity.certificate.clone(),
-                identity.key.clone(),
-            )),
-            ca: CaSource::File(identity.ca.clone()),
-            crl: None,
-        })
+        match &self.facts.identity {
+            Some(identity) => Ok(mesh(identity)),
+            None => Err(NO_IDENTITY.to_owned()),
+        }
     }
 
     /// What `tls` names, in its mode.
@@ -206,6 +200,18 @@ impl<'a> Credentials<'a> {
             ca_document: None,
             folders: Arc::clone(&self.facts.credentials),
         }
+    }
+}
+
+/// The mesh identity's files, whole.
+pub fn mesh(identity: &MeshIdentity) -> CredentialSpec {
+    CredentialSpec {
+        identity: Some(IdentitySource::Files(
+            identity.certificate.clone(),
+            identity.key.clone(),
+        )),
+        ca: CaSource::File(identity.ca.clone()),
+        crl: None,
     }
 }
 

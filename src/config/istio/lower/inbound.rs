@@ -1,18 +1,785 @@
 //! The application beside us: who may reach which of its ports, and how (ISTIO.md P1, P2, P5 to P13).
 //!
-//! Owns: inbound listeners (X14), and the entrance of each of the workload's ports.
+//! Owns: inbound listeners (X14), and the entrance of each of the workload's ports, with the upstream
+//! behind it.
 //! Never: decides what a client infers (that is `auto_mtls`).
 //! Called by: lower.
 
-use crate::config::options::LoadOptions;
-use crate::model::{Config, ListenerKind, ListenerSpec, Place};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-/// Adds the listeners, the entrances, and the upstreams that lead to the application.
-pub fn lower(options: &LoadOptions, config: &mut Config) {
-    let listeners = options.inbound.iter().map(|(address, to)| ListenerSpec {
-        address: *address,
-        kind: ListenerKind::Inbound(*to),
-        place: Place::default(),
-    });
-    config.listeners.extend(listeners);
+use super::auto_mtls::{Mode, Servers, Workload};
+use super::credential;
+use super::inbound_ports::{OwnPort, OwnPorts, carries};
+use super::inbound_refused;
+use super::inbound_say as say;
+use super::scope::{Mesh, Scope};
+use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::config::istio::Manifests;
+use crate::config::istio::peer_authentication::MtlsMode;
+use crate::config::istio::service_entry::Protocol;
+use crate::config::options::LoadOptions;
+use crate::model::{
+    Action, Carries, ClientCertificates, Config, DialSource, DownstreamTls, EntranceAt,
+    EntranceHeaders, EntranceSpec, HostPattern, HostRoutes, HttpChoice, ListenerKind, ListenerSpec,
+    MeshIdentity, Outlier, Place, PoolLimits, ProxyFacts, Reason, Reasons, Resolution, Retries,
+    RuleSpec, ServerTlsSpec, ServiceLabels, StreamMatch, StreamRoute, UpstreamSpec, Weighted,
+};
+
+/// The upstream of every port that nobody declares (P13).
+const PASSTHROUGH: &str = "InboundPassthroughCluster";
+
+/// Adds the listeners, the entrances, and the upstreams that lead to the application. Nothing without
+/// `--inbound`.
+pub fn lower(
+    manifests: &Manifests,
+    scope: &Scope,
+    options: &LoadOptions,
+    config: &mut Config,
+    out: &mut Diagnostics,
+) {
+    if options.inbound.is_empty() {
+        return;
+    }
+    listeners(&options.inbound, config, out);
+    let facts = &*options.facts;
+    let own = OwnPorts::new(manifests, facts, out);
+    let room = Room {
+        facts,
+        mesh: &scope.mesh,
+        own: &own,
+        servers: Servers::new(manifests, &scope.mesh),
+        refused: inbound_refused::governing(manifests, facts),
+    };
+    let ways: Vec<Way<'_>> = room.ways();
+    say::all(&ways, facts, out);
+    for way in &ways {
+        let upstream = room.upstream(way);
+        config.entrances.push(room.entrance(way, &upstream.name));
+        let made = |one: &UpstreamSpec| one.name == upstream.name;
+        if !config.upstreams.iter().any(made) {
+            config.upstreams.push(upstream);
+        }
+    }
+}
+
+/// X14. An address that is there already is refused by its name.
+fn listeners(
+    wanted: &[(SocketAddr, Option<SocketAddr>)],
+    config: &mut Config,
+    out: &mut Diagnostics,
+) {
+    for (address, to) in wanted {
+        let mut there = config.listeners.iter();
+        // Port 0 is another port every time.
+        let first = there.find(|one| one.address == *address && address.port() > 0);
+        if let Some(first) = first {
+            out.push(twice(*address, &first.place));
+            continue;
+        }
+        config.listeners.push(ListenerSpec {
+            address: *address,
+            kind: ListenerKind::Inbound(*to),
+            place: Place::default(),
+        });
+    }
+}
+
+fn twice(address: SocketAddr, first: &Place) -> Diagnostic {
+    Diagnostic {
+        file: Place::default().file,
+        line: 0,
+        column: 0,
+        field: String::new(),
+        object: None,
+        code: Code::Twice,
+        severity: Code::Twice.severity(),
+        problem: format!("--inbound {address}: the address is listened on already, see {first}"),
+        advice: "give each listener an address of its own".to_owned(),
+    }
+}
+
+/// What every entrance is made from.
+struct Room<'a> {
+    facts: &'a ProxyFacts,
+    mesh: &'a Mesh,
+    own: &'a OwnPorts,
+    servers: Servers<'a>,
+    /// X1: why nobody is let in.
+    refused: Option<Arc<str>>,
+}
+
+/// One port of the workload, or all others, and what is said of it.
+pub struct Way<'a> {
+    pub port: Option<u16>,
+    pub declared: Option<&'a OwnPort>,
+    pub mode: Mode<'a>,
+}
+
+impl<'a> Room<'a> {
+    /// Declared ports, ports that the workload's policy names, and the rest.
+    fn ways(&self) -> Vec<Way<'a>> {
+        let facts = self.facts;
+        let policy = self.servers.selecting(&facts.namespace, &facts.labels);
+        let named = policy.into_iter().flat_map(|policy| policy.ports.keys());
+        let mut ports: BTreeMap<u16, Option<&OwnPort>> = named.map(|port| (*port, None)).collect();
+        ports.extend(
+            self.own
+                .declared
+                .iter()
+                .map(|(port, own)| (*port, Some(own))),
+        );
+        let all = ports.into_iter().map(|(port, own)| (Some(port), own));
+        all.chain([(None, None)])
+            .map(|(port, declared)| Way {
+                port,
+                declared,
+                mode: self.servers.of_workload(&Workload {
+                    namespace: &facts.namespace,
+                    labels: &facts.labels,
+                    port,
+                    names: &self.own.names,
+                    service: None,
+                }),
+            })
+            .collect()
+    }
+
+    fn entrance(&self, way: &Way<'_>, upstream: &Arc<str>) -> EntranceSpec {
+        let (mode, by) = &way.mode;
+        let to = || vec![Weighted::new(upstream, 1)];
+        let mut place = Place::default();
+        let mut object = None;
+        if let Some(own) = way.declared {
+            (object, place) = (Some(Arc::clone(&own.object)), own.place.clone());
+        }
+        if let Some((said, at)) = by {
+            (object, place) = (Some(Arc::clone(said)), (*at).clone());
+        }
+        let rule = RuleSpec {
+            name: Some("default".into()),
+            retries: Retries {
+                attempts: 0,
+                ..Retries::default()
+            },
+            ..RuleSpec::new(Action::Forward(to()), place.clone())
+        };
+        EntranceSpec {
+            name: name(way.port),
+            at: EntranceAt::Inbound(way.port),
+            tls: self.tls(*mode),
+            carries: way
+                .declared
+                .map_or(Carries::Either, |own| carries(own.protocol)),
+            hosts: vec![HostRoutes {
+                hosts: vec![HostPattern::Any],
+                port: None,
+                rules: vec![rule],
+                object: None,
+                place: place.clone(),
+            }],
+            streams: vec![StreamRoute {
+                port: None,
+                on: StreamMatch::Tcp {
+                    destinations: Vec::new(),
+                },
+                sources: Vec::new(),
+                to: to(),
+                name: None,
+                object: None,
+                place: place.clone(),
+            }],
+            headers: EntranceHeaders::inbound(),
+            service: way.declared.map(|own| self.labels(own)),
+            broken: self.refused.clone(),
+            object,
+            reasons: Reasons(self.reasons(way)),
+            place,
+        }
+    }
+
+    /// With the name of the certificate that clients see, where it is known.
+    fn labels(&self, own: &OwnPort) -> Arc<ServiceLabels> {
+        let Some(account) = &self.facts.service_account else {
+            return Arc::clone(&own.labels);
+        };
+        let mut names = self.mesh.spiffe(&self.facts.namespace, account);
+        Arc::new(ServiceLabels {
+            principal: names.next().map(Arc::from),
+            ..ServiceLabels::clone(&own.labels)
+        })
+    }
+
+    fn tls(&self, mode: MtlsMode) -> DownstreamTls {
+        let spec = || {
+            let credential = credential::mesh(&identity(self.facts));
+            let mut spec = ServerTlsSpec::new(credential, ClientCertificates::Required);
+            spec.trust_domains = self.mesh.trust_domains().collect();
+            Box::new(spec)
+        };
+        match mode {
+            MtlsMode::Disable => DownstreamTls::Disable,
+            MtlsMode::Permissive => DownstreamTls::Permissive(spec()),
+            MtlsMode::Strict => DownstreamTls::Strict(spec()),
+        }
+    }
+
+    fn reasons(&self, way: &Way<'_>) -> Vec<Reason> {
+        let (mode, by) = &way.mode;
+        let reason = |what, how: String, by: Option<(&Arc<str>, &Place)>| Reason {
+            what,
+            how,
+            object: by.map_or_else(|| "".into(), |(object, _)| Arc::clone(object)),
+            place: by.map(|(_, place)| place.clone()),
+        };
+        let by = by.as_ref().map(|(object, place)| (object, *place));
+        let mut reasons = vec![reason("tls", say::mode_name(*mode).to_owned(), by)];
+        if *mode != MtlsMode::Disable {
+            let files = identity(self.facts);
+            let how = format!("{}, {}", files.certificate.display(), files.key.display());
+            reasons.push(reason("credential", how, None));
+            reasons.push(reason("ca", files.ca.display().to_string(), None));
+            let domains: Vec<_> = self.mesh.trust_domains().collect();
+            let how = format!("a SPIFFE name of trust domain {}", domains.join(" or "));
+            reasons.push(reason("names", how, None));
+        }
+        let protocol = match way.declared {
+            Some(own) => reason(
+                "protocol",
+                say::protocol_name(own.protocol).to_owned(),
+                Some((&own.object, &own.place)),
+            ),
+            None => reason("protocol", "told by the first bytes".to_owned(), None),
+        };
+        reasons.push(protocol);
+        reasons
+    }
+
+    fn upstream(&self, way: &Way<'_>) -> UpstreamSpec {
+        let name: Arc<str> = match (way.port, way.declared) {
+            (Some(port), Some(_)) => format!("inbound|{port}||").into(),
+            _ => PASSTHROUGH.into(),
+        };
+        let mut spec = UpstreamSpec::new(&name);
+        spec.resolution = Resolution::OriginalDst { port: None };
+        spec.source = DialSource::Inbound;
+        spec.connect_timeout = self.mesh.connect_timeout;
+        spec.http = match way.declared.map(|own| own.protocol) {
+            Some(Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb) => HttpChoice::Http2,
+            _ => HttpChoice::Http1,
+        };
+        spec.pool = PoolLimits {
+            max_connections: usize::MAX,
+            max_requests: usize::MAX,
+            ..PoolLimits::default()
+        };
+        spec.outlier = Outlier {
+            consecutive_failures: 0,
+            ..Outlier::default()
+        };
+        if let Some(own) = way.declared {
+            spec.service = Some(self.labels(own));
+            spec.place = own.place.clone();
+        }
+        spec
+    }
+}
+
+fn name(port: Option<u16>) -> Arc<str> {
+    match port {
+        Some(port) => format!("inbound|{port}").into(),
+        None => "inbound|*".into(),
+    }
+}
+
+/// The files of what we show to clients (T14, T16). Where none were given and none were found, those
+/// where Istio puts them: every handshake fails until they are there, and what may be clear text is
+/// served meanwhile.
+fn identity(facts: &ProxyFacts) -> MeshIdentity {
+    let given = facts.server_identity.as_ref().or(facts.identity.as_ref());
+    given.cloned().unwrap_or_else(|| MeshIdentity {
+        certificate: PathBuf::from("/etc/certs/cert-chain.pem"),
+        key: PathBuf::from("/etc/certs/key.pem"),
+        ca: PathBuf::from("/etc/certs/root-cert.pem"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::istio::lower::testing::Lab;
+
+    /// A Service of the workload `app: n` in namespace `s`, whose HTTP port 80 leads to 8080 and
+    /// whose TCP port 81 to 81.
+    const SERVICE: &str = "apiVersion: v1
+kind: Service
+metadata: {name: n, namespace: s}
+spec:
+  selector: {app: n}
+  ports:
+  - {port: 80, name: http, targetPort: 8080}
+  - {port: 81, name: tcp-x}
+---
+";
+
+    fn lab(more: &str) -> Lab {
+        let lab = Lab::new(&format!("{SERVICE}{more}")).identity();
+        let lab = lab.options(|options| {
+            options.inbound = vec![("127.0.0.1:15006".parse().unwrap(), None)];
+        });
+        lab.facts(|facts| {
+            facts.namespace = "s".into();
+            facts.labels = [("app", "n"), ("v", "1")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into();
+        })
+    }
+
+    fn peers(name: &str, namespace: &str, spec: &str) -> String {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, \
+             namespace: {namespace}}}\nspec: {spec}\n---\n"
+        )
+    }
+
+    fn legacy(kind: &str, name: &str, spec: &str) -> String {
+        let namespace = match kind {
+            "Policy" => ", namespace: s",
+            _ => "",
+        };
+        format!(
+            "apiVersion: authentication.istio.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}\
+             {namespace}}}\nspec: {spec}\n---\n"
+        )
+    }
+
+    /// `8080 STRICT Http, ...`: every entrance, the one for the rest as `*`.
+    fn ways(lab: &Lab) -> String {
+        let (config, _) = lab.config();
+        let all = config.entrances.iter().map(|one| {
+            let port = one.name.strip_prefix("inbound|").unwrap();
+            let mode = match (&one.broken, &one.tls) {
+                (Some(_), _) => "BROKEN",
+                (None, DownstreamTls::Disable) => "DISABLE",
+                (None, DownstreamTls::Permissive(_)) => "PERMISSIVE",
+                (None, DownstreamTls::Strict(_)) => "STRICT",
+                (None, DownstreamTls::PassThrough { .. }) => "PASSTHROUGH",
+            };
+            format!("{port} {mode} {:?}", one.carries)
+        });
+        all.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The modes of ports 8080 and 81 and of the rest.
+    fn modes(more: &str) -> [String; 3] {
+        let text = ways(&lab(more));
+        let mode = |port: &str| {
+            let mut all = text.split(", ");
+            let found = all.find(|one| one.split(' ').next() == Some(port));
+            found.unwrap().split(' ').nth(1).unwrap().to_owned()
+        };
+        [mode("8080"), mode("81"), mode("*")]
+    }
+
+    #[test]
+    fn x14_without_an_inbound_listener_there_is_no_inbound_side() {
+        let strict = peers("p", "s", "{mtls: {mode: STRICT}}");
+        let lab = lab(&strict).options(|options| options.inbound.clear());
+        let (config, said) = lab.config();
+        assert!(config.entrances.is_empty() && config.listeners.is_empty());
+        assert!(config.upstreams.is_empty(), "{:?}", config.upstreams);
+        assert_eq!(said, Vec::<String>::new());
+    }
+
+    #[test]
+    fn x14_each_inbound_address_is_a_listener_and_none_is_one_twice() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let app = Some(at("127.0.0.1:80"));
+        let lab = lab("").options(|options| {
+            options.inbound = vec![
+                (at("0.0.0.0:15006"), None),
+                (at("127.0.0.1:8080"), app),
+                (at("0.0.0.0:15006"), app),
+            ];
+        });
+        let (config, said) = lab.config();
+        let kinds: Vec<_> = config.listeners.iter().map(|one| one.kind).collect();
+        assert_eq!(
+            kinds,
+            [ListenerKind::Inbound(None), ListenerKind::Inbound(app)]
+        );
+        let twice = said.iter().find(|line| line.contains("SRT0201")).unwrap();
+        assert!(twice.contains("--inbound 0.0.0.0:15006"), "{twice}");
+    }
+
+    #[test]
+    fn p1_without_any_document_everything_is_permissive() {
+        let lab = Lab::new("").options(|options| {
+            options.inbound = vec![("127.0.0.1:15006".parse().unwrap(), None)];
+        });
+        assert_eq!(ways(&lab), "* PERMISSIVE Either");
+    }
+
+    #[test]
+    fn p7_to_p9_what_a_port_carries_is_what_its_service_declares() {
+        let more = "apiVersion: v1
+kind: Service
+metadata: {name: more, namespace: s}
+spec:
+  selector: {app: n}
+  ports:
+  - {port: 1, name: https}
+  - {port: 2, name: grpc}
+  - {port: 3, name: any}
+  - {port: 4, name: udp, protocol: UDP}
+---
+";
+        assert_eq!(
+            ways(&lab(more)),
+            "1 PERMISSIVE Opaque, 2 PERMISSIVE Http, 3 PERMISSIVE Either, 81 PERMISSIVE Opaque, \
+             8080 PERMISSIVE Http, * PERMISSIVE Either"
+        );
+        let (config, _) = lab(more).config();
+        let http = |name: &str| {
+            let found = config.upstreams.iter().find(|one| &*one.name == name);
+            found.unwrap().http
+        };
+        assert_eq!(http("inbound|2||"), HttpChoice::Http2);
+        assert_eq!(http("inbound|8080||"), HttpChoice::Http1);
+    }
+
+    #[test]
+    fn p2_ports_are_the_workloads_and_a_service_of_others_declares_none() {
+        let others = SERVICE.replace("8080", "9090");
+        for other in [
+            others.replace("namespace: s", "namespace: t"),
+            others
+                .replace("name: n,", "name: m,")
+                .replace("app: n", "app: m"),
+        ] {
+            let text = ways(&lab(&other));
+            assert!(text.starts_with("81 ") && !text.contains("9090"), "{text}");
+        }
+    }
+
+    #[test]
+    fn e8_a_named_target_port_is_the_containers() {
+        let service = SERVICE
+            .replace("8080", "web")
+            .replace("name: n,", "name: w,");
+        let pod = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: w, namespace: s}
+spec: {template: {metadata: {labels: {app: n}}, spec: {containers: [{name: c, ports: [{name: web, \
+containerPort: 7070}]}]}}}
+---
+";
+        let text = ways(&lab(&format!("{service}{pod}")));
+        assert!(text.contains("7070 PERMISSIVE Http"), "{text}");
+        let (_, said) = lab(&service).config();
+        let lost = said.iter().filter(|line| line.contains("SRT0514"));
+        assert_eq!(lost.count(), 1, "{said:?}");
+    }
+
+    #[test]
+    fn p1_the_workload_beats_the_namespace_which_beats_the_mesh() {
+        let mesh = |mode: &str| peers("m", "istio-system", &format!("{{mtls: {{mode: {mode}}}}}"));
+        let own = |mode: &str| peers("n", "s", &format!("{{mtls: {{mode: {mode}}}}}"));
+        let selected = |labels: &str, mode: &str| {
+            let spec =
+                format!("{{selector: {{matchLabels: {{{labels}}}}}, mtls: {{mode: {mode}}}}}");
+            peers("w", "s", &spec)
+        };
+        for (policies, mode) in [
+            (String::new(), "PERMISSIVE"),
+            (mesh("STRICT"), "STRICT"),
+            (mesh("DISABLE"), "DISABLE"),
+            (mesh("UNSET"), "PERMISSIVE"),
+            (mesh("STRICT") + &own("DISABLE"), "DISABLE"),
+            (mesh("STRICT") + &own("UNSET"), "STRICT"),
+            (
+                own("STRICT") + &selected("app: n", "PERMISSIVE"),
+                "PERMISSIVE",
+            ),
+            (own("STRICT") + &selected("app: n", "UNSET"), "STRICT"),
+            (own("DISABLE") + &selected("app: n", "STRICT"), "STRICT"),
+            (own("DISABLE") + &selected("app: m", "STRICT"), "DISABLE"),
+            (
+                own("STRICT") + &selected("app: n, v: '2'", "DISABLE"),
+                "STRICT",
+            ),
+            // Of two of one level the older one.
+            (
+                selected("app: n", "STRICT")
+                    + &selected("v: '1'", "DISABLE").replace("name: w", "name: x"),
+                "STRICT",
+            ),
+            (
+                own("STRICT") + &own("DISABLE").replace("name: n", "name: x"),
+                "STRICT",
+            ),
+            // Of another namespace.
+            (peers("o", "t", "{mtls: {mode: STRICT}}"), "PERMISSIVE"),
+            // A selector in the root namespace makes no policy of the mesh.
+            (
+                peers(
+                    "r",
+                    "istio-system",
+                    "{selector: {matchLabels: {app: n}}, mtls: {mode: STRICT}}",
+                ),
+                "PERMISSIVE",
+            ),
+        ] {
+            assert_eq!(modes(&policies), [mode; 3], "{policies}");
+        }
+    }
+
+    #[test]
+    fn p2_modes_of_ports_are_of_workload_ports_and_inherit_where_they_are_unset() {
+        let policy = |mode: &str, ports: &str| {
+            let spec = format!(
+                "{{selector: {{matchLabels: {{app: n}}}}, mtls: {{mode: {mode}}}, portLevelMtls: \
+                 {{{ports}}}}}"
+            );
+            peers("w", "s", &spec)
+        };
+        for (policies, expected) in [
+            (
+                policy("STRICT", "8080: {mode: DISABLE}"),
+                ["DISABLE", "STRICT", "STRICT"],
+            ),
+            // 80 is the Service's port.
+            (
+                policy("STRICT", "80: {mode: DISABLE}"),
+                ["STRICT", "STRICT", "STRICT"],
+            ),
+            (
+                policy("STRICT", "81: {mode: UNSET}"),
+                ["STRICT", "STRICT", "STRICT"],
+            ),
+            (
+                policy("UNSET", "81: {mode: STRICT}"),
+                ["PERMISSIVE", "STRICT", "PERMISSIVE"],
+            ),
+            (
+                policy("UNSET", "81: {mode: DISABLE}") + &peers("n", "s", "{mtls: {mode: STRICT}}"),
+                ["STRICT", "DISABLE", "STRICT"],
+            ),
+        ] {
+            assert_eq!(modes(&policies), expected, "{policies}");
+        }
+        // P13: a port that no Service declares has its own mode all the same.
+        let text = ways(&lab(&policy("STRICT", "9999: {mode: DISABLE}")));
+        assert!(text.contains("9999 DISABLE Either"), "{text}");
+    }
+
+    #[test]
+    fn p5_legacy_targets_are_services_and_their_ports_lead_to_the_workloads() {
+        let strict = "peers: [{mtls: {}}]";
+        let mesh = legacy("MeshPolicy", "default", &format!("{{{strict}}}"));
+        let namespace = legacy("Policy", "default", "{peers: [{mtls: {mode: PERMISSIVE}}]}");
+        let target = |ports: &str, more: &str| {
+            let spec = format!("{{targets: [{{name: n{ports}}}]{more}}}");
+            legacy("Policy", "n", &spec)
+        };
+        let strictly = format!(", {strict}");
+        for (policies, expected) in [
+            (mesh.clone(), ["STRICT"; 3]),
+            (mesh.clone() + &namespace, ["PERMISSIVE"; 3]),
+            (target("", &strictly), ["STRICT"; 3]),
+            // P6: a target without peers is DISABLE.
+            (mesh.clone() + &target("", ""), ["DISABLE"; 3]),
+            (
+                target(", ports: [{number: 80}]", &strictly),
+                ["STRICT", "PERMISSIVE", "PERMISSIVE"],
+            ),
+            (
+                target(", ports: [{name: tcp-x}]", &strictly),
+                ["PERMISSIVE", "STRICT", "PERMISSIVE"],
+            ),
+            (
+                target(", ports: [{number: 8080}]", &strictly),
+                ["PERMISSIVE"; 3],
+            ),
+            // A PeerAuthentication beats every legacy policy.
+            (
+                mesh + &target("", "") + &peers("p", "s", "{mtls: {mode: PERMISSIVE}}"),
+                ["PERMISSIVE"; 3],
+            ),
+        ] {
+            assert_eq!(modes(&policies), expected, "{policies}");
+        }
+    }
+
+    #[test]
+    fn p5_what_is_demanded_of_a_port_of_unknown_number_is_demanded_of_all() {
+        let service = SERVICE
+            .replace("8080", "web")
+            .replace("name: n,", "name: w,");
+        let policy = |peers: &str| {
+            let spec = format!("{{targets: [{{name: w, ports: [{{number: 80}}]}}]{peers}}}");
+            legacy("Policy", "w", &spec)
+        };
+        let strict = format!("{service}{}", policy(", peers: [{mtls: {}}]"));
+        assert_eq!(modes(&strict), ["STRICT"; 3]);
+        assert_eq!(
+            modes(&format!("{service}{}", policy(""))),
+            ["PERMISSIVE"; 3]
+        );
+    }
+
+    #[test]
+    fn p12_clients_show_a_certificate_of_the_trust_domain_or_an_alias() {
+        let mesh = "apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+metadata: {name: mesh}
+spec: {meshConfig: {trustDomain: a@b, trustDomainAliases: [old.example]}}
+";
+        let (config, _) = lab(mesh).config();
+        let spec = config.entrances[0].tls.spec().unwrap();
+        assert_eq!(spec.clients, ClientCertificates::Required);
+        let domains: Vec<&str> = spec.trust_domains.iter().map(AsRef::as_ref).collect();
+        assert_eq!(domains, ["a.b", "old.example"]);
+        let identity = credential::mesh(&MeshIdentity {
+            certificate: "/id/cert.pem".into(),
+            key: "/id/key.pem".into(),
+            ca: "/id/root.pem".into(),
+        });
+        assert_eq!(spec.credential, identity);
+    }
+
+    #[test]
+    fn t14_inbound_connections_are_shown_the_servers_own_files() {
+        let own = MeshIdentity {
+            certificate: "/s/c".into(),
+            key: "/s/k".into(),
+            ca: "/s/r".into(),
+        };
+        let lab = lab("").facts(|facts| facts.server_identity = Some(own.clone()));
+        let (config, _) = lab.config();
+        let spec = config.entrances[0].tls.spec().unwrap();
+        assert_eq!(spec.credential, credential::mesh(&own));
+    }
+
+    #[test]
+    fn t16_without_an_identity_tls_waits_for_the_files_and_it_is_said_once() {
+        let none = |more: &str| lab(more).facts(|facts| facts.identity = None).config();
+        let (config, said) = none("");
+        let spec = config.entrances[0].tls.spec().unwrap();
+        assert!(format!("{:?}", spec.credential).contains("/etc/certs/cert-chain.pem"));
+        let told: Vec<_> = said.iter().filter(|one| one.contains("SRT0512")).collect();
+        assert_eq!(told.len(), 1, "{said:?}");
+        assert!(
+            told[0].ends_with("until then clear text alone is let in"),
+            "{told:?}"
+        );
+        assert!(told[0].contains("--identity"), "{told:?}");
+        let (_, said) = none(&peers("p", "s", "{mtls: {mode: STRICT}}"));
+        let told: Vec<_> = said.iter().filter(|one| one.contains("SRT0512")).collect();
+        assert!(told[0].contains("PeerAuthentication s/p"), "{told:?}");
+        assert!(told[0].ends_with("until then nobody is let in"), "{told:?}");
+        let (_, said) = none(&peers("p", "s", "{mtls: {mode: DISABLE}}"));
+        assert!(!said.iter().any(|one| one.contains("SRT0512")), "{said:?}");
+    }
+
+    #[test]
+    fn p13_the_application_is_reached_where_the_connection_was_going() {
+        let (config, _) = lab("").config();
+        let names: Vec<&str> = config.upstreams.iter().map(|one| &*one.name).collect();
+        assert_eq!(
+            names,
+            [
+                "inbound|81||",
+                "inbound|8080||",
+                "InboundPassthroughCluster"
+            ]
+        );
+        for (entrance, upstream) in config.entrances.iter().zip(&config.upstreams) {
+            assert_eq!(upstream.resolution, Resolution::OriginalDst { port: None });
+            assert_eq!(upstream.source, DialSource::Inbound);
+            let Action::Forward(to) = &entrance.hosts[0].rules[0].action else {
+                panic!("{:?}", entrance.hosts);
+            };
+            assert_eq!(to[0].upstream, upstream.name);
+            assert_eq!(entrance.streams[0].to[0].upstream, upstream.name);
+            assert_eq!(entrance.hosts[0].rules[0].retries.attempts, 0);
+        }
+        let service = config.entrances[1].service.clone().unwrap();
+        assert_eq!(&*service.host, "n.s.svc.cluster.local");
+        assert!(config.entrances[2].service.is_none());
+    }
+
+    #[test]
+    fn x1_a_refused_policy_that_may_govern_the_workload_lets_nobody_in() {
+        let bad = "mtls: {mode: STRICTEST}";
+        let of = |namespace: &str, more: &str| peers("bad", namespace, &format!("{{{bad}{more}}}"));
+        let selecting = |labels: &str| format!(", selector: {{matchLabels: {{{labels}}}}}");
+        let authorization = |namespace: &str, selector: &str| {
+            format!(
+                "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: a, \
+                 namespace: {namespace}}}\nspec: {{action: DENY{selector}}}\n---\n"
+            )
+        };
+        for (document, broken) in [
+            (of("s", ""), true),
+            (of("istio-system", ""), true),
+            (of("t", ""), false),
+            (of("s", &selecting("app: n")), true),
+            (of("s", &selecting("app: m")), false),
+            (of("istio-system", &selecting("app: n")), false),
+            (legacy("Policy", "default", "{peers: [{jwt: {}}]}"), true),
+            (
+                legacy("MeshPolicy", "default", "{peers: [{jwt: {}}]}"),
+                true,
+            ),
+            (authorization("s", ""), true),
+            (authorization("s", &selecting("app: m")), false),
+            (authorization("istio-system", ""), true),
+            (authorization("t", ""), false),
+        ] {
+            let (config, said) = lab(&document).config();
+            assert_eq!(config.refused.len(), 1, "{document} {said:?}");
+            for one in &config.entrances {
+                assert_eq!(one.broken.is_some(), broken, "{document}");
+            }
+        }
+        let (config, _) = lab(&of("s", "")).config();
+        let reason = config.entrances[0].broken.clone().unwrap();
+        assert!(reason.starts_with("t.yaml:"), "{reason}");
+        assert!(
+            reason.contains("PeerAuthentication s/bad was refused"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn x1_a_legacy_policy_for_a_refused_service_lets_nobody_in() {
+        let service = SERVICE
+            .replace("name: n,", "name: w,")
+            .replace("port: 81", "port: 99999");
+        let policy = legacy("Policy", "w", "{targets: [{name: w}], peers: [{mtls: {}}]}");
+        let (config, said) = lab(&format!("{service}{policy}")).config();
+        assert!(
+            config.entrances.iter().all(|one| one.broken.is_some()),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn p11_a_server_that_speaks_first_is_warned_of_where_bytes_are_waited_for() {
+        let service = SERVICE
+            .replace("name: n,", "name: db,")
+            .replace("81, name: tcp-x", "3306, name: tcp-x");
+        let told = |policy: &str| {
+            let (_, said) = lab(&format!("{service}{policy}")).config();
+            said.iter().filter(|line| line.contains("SRT0515")).count()
+        };
+        assert_eq!(told(""), 1);
+        for mode in ["STRICT", "DISABLE"] {
+            let policy = peers("p", "s", &format!("{{mtls: {{mode: {mode}}}}}"));
+            assert_eq!(told(&policy), 0, "{mode}");
+        }
+    }
 }

@@ -72,11 +72,14 @@ impl Mesh {
     /// The SPIFFE names of a service account: one for the trust domain and one for each of its
     /// aliases (ISTIO.md P14, T12).
     pub fn spiffe(&self, namespace: &str, account: &str) -> impl Iterator<Item = String> {
+        let domains = self.trust_domains();
+        domains.map(move |domain| format!("spiffe://{domain}/ns/{namespace}/sa/{account}"))
+    }
+
+    /// The trust domain and its aliases, as SPIFFE names have them (ISTIO.md P12, P14).
+    pub fn trust_domains(&self) -> impl Iterator<Item = Arc<str>> {
         let domains = std::iter::once(&self.trust_domain).chain(&self.trust_domain_aliases);
-        domains.map(move |domain| {
-            let domain = domain.replace('@', ".");
-            format!("spiffe://{domain}/ns/{namespace}/sa/{account}")
-        })
+        domains.map(|domain| domain.replace('@', ".").into())
     }
 }
 

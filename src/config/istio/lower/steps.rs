@@ -27,7 +27,7 @@ pub fn lower(
     annotations::check(manifests, out);
     let mut clusters = Clusters::new(manifests, &registry, options);
     routes::lower(manifests, &registry, &mut clusters, options, config, out);
-    inbound::lower(options, config);
+    inbound::lower(manifests, &registry.scope, options, config, out);
     config.upstreams.extend(clusters.into_upstreams());
     let mesh = manifests.mesh.as_ref();
     config.access_log = mesh.and_then(|mesh| mesh.access_log.clone());

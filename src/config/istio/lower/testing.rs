@@ -17,7 +17,7 @@ use crate::config::istio::{Manifests, read};
 use crate::config::options::LoadOptions;
 use crate::config::yaml;
 use crate::model::{
-    EndpointSpec, MeshIdentity, Place, ProxyFacts, TlsPolicy, TlsSpec, UpstreamSpec,
+    Config, EndpointSpec, MeshIdentity, Place, ProxyFacts, TlsPolicy, TlsSpec, UpstreamSpec,
 };
 
 /// Documents and who reads them.
@@ -90,6 +90,14 @@ impl Lab {
         let registry = Registry::build(&manifests, &self.options, &mut out);
         analysis::check(&manifests, &registry, &self.options, &mut out);
         (registry, lines(&out))
+    }
+
+    /// The configuration, and everything that was said.
+    pub fn config(&self) -> (Config, Vec<String>) {
+        let (mut manifests, mut out) = self.read();
+        let mut config = Config::default();
+        super::lower(&mut manifests, &self.options, &mut config, &mut out);
+        (config, lines(&out))
     }
 
     /// The upstream that a VirtualService at line 99 of another file refers to.

@@ -269,6 +269,7 @@ fn object(dropped: &Dropped<'_>, finding: &Diagnostic, options: &LoadOptions) ->
             reason: Arc::from(format!("{}; {}", finding.problem, finding.advice)),
         },
         governs: host.map_or(Governs::Nothing, |host| Governs::Hosts(vec![host])),
+        inbound: None,
         addresses: Vec::new(),
         ports: Vec::new(),
     }

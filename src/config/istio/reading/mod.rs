@@ -10,6 +10,7 @@ mod destination_rule;
 mod duration;
 mod gateway;
 mod governs;
+mod governs_inbound;
 mod header_format;
 mod http_headers;
 mod http_match;
@@ -36,6 +37,7 @@ pub use context::Reading;
 pub use destination_rule::read as destination_rule;
 pub use gateway::read as gateway;
 pub use governs::{claimed_addresses, claimed_ports, governs};
+pub use governs_inbound::governs_inbound;
 pub use mesh::{config_map as mesh_of_config_map, operator as mesh_of_operator};
 pub use metadata::{check as check_meta, read as meta};
 

@@ -1,0 +1,113 @@
+//! What is odd about the inbound side, in words.
+//!
+//! Owns: the findings SRT0512 and SRT0515 of the inbound side, and the names of modes.
+//! Never: changes what is served.
+//! Called by: inbound.
+
+use super::credential::NO_IDENTITY;
+use super::inbound::Way;
+use super::report;
+use crate::config::diagnostic::{Code, Diagnostics};
+use crate::config::istio::peer_authentication::MtlsMode;
+use crate::config::istio::service_entry::Protocol;
+use crate::model::{Carries, Place, ProxyFacts};
+
+/// Ports of protocols in which the server speaks first: FTP, SSH, Telnet, SMTP, POP3, IMAP,
+/// submission, MySQL, VNC.
+const SERVER_FIRST: [u16; 9] = [21, 22, 23, 25, 110, 143, 587, 3306, 5900];
+
+/// Says all of it.
+pub fn all(ways: &[Way<'_>], facts: &ProxyFacts, out: &mut Diagnostics) {
+    if facts.server_identity.is_none() && facts.identity.is_none() {
+        no_identity(ways, out);
+    }
+    for way in ways {
+        speaks_first(way, out);
+    }
+}
+
+/// T16: once for each document that asks for TLS, or once for the default.
+fn no_identity(ways: &[Way<'_>], out: &mut Diagnostics) {
+    let mut said = Vec::new();
+    for (mode, by) in ways.iter().map(|way| &way.mode) {
+        let object = by.as_ref().map(|(object, _)| object);
+        if *mode == MtlsMode::Disable || said.contains(&object) {
+            continue;
+        }
+        said.push(object);
+        let problem = format!(
+            "inbound connections may be mutual TLS ({}), but {NO_IDENTITY}",
+            mode_name(*mode)
+        );
+        let advice = match mode {
+            MtlsMode::Strict => "until then nobody is let in",
+            MtlsMode::Permissive | MtlsMode::Disable => "until then clear text alone is let in",
+        };
+        let code = Code::NoMeshIdentity;
+        let finding = match by {
+            Some((object, place)) => report::at(object, place, code, problem, advice),
+            None => {
+                let place = Place::default();
+                let mut finding = report::at(&"".into(), &place, code, problem, advice);
+                finding.object = None;
+                finding
+            }
+        };
+        out.push(finding);
+    }
+}
+
+/// P11: neither side says anything, each waiting for the other.
+fn speaks_first(way: &Way<'_>, out: &mut Diagnostics) {
+    let Some(own) = way.declared else { return };
+    let mut numbers = way.port.into_iter().chain([own.service_port]);
+    let Some(number) = numbers.find(|number| SERVER_FIRST.contains(number)) else {
+        return;
+    };
+    let mode = way.mode.0;
+    let sniffed = super::inbound_ports::carries(own.protocol) == Carries::Either;
+    let waits = match mode {
+        MtlsMode::Permissive => true,
+        MtlsMode::Disable => sniffed,
+        MtlsMode::Strict => false,
+    };
+    if !waits {
+        return;
+    }
+    let problem = format!(
+        "on port {number} servers speak first, and in mode {} the client's first bytes are waited \
+         for: both sides wait for ever",
+        mode_name(mode)
+    );
+    let advice = "declare the port as TCP, and give it mode STRICT or DISABLE with portLevelMtls";
+    out.push(report::at(
+        &own.object,
+        &own.place,
+        Code::SpeaksFirst,
+        problem,
+        advice,
+    ));
+}
+
+/// As it is written.
+pub fn mode_name(mode: MtlsMode) -> &'static str {
+    match mode {
+        MtlsMode::Disable => "DISABLE",
+        MtlsMode::Permissive => "PERMISSIVE",
+        MtlsMode::Strict => "STRICT",
+    }
+}
+
+/// As it is written, most often.
+pub fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "HTTP",
+        Protocol::Http2 => "HTTP2",
+        Protocol::Grpc => "GRPC",
+        Protocol::GrpcWeb => "GRPC-WEB",
+        Protocol::Tls => "TLS",
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+        Protocol::Sniff => "told by the first bytes",
+    }
+}
