@@ -5,6 +5,7 @@
 //! Called by: every room.
 
 mod addr;
+mod cipher;
 mod config;
 mod destination;
 mod entrance;
@@ -17,6 +18,7 @@ mod tls;
 mod upstream;
 
 pub use addr::{EndpointAddr, ListenAddr, OriginalDst, PeerAddr};
+pub use cipher::{TLS12_CIPHER_SUITES, known_cipher_suite};
 pub use config::{
     AccessLogSpec, Config, Limits, OnExpired, Place, REGEX_SIZE_LIMIT, Refused, Rotation,
     UnknownHosts,

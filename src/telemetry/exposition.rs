@@ -186,6 +186,17 @@ impl Page<'_> {
             "sortie_downstream_rejected_requests",
             "Requests and connections that were refused before they were routed",
             rejected.map(|(reason, count)| (vec![("reason", reason.into())], count)),
+        )?;
+        self.counter(
+            "sortie_downstream_handshakes",
+            "TLS handshakes with clients that succeeded",
+            [(Vec::new(), downstream.handshakes.value())],
+        )?;
+        let failed = downstream.handshake_failures.values().into_iter();
+        self.counter(
+            "sortie_downstream_handshake_failures",
+            "TLS handshakes with clients that failed",
+            failed.map(|(reason, count)| (vec![("reason", reason.into())], count)),
         )
     }
 

@@ -329,6 +329,8 @@ mod tests {
         });
         bank.handshake_failed("expired");
         metrics.downstream.rejected.inc("malformed");
+        metrics.downstream.handshakes.inc();
+        metrics.downstream.handshake_failures.inc("unknown_ca");
         metrics.config.accepted(
             3,
             SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
@@ -455,6 +457,12 @@ mod tests {
             (
                 "sortie_downstream_rejected_requests_total",
                 &[("reason", "malformed")],
+                1.0,
+            ),
+            ("sortie_downstream_handshakes_total", &[], 1.0),
+            (
+                "sortie_downstream_handshake_failures_total",
+                &[("reason", "unknown_ca")],
                 1.0,
             ),
             (

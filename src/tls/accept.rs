@@ -1,22 +1,33 @@
 //! The server's side of the handshake: from an accepted socket to plain bytes and what is known of
 //! the client.
 //!
-//! Owns: [`ServerTls::accept`], [`Accepted`], [`AcceptFacts`], [`AcceptError`].
-//! Never: keeps a deadline (the caller does), or chooses the entrance.
+//! Owns: [`ServerTls::accept`], [`Accepted`], [`AcceptFacts`].
+//! Never: keeps the handshake's deadline (the caller does), or chooses the entrance.
 //! Called by: `listener::handshake`.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use rustls::{HandshakeKind, ProtocolVersion};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
+use rustls::pki_types::CertificateDer;
+use rustls::server::{Acceptor, ClientHello};
+use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::connect::{Alpn, iana};
-use super::facts::{CertFacts, San};
+use super::explain::{self, Cause, clean};
+use super::explain_accept::{self, AcceptError, Failure};
+use super::facts::{CertFacts, sha256};
+use super::notes::{Noted, Notes};
+use super::server_cert::uri;
 use super::server_config::ServerTls;
 use super::server_stream::{Rewound, ServerStream};
-use crate::model::TlsVersion;
+use crate::model::{Host, TlsVersion};
+
+/// How many of the client's first bytes an explanation may show.
+const HEAD: usize = 48;
 
 /// What a ClientHello says, as far as the configuration depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +62,7 @@ pub struct AcceptFacts {
     /// The first URI among the names of our certificate (`By`, ISTIO.md P15).
     pub ours: Option<Box<str>>,
     /// The client's certificate, verified; `None` where it showed none.
-    pub client: Option<ClientCertificate>,
+    pub client: Option<Arc<ClientCertificate>>,
 }
 
 /// A client's certificate, verified.
@@ -62,7 +73,7 @@ pub struct ClientCertificate {
     /// SHA-256 of its DER form.
     pub hash: [u8; 32],
     /// It, and what the client sent behind it, as DER.
-    pub chain: Vec<rustls::pki_types::CertificateDer<'static>>,
+    pub chain: Vec<CertificateDer<'static>>,
 }
 
 impl ClientCertificate {
@@ -70,22 +81,6 @@ impl ClientCertificate {
     pub fn uri(&self) -> Option<&str> {
         self.facts.sans.iter().find_map(uri)
     }
-}
-
-fn uri(san: &San) -> Option<&str> {
-    match san {
-        San::Uri(uri) => Some(uri),
-        San::Dns(_) | San::Ip(_) | San::Email(_) => None,
-    }
-}
-
-/// A handshake with a client that failed. `Display` is one line in words, without its address.
-#[derive(Debug, thiserror::Error)]
-#[error("{words}")]
-pub struct AcceptError {
-    /// A word for metrics; part of their public contract.
-    pub label: &'static str,
-    words: String,
 }
 
 /// A client that was not let in, with its socket.
@@ -111,38 +106,110 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let known = |ours: &Vec<u8>| names(offered.alpn).any(|theirs| theirs == ours.as_slice());
-        let config = match self.config.alpn_protocols.iter().any(known) {
-            true => &self.config,
-            false => &self.silent,
-        };
-        let acceptor = TlsAcceptor::from(Arc::clone(config));
-        let tls = acceptor.accept(Rewound::new(first, stream));
-        let tls = tls.into_fallible().await.map_err(|(error, stream)| {
-            let error = AcceptError {
-                label: "handshake",
-                words: error.to_string(),
-            };
-            let stream = stream.into_inner();
-            Rejected { error, stream }
-        })?;
-        let stream = ServerStream::new(tls);
-        let facts = Arc::new(self.facts(&stream, offered));
-        Ok(Accepted { stream, facts })
+        let head = first.slice(..first.len().min(HEAD));
+        let shaking = Box::pin(self.shake(offered, Rewound::new(first, stream)));
+        let (result, mut notes) = Noted::new(shaking).await;
+        match result {
+            Ok(tls) => {
+                let stream = ServerStream::new(tls);
+                let facts = Arc::new(self.facts(&stream, offered, &notes));
+                Ok(Accepted { stream, facts })
+            }
+            Err((refused, socket)) => {
+                let failure = match refused {
+                    Refused::Before(failure) => failure,
+                    Refused::Within(error) => sort(error, &mut notes, head.to_vec()),
+                };
+                Err(Rejected {
+                    error: explain_accept::error(self, &failure),
+                    stream: socket.into_inner(),
+                })
+            }
+        }
     }
 
-    fn facts<S>(&self, stream: &ServerStream<S>, offered: Offered<'_>) -> AcceptFacts {
+    async fn shake<S>(
+        &self,
+        offered: Offered<'_>,
+        mut socket: Rewound<S>,
+    ) -> Result<TlsStream<Rewound<S>>, (Refused, Rewound<S>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), &mut socket).await;
+        let accepted = match begun {
+            Ok(start) => start.accepted,
+            Err(error) => return Err((Refused::Within(error), socket)),
+        };
+        let config = match self.may_begin(offered, &accepted.client_hello()) {
+            Ok(()) => Arc::clone(self.config_for(accepted.client_hello().alpn())),
+            Err((failure, alert)) => {
+                // Whether or not it arrives, the handshake is over.
+                let _ = socket.write_all(&plain_alert(alert)).await;
+                return Err((Refused::Before(failure), socket));
+            }
+        };
+        let start = StartHandshake::from_parts(accepted, socket);
+        let shaking = start.into_stream(config).into_fallible();
+        shaking
+            .await
+            .map_err(|(error, socket)| (Refused::Within(error), socket))
+    }
+
+    /// All that can fail between the ClientHello and our answer, with the alert.
+    fn may_begin(
+        &self,
+        offered: Offered<'_>,
+        hello: &ClientHello<'_>,
+    ) -> Result<(), (Failure, AlertDescription)> {
+        if let Some((until, now)) = self.certificates.ended() {
+            let failure = Failure::Common(Cause::OwnExpired { until, now });
+            return Err((failure, AlertDescription::InternalError));
+        }
+        let read = hello.server_name().map(Host::normalise);
+        let same = match (&read, offered.server_name) {
+            (Some(Ok(read)), Some(chosen)) => **read == *chosen,
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return Ok(());
+        }
+        let quoted = |name: Option<&str>| match name {
+            Some(name) => format!("\"{}\"", clean(name)),
+            None => "none".to_owned(),
+        };
+        let failure = Failure::OtherName {
+            chosen: quoted(offered.server_name),
+            read: quoted(hello.server_name()),
+        };
+        Err((failure, AlertDescription::IllegalParameter))
+    }
+
+    /// The variant that answers by ALPN if anything that was offered is spoken here, and else the
+    /// one that does not: rustls would end the handshake (ISTIO.md P11). Of Istio's own names none
+    /// is answered; a client that offers nothing beside them is told nothing, and what it speaks
+    /// shows in its first bytes.
+    fn config_for<'a>(
+        &self,
+        offered: Option<impl Iterator<Item = &'a [u8]>>,
+    ) -> &Arc<ServerConfig> {
+        let ours = &self.config.alpn_protocols;
+        let spoken = |theirs: &[u8]| ours.iter().any(|ours| ours == theirs);
+        match offered.into_iter().flatten().any(spoken) {
+            true => &self.config,
+            false => &self.silent,
+        }
+    }
+
+    fn facts<S>(
+        &self,
+        stream: &ServerStream<S>,
+        offered: Offered<'_>,
+        notes: &Notes,
+    ) -> AcceptFacts {
         let session = stream.session();
         let suite = session.negotiated_cipher_suite();
-        let chain = session.peer_certificates().unwrap_or_default();
-        let client = chain.first().and_then(|leaf| {
-            Some(ClientCertificate {
-                facts: CertFacts::read(leaf).ok()?,
-                hash: sha256(leaf),
-                chain: chain.to_vec(),
-            })
-        });
-        let identity = self.credential.identity.as_ref();
         AcceptFacts {
             version: match session.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
@@ -156,29 +223,52 @@ impl ServerTls {
             },
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
             server_name: offered.server_name.map(Into::into),
-            ours: identity
-                .and_then(|identity| identity.leaf.sans.iter().find_map(uri))
+            ours: notes
+                .ours
+                .and_then(|at| self.certificates.uri(at))
                 .map(Into::into),
-            client,
+            client: self.client(session.peer_certificates().unwrap_or_default()),
         }
+    }
+
+    fn client(&self, chain: &[CertificateDer<'static>]) -> Option<Arc<ClientCertificate>> {
+        let leaf = chain.first()?;
+        let mut last = self
+            .last_client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = last.as_ref().filter(|last| last.chain == chain) {
+            return Some(Arc::clone(last));
+        }
+        let client = Arc::new(ClientCertificate {
+            // The verifier accepts none that cannot be read.
+            facts: CertFacts::read(leaf).ok()?,
+            hash: sha256(leaf),
+            chain: chain.to_vec(),
+        });
+        *last = Some(Arc::clone(&client));
+        Some(client)
     }
 }
 
-/// The names of an ALPN offer.
-pub(super) fn names(mut offer: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (length, rest) = offer.split_first()?;
-        let (name, rest) = rest.split_at_checked(usize::from(*length))?;
-        offer = rest;
-        Some(name)
-    })
+/// A handshake that is not to be.
+enum Refused {
+    /// We did not even begin.
+    Before(Failure),
+    /// rustls says why.
+    Within(io::Error),
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    let mut hash = [0; 32];
-    hash.iter_mut()
-        .zip(digest.as_ref())
-        .for_each(|(to, from)| *to = *from);
-    hash
+fn sort(error: io::Error, notes: &mut Notes, head: Vec<u8>) -> Failure {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(rustls::Error::NoCertificatesPresented) => Failure::NoCertificate,
+        _ => Failure::Common(explain::sort(error, notes, head)),
+    }
+}
+
+/// An alert before anything is encrypted (RFC 8446 sections 5.1 and 6).
+fn plain_alert(alert: AlertDescription) -> [u8; 7] {
+    const FATAL: u8 = 2;
+    [21, 3, 3, 0, 2, FATAL, u8::from(alert)]
 }

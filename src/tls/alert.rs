@@ -2,7 +2,7 @@
 //!
 //! Owns: the names of RFC 8446 section 6, and which alerts are about our certificate.
 //! Never: knows of a connection.
-//! Called by: `tls::explain`, `tls::stream`.
+//! Called by: `tls::explain`, `tls::explain_accept`, `tls::stream`.
 
 use std::error::Error;
 use std::io;
@@ -99,6 +99,21 @@ pub(super) fn meaning(alert: AlertDescription) -> &'static str {
         A::InsufficientSecurity => "it demands stronger cipher suites",
         A::UnrecognisedName => "it does not know the server name that was sent",
         A::NoApplicationProtocol => "it speaks none of the protocols that ALPN offered",
+        A::InternalError => "it failed for a reason of its own; its log knows more",
+        A::UserCanceled => "it gave up",
+        A::CloseNotify => "it closed the connection",
+        _ => "its log may know more",
+    }
+}
+
+/// What an alert of a client means where it is not about our certificate.
+pub(super) fn client_means(alert: AlertDescription) -> &'static str {
+    use AlertDescription as A;
+    match alert {
+        A::HandshakeFailure | A::InsufficientSecurity => {
+            "what this entrance chose does not suffice it: its log may know more"
+        }
+        A::ProtocolVersion => "it does not want the TLS version that this entrance chose",
         A::InternalError => "it failed for a reason of its own; its log knows more",
         A::UserCanceled => "it gave up",
         A::CloseNotify => "it closed the connection",

@@ -12,6 +12,7 @@ use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
+use super::chain::Peer;
 use super::client_config::ClientTls;
 use super::explain::{self, Cause, HandshakeError};
 use super::explain_certificate::wrong_name;
@@ -250,7 +251,7 @@ impl ClientTls {
         let server = called(name);
         Some(format!(
             "server certificate of {server}: {}",
-            wrong_name(&wrong, facts)
+            wrong_name(Peer::Server, &wrong, facts)
         ))
     }
 

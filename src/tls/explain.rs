@@ -17,12 +17,13 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
 use super::alert;
+use super::chain::{Check, Peer, Refusal};
 use super::client_config::ClientTls;
 use super::connect::Alpn;
-use super::explain_certificate;
+use super::explain_certificate::{self, Ground};
 use super::facts::rfc4514;
 use super::notes::Notes;
-use super::verify::{Check, Refusal};
+
 use crate::model::TlsVersion;
 
 /// Why a handshake failed. `Display` is one line in words, without the peer's address.
@@ -51,6 +52,12 @@ pub enum HandshakeReason {
     RevocationUnknown,
     /// It cannot be used: its form, its purpose, a signature.
     BadCertificate,
+    /// The client's certificate is not pinned (ISTIO.md G6).
+    Pin,
+    /// The client is of another mesh (ISTIO.md P12).
+    TrustDomain,
+    /// The client showed no certificate, and one is demanded.
+    NoCertificate,
     /// Our own certificate has ended (R17).
     OwnExpired,
     /// The server refused our certificate, or its absence.
@@ -71,7 +78,7 @@ pub enum HandshakeReason {
 
 impl HandshakeReason {
     /// Every reason, for metrics that start at zero.
-    pub const ALL: [HandshakeReason; 15] = [
+    pub const ALL: [HandshakeReason; 18] = [
         HandshakeReason::San,
         HandshakeReason::UnknownCa,
         HandshakeReason::Expired,
@@ -79,6 +86,9 @@ impl HandshakeReason {
         HandshakeReason::Revoked,
         HandshakeReason::RevocationUnknown,
         HandshakeReason::BadCertificate,
+        HandshakeReason::Pin,
+        HandshakeReason::TrustDomain,
+        HandshakeReason::NoCertificate,
         HandshakeReason::OwnExpired,
         HandshakeReason::RefusedByPeer,
         HandshakeReason::NotTls,
@@ -99,6 +109,9 @@ impl HandshakeReason {
             HandshakeReason::Revoked => "revoked",
             HandshakeReason::RevocationUnknown => "revocation_unknown",
             HandshakeReason::BadCertificate => "bad_certificate",
+            HandshakeReason::Pin => "pin",
+            HandshakeReason::TrustDomain => "trust_domain",
+            HandshakeReason::NoCertificate => "no_certificate",
             HandshakeReason::OwnExpired => "own_expired",
             HandshakeReason::RefusedByPeer => "refused_by_peer",
             HandshakeReason::NotTls => "not_tls",
@@ -126,6 +139,9 @@ impl HandshakeReason {
             | HandshakeReason::Revoked
             | HandshakeReason::RevocationUnknown
             | HandshakeReason::BadCertificate
+            | HandshakeReason::Pin
+            | HandshakeReason::TrustDomain
+            | HandshakeReason::NoCertificate
             | HandshakeReason::OwnExpired
             | HandshakeReason::RefusedByPeer => true,
             HandshakeReason::NotTls
@@ -227,7 +243,10 @@ fn begins_a_record(head: &[u8]) -> bool {
 /// Makes the error: its class and its words. `server` is the name that was expected.
 pub(super) fn error(tls: &ClientTls, server: &str, notes: &Notes, cause: Cause) -> HandshakeError {
     let (reason, words) = match &cause {
-        Cause::Refused(refusal) => explain_certificate::words(tls, server, refusal),
+        Cause::Refused(refusal) => {
+            let (reason, what) = explain_certificate::words(tls.ground(), refusal);
+            (reason, format!("server certificate of {server}: {what}"))
+        }
         Cause::KeyProof(error) => (
             HandshakeReason::BadCertificate,
             format!(
@@ -237,7 +256,7 @@ pub(super) fn error(tls: &ClientTls, server: &str, notes: &Notes, cause: Cause) 
         ),
         Cause::OwnExpired { until, now } => (
             HandshakeReason::OwnExpired,
-            explain_certificate::own_expired(tls, *until, *now),
+            explain_certificate::own_expired(tls.ground(), *until, *now),
         ),
         Cause::Alert(_, alert) => of_alert(tls, server, notes, *alert),
         Cause::NotTls { head } => (HandshakeReason::NotTls, not_tls(server, head)),
@@ -419,6 +438,14 @@ fn name_text(der: &[u8]) -> Option<String> {
 }
 
 impl ClientTls {
+    pub(super) fn ground(&self) -> Ground<'_> {
+        Ground {
+            credential: &self.credential,
+            sources: &self.spec.credential,
+            peer: Peer::Server,
+        }
+    }
+
     /// A failure that came after our side of the handshake was done, in words, where it is an
     /// alert: in TLS 1.3 a server refuses our certificate only then (ISTIO.md 5.6). Walks the
     /// sources of `error`; `None` where no alert is among them.

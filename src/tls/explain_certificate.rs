@@ -1,34 +1,65 @@
-//! A refused server certificate in words: the check, what was expected, what came, what to do.
+//! A refused certificate in words: the check, what was expected, what came, what to do.
 //!
 //! Owns: one line for each [`Check`].
 //! Never: verifies anything.
-//! Called by: `tls::explain`, `tls::connect` (names that are only warned of).
+//! Called by: `tls::explain` (a server's), `tls::explain_accept` (a client's), `tls::connect` (names
+//! that are only warned of).
+
+use std::sync::Arc;
 
 use x509_parser::time::ASN1Time;
 
-use super::client_config::{ClientTls, ca_name};
+use super::chain::{Check, Peer, Refusal, WrongName};
+use super::client_config::ca_name;
+use super::credential::Credential;
 use super::explain::{HandshakeReason, clean};
-use super::facts::{CertFacts, San};
-use super::verify::{Check, Refusal, WrongName};
-use crate::model::{CaSource, IdentitySource};
+use super::facts::{CertFacts, San, base64, hex};
+use crate::model::{CaSource, CredentialSpec, IdentitySource};
 
 /// How many names or subjects one line lists.
 const MOST: usize = 5;
 
-/// Class and words of a refusal.
-pub(super) fn words(tls: &ClientTls, server: &str, refusal: &Refusal) -> (HandshakeReason, String) {
-    let (reason, what) = match &refusal.check {
-        Check::UnknownIssuer => (HandshakeReason::UnknownCa, unknown_issuer(tls, refusal)),
-        Check::Signature => (HandshakeReason::BadCertificate, signature(tls, refusal)),
+/// What the words refer to: under which credential, and made of what, a peer was judged.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) credential: &'a Credential,
+    pub(super) sources: &'a CredentialSpec,
+    /// Whose certificates are refused.
+    pub(super) peer: Peer,
+}
+
+impl Ground<'_> {
+    /// What the peer is.
+    fn peer(self) -> &'static str {
+        match self.peer {
+            Peer::Server => "server",
+            Peer::Client => "client",
+        }
+    }
+
+    /// What has the policy.
+    fn ours(self) -> &'static str {
+        match self.peer {
+            Peer::Server => "this upstream",
+            Peer::Client => "this entrance",
+        }
+    }
+}
+
+/// Class and words of a refusal, without saying whose certificate it is.
+pub(super) fn words(on: Ground<'_>, refusal: &Refusal) -> (HandshakeReason, String) {
+    match &refusal.check {
+        Check::UnknownIssuer => (HandshakeReason::UnknownCa, unknown_issuer(on, refusal)),
+        Check::Signature => (HandshakeReason::BadCertificate, signature(on, refusal)),
         Check::Name(wrong) => (
             HandshakeReason::San,
-            wrong_name(wrong, refusal.leaf.as_ref()),
+            wrong_name(on.peer, wrong, refusal.leaf.as_ref()),
         ),
         Check::Expired { until, now } => (
             HandshakeReason::Expired,
             format!(
                 "{} expired at {}, and it is {} now; a new one is needed there",
-                whose(tls, refusal, |facts| facts.not_after == *until),
+                whose(on, refusal, |facts| facts.not_after == *until),
                 rfc3339(*until),
                 rfc3339(*now)
             ),
@@ -37,7 +68,7 @@ pub(super) fn words(tls: &ClientTls, server: &str, refusal: &Refusal) -> (Handsh
             HandshakeReason::NotYetValid,
             format!(
                 "{} is valid from {} on, and it is {} now; one of the two clocks may be wrong",
-                whose(tls, refusal, |facts| facts.not_before == *from),
+                whose(on, refusal, |facts| facts.not_before == *from),
                 rfc3339(*from),
                 rfc3339(*now)
             ),
@@ -52,7 +83,7 @@ pub(super) fn words(tls: &ClientTls, server: &str, refusal: &Refusal) -> (Handsh
                     (_, Some(leaf)) => format!("\"{}\" (serial {})", leaf.subject, leaf.serial),
                     (_, None) => "it".to_owned(),
                 },
-                crl_name(tls)
+                crl_name(on)
             ),
         ),
         Check::NoRevocationList { .. }
@@ -60,20 +91,24 @@ pub(super) fn words(tls: &ClientTls, server: &str, refusal: &Refusal) -> (Handsh
         | Check::RevocationListExpired { .. }
         | Check::RevocationListUnusable(_) => (
             HandshakeReason::RevocationUnknown,
-            revocation(tls, &refusal.check),
+            revocation(on, &refusal.check),
         ),
         Check::Unreadable(_)
         | Check::Version1
         | Check::CaAsLeaf
         | Check::Purpose
-        | Check::Rule(_) => (HandshakeReason::BadCertificate, form(tls, refusal)),
-    };
-    (reason, format!("server certificate of {server}: {what}"))
+        | Check::Rule(_) => (HandshakeReason::BadCertificate, form(on, refusal)),
+        Check::Pin { spki, hash } => (HandshakeReason::Pin, wrong_pin(refusal, spki, hash)),
+        Check::TrustDomain { expected } => (
+            HandshakeReason::TrustDomain,
+            wrong_trust_domain(refusal, expected),
+        ),
+    }
 }
 
-fn unknown_issuer(tls: &ClientTls, refusal: &Refusal) -> String {
-    let ca = &tls.spec.credential.ca;
-    let holds = holds(tls);
+fn unknown_issuer(on: Ground<'_>, refusal: &Refusal) -> String {
+    let ca = &on.sources.ca;
+    let holds = holds(on);
     let Some(leaf) = &refusal.leaf else {
         return format!("no chain to a CA in {}{holds}", ca_name(ca));
     };
@@ -82,7 +117,7 @@ fn unknown_issuer(tls: &ClientTls, refusal: &Refusal) -> String {
             "it is self-signed (\"{}\") and not among the certificates in {}{holds}; {}",
             leaf.subject,
             ca_name(ca),
-            put("if you trust it, put that certificate", ca)
+            put(on, "if you trust it, put that certificate")
         );
     }
     // The certificate at which the chain breaks off: nobody, here or there, issued it.
@@ -94,7 +129,7 @@ fn unknown_issuer(tls: &ClientTls, refusal: &Refusal) -> String {
             .unwrap_or(end);
     }
     let sent = match refusal.sent.len() {
-        0 => "; the server sent no intermediate certificate".to_owned(),
+        0 => format!("; the {} sent no intermediate certificate", on.peer()),
         _ if end.issuer != leaf.issuer => {
             format!(
                 "; the chain that it sent ends at the issuer \"{}\"",
@@ -107,23 +142,25 @@ fn unknown_issuer(tls: &ClientTls, refusal: &Refusal) -> String {
         "no chain to a CA in {}; it was issued by \"{}\"{sent}{holds}; {}",
         ca_name(ca),
         leaf.issuer,
-        put("put the issuer's certificate", ca)
+        put(on, "put the issuer's certificate")
     )
 }
 
-fn put(what: &str, ca: &CaSource) -> String {
-    match ca {
+fn put(on: Ground<'_>, what: &str) -> String {
+    match &on.sources.ca {
         CaSource::File(_) => format!("{what} into that file"),
         CaSource::Secret(_) => format!("{what} into that Secret"),
         CaSource::System | CaSource::Nothing => {
-            format!("{what} into a file and name it as the CA of this upstream")
+            let ours = on.ours();
+            format!("{what} into a file and name it as the CA of {ours}")
         }
     }
 }
 
-fn holds(tls: &ClientTls) -> String {
-    let roots = &tls.credential.root_facts;
-    match &tls.spec.credential.ca {
+/// What is in that place, for those who wonder whether it is the right one.
+pub(super) fn holds(on: Ground<'_>) -> String {
+    let roots = &on.credential.root_facts;
+    match &on.sources.ca {
         CaSource::System => format!(" ({} certificates)", roots.len()),
         CaSource::Nothing => String::new(),
         CaSource::File(_) | CaSource::Secret(_) => {
@@ -134,15 +171,10 @@ fn holds(tls: &ClientTls) -> String {
 }
 
 /// The CA is known by name, but its key did not sign.
-fn signature(tls: &ClientTls, refusal: &Refusal) -> String {
-    let known = |issuer: &str| {
-        tls.credential
-            .root_facts
-            .iter()
-            .any(|r| r.subject == issuer)
-    };
+fn signature(on: Ground<'_>, refusal: &Refusal) -> String {
+    let known = |issuer: &str| on.credential.root_facts.iter().any(|r| r.subject == issuer);
     let chain = refusal.leaf.iter().chain(&refusal.sent);
-    let file = ca_name(&tls.spec.credential.ca);
+    let file = ca_name(&on.sources.ca);
     match chain.into_iter().find(|facts| known(&facts.issuer)) {
         Some(facts) => format!(
             "\"{}\" says that \"{}\" issued it, but the key of the CA of that name in {file} did \
@@ -155,7 +187,7 @@ fn signature(tls: &ClientTls, refusal: &Refusal) -> String {
 }
 
 /// What is wrong with the name, without saying whose certificate it is.
-pub(super) fn wrong_name(wrong: &WrongName, leaf: Option<&CertFacts>) -> String {
+pub(super) fn wrong_name(peer: Peer, wrong: &WrongName, leaf: Option<&CertFacts>) -> String {
     let expected = wrong
         .expected
         .iter()
@@ -174,20 +206,27 @@ pub(super) fn wrong_name(wrong: &WrongName, leaf: Option<&CertFacts>) -> String 
         wrong.configured,
         sans.iter().any(|san| matches!(san, San::Uri(_))),
     ) {
+        (true, _) if peer == Peer::Client => {
+            "list one of its names among the subject alternative names of this entrance"
+        }
         (true, _) => "correct the subject alternative names of this upstream",
         (false, true) => "list its URI as a subject alternative name of this upstream",
         (false, false) => "set the server name of this upstream to one of them",
     };
     format!(
-        "it is for another name: expected {expected}, and it names {}; if it is the server that \
+        "it is for another name: expected {expected}, and it names {}; if it is the {} that \
          you mean, {advice}",
-        list(sans.iter().map(|san| clean(&san.to_string())), "nothing")
+        list(sans.iter().map(|san| clean(&san.to_string())), "nothing"),
+        match peer {
+            Peer::Server => "server",
+            Peer::Client => "client",
+        }
     )
 }
 
-fn revocation(tls: &ClientTls, check: &Check) -> String {
-    let list = crl_name(tls);
-    let file = ca_name(&tls.spec.credential.ca);
+fn revocation(on: Ground<'_>, check: &Check) -> String {
+    let list = crl_name(on);
+    let file = ca_name(&on.sources.ca);
     match check {
         Check::RevocationListExpired { until, now } => format!(
             "whether it is revoked cannot be told: the list {list} ended at {}, and it is {} now; \
@@ -214,7 +253,7 @@ fn revocation(tls: &ClientTls, check: &Check) -> String {
     }
 }
 
-fn form(tls: &ClientTls, refusal: &Refusal) -> String {
+fn form(on: Ground<'_>, refusal: &Refusal) -> String {
     let subject = refusal.leaf.as_ref().map(|leaf| leaf.subject.as_str());
     let subject = subject.unwrap_or("unreadable");
     match &refusal.check {
@@ -230,16 +269,19 @@ fn form(tls: &ClientTls, refusal: &Refusal) -> String {
             )
         }
         Check::CaAsLeaf => format!(
-            "it is a CA certificate (\"{subject}\", basic constraints CA:TRUE), which no server \
-             may show as its own; issue one for the server, or {}",
-            put(
-                "if you trust it, put that very certificate",
-                &tls.spec.credential.ca
-            )
+            "it is a CA certificate (\"{subject}\", basic constraints CA:TRUE), which no {peer} \
+             may show as its own; issue one for the {peer}, or {}",
+            put(on, "if you trust it, put that very certificate"),
+            peer = on.peer()
         ),
         Check::Purpose => format!(
-            "it may not be used by a TLS server: the extended key usage of \"{subject}\" or of a \
-             CA above it lacks serverAuth"
+            "it may not be used by a TLS {}: the extended key usage of \"{subject}\" or of a CA \
+             above it lacks {}",
+            on.peer(),
+            match on.peer {
+                Peer::Server => "serverAuth",
+                Peer::Client => "clientAuth",
+            }
         ),
         Check::Unreadable(error) => format!("it cannot be read ({error:?})"),
         Check::Rule(error) => format!("it breaks a rule of RFC 5280 ({error:?}; \"{subject}\")"),
@@ -248,30 +290,66 @@ fn form(tls: &ClientTls, refusal: &Refusal) -> String {
 }
 
 /// Which certificate of the chain, or which anchor, `fits`.
-fn whose(tls: &ClientTls, refusal: &Refusal, fits: impl Fn(&CertFacts) -> bool) -> String {
+fn whose(on: Ground<'_>, refusal: &Refusal, fits: impl Fn(&CertFacts) -> bool) -> String {
     if let Some(leaf) = refusal.leaf.as_ref().filter(|leaf| fits(leaf)) {
         return format!("\"{}\"", leaf.subject);
     }
     if let Some(facts) = refusal.sent.iter().find(|facts| fits(facts)) {
-        return format!("the CA \"{}\" that the server sent with it", facts.subject);
+        return format!(
+            "the CA \"{}\" that the {} sent with it",
+            facts.subject,
+            on.peer()
+        );
     }
-    let file = ca_name(&tls.spec.credential.ca);
-    match tls.credential.root_facts.iter().find(|facts| fits(facts)) {
+    let file = ca_name(&on.sources.ca);
+    match on.credential.root_facts.iter().find(|facts| fits(facts)) {
         Some(facts) => format!("the CA \"{}\" in {file}", facts.subject),
         None => "a certificate of its chain".to_owned(),
     }
 }
 
+/// None of the pins fits (ISTIO.md G6).
+fn wrong_pin(refusal: &Refusal, spki: &[u8; 32], hash: &[u8; 32]) -> String {
+    let subject = refusal.leaf.as_ref().map(|leaf| leaf.subject.as_str());
+    format!(
+        "\"{}\" is not one of those that are pinned: the SHA-256 of its public key is {}, that of \
+         the certificate itself {}; if it is the client that you mean, list one of them",
+        subject.unwrap_or("unreadable"),
+        base64(spki),
+        hex(hash)
+    )
+}
+
+/// It has no name in a trust domain of ours (ISTIO.md P12).
+fn wrong_trust_domain(refusal: &Refusal, expected: &[Arc<str>]) -> String {
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|domain| format!("spiffe://{domain}/"))
+        .collect();
+    let sans = refusal.leaf.as_ref().map(|leaf| leaf.sans.as_slice());
+    let sans = sans.unwrap_or_default().iter();
+    format!(
+        "it is not of this mesh: a URI that begins with {} was expected, and it names {}; if the \
+         client's mesh is to be let in, list its trust domain as an alias of ours",
+        expected.join(" or "),
+        list(sans.map(|san| clean(&san.to_string())), "nothing")
+    )
+}
+
 /// Our own certificate has ended, and is not offered any more (ISTIO.md R17).
-pub(super) fn own_expired(tls: &ClientTls, until: i64, now: i64) -> String {
-    let subject = tls
+pub(super) fn own_expired(on: Ground<'_>, until: i64, now: i64) -> String {
+    let subject = on
         .credential
         .identity
         .as_ref()
         .map(|i| i.leaf.subject.as_str());
-    let file = tls.spec.credential.identity.as_ref();
+    let file = on.sources.identity.as_ref();
+    let (role, peer) = match on.peer {
+        Peer::Server => ("client", "server"),
+        Peer::Client => ("server", "client"),
+    };
     format!(
-        "our client certificate (\"{}\", {}) expired at {}, and it is {} now; the server would \
+        "our {role} certificate (\"{}\", {}) expired at {}, and it is {} now; the {peer} would \
          refuse it, so nothing was sent; renew that {} (a new one is taken up at once)",
         subject.unwrap_or_default(),
         file.map_or_else(|| "-".to_owned(), ToString::to_string),
@@ -284,8 +362,13 @@ pub(super) fn own_expired(tls: &ClientTls, until: i64, now: i64) -> String {
     )
 }
 
-fn crl_name(tls: &ClientTls) -> String {
-    let crl = tls.spec.credential.crl.as_ref();
+/// The place of the trust anchors.
+pub(super) fn ca(on: Ground<'_>) -> String {
+    ca_name(&on.sources.ca)
+}
+
+fn crl_name(on: Ground<'_>) -> String {
+    let crl = on.sources.crl.as_ref();
     crl.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
@@ -324,6 +407,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::model::CrlSource;
+    use crate::tls::ClientTls;
 
     /// Both versions: words begin so, end so, the class, and the alert that the server saw.
     async fn refuses(
@@ -398,7 +482,7 @@ mod tests {
         let other = Ca::new("Other CA").leaf(HOST);
         refuses(&tls, &other, begin, end, "unknown_ca", "unknown_ca").await;
         let tls = client_tls(&spec, &credential(Some(&expired), &[&mine.der], &[]));
-        let words = own_expired(&tls, 0, 1);
+        let words = own_expired(tls.ground(), 0, 1);
         assert_eq!(
             words,
             "our client certificate (\"CN=shop.example\", kubernetes://bank) expired at \

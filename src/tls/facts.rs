@@ -167,13 +167,53 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    let mut hash = [0; 32];
+    hash.iter_mut()
+        .zip(digest.as_ref())
+        .for_each(|(to, from)| *to = *from);
+    hash
+}
+
+/// RFC 4648 section 4.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: [char; 64] = digits();
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for part in bytes.chunks(3) {
+        let byte = |at: usize| part.get(at).copied().map_or(0, u32::from);
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for at in 0..4 {
+            let digit = DIGITS.get((bits >> (18 - 6 * at) & 63) as usize);
+            text.push(*digit.filter(|_| at <= part.len() as u32).unwrap_or(&'='));
+        }
+    }
+    text
+}
+
+const fn digits() -> [char; 64] {
+    let mut all = ['A'; 64];
+    let mut at = 0;
+    while at < 64 {
+        all[at] = match at as u8 {
+            n @ 0..26 => b'A' + n,
+            n @ 26..52 => b'a' + n - 26,
+            n @ 52..62 => b'0' + n - 52,
+            62 => b'+',
+            _ => b'/',
+        } as char;
+        at += 1;
+    }
+    all
 }
 
 /// A distinguished name as RFC 4514 writes it: the last part first.
@@ -326,6 +366,20 @@ mod tests {
         assert_eq!((facts.not_before, facts.not_after), (from, to));
         assert!(facts.is_valid_at(from) && facts.is_valid_at(to));
         assert!(!facts.is_valid_at(from - 1) && !facts.is_valid_at(to + 1));
+    }
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        for (bytes, text) in [
+            (&b""[..], ""),
+            (b"f", "Zg=="),
+            (b"fo", "Zm8="),
+            (b"foob", "Zm9vYg=="),
+            (b"foobar", "Zm9vYmFy"),
+            (b"\xfb\xff", "+/8="),
+        ] {
+            assert_eq!(base64(bytes), text);
+        }
     }
 
     #[test]

@@ -6,27 +6,33 @@
 
 mod accept;
 mod alert;
+mod chain;
 mod client_config;
 mod connect;
 mod credential;
 mod explain;
+mod explain_accept;
 mod explain_certificate;
 mod facts;
 mod notes;
+mod server_cert;
 mod server_config;
 mod server_stream;
 mod sessions;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod tickets;
 mod trust;
 mod verify;
+mod verify_client;
 
-pub use accept::{AcceptError, AcceptFacts, Accepted, ClientCertificate, Offered, Rejected};
+pub use accept::{AcceptFacts, Accepted, ClientCertificate, Offered, Rejected};
 pub use client_config::{ClientTls, TlsConfigError, provider};
 pub use connect::{Alpn, Connected, HandshakeFacts};
 pub use credential::{Credential, CredentialError, CredentialParts, Generation, Identity, Roots};
 pub use explain::{HandshakeError, HandshakeReason};
+pub use explain_accept::AcceptError;
 pub use facts::{CertFacts, CertificateError, CrlFacts, San};
 pub use server_config::{ServerTls, ServerTlsError};
 pub use server_stream::ServerStream;

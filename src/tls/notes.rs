@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Notes`], and the future that brings them to the callbacks.
 //! Never: decides anything.
-//! Called by: `tls::connect` (reads them), `tls::verify` and `tls::client_config` (write them).
+//! Called by: `tls::connect` and `tls::accept` (read them), `tls::chain`, `tls::client_config`,
+//! `tls::verify_client` and `tls::tickets` (write them).
 //!
 //! Why a thread-local: rustls calls the verifier and the certificate resolver without saying for
 //! which connection, and one of each per connection would forbid resumption, which rustls allows
@@ -13,19 +14,23 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::verify::Refusal;
+use super::chain::Refusal;
 
 /// What happened in one handshake beside its result.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// The server asked for a client certificate.
+    /// As a client: the server asked for a client certificate.
     pub(super) asked: bool,
     /// We sent one.
     pub(super) shown: bool,
     /// The CAs that the server names, as DER names, where none of them issued our certificate.
     pub(super) wanted: Vec<Vec<u8>>,
-    /// The check of the server's certificate that failed.
+    /// The check of the peer's certificate that failed.
     pub(super) refusal: Option<Box<Refusal>>,
+    /// As a server: which of our certificates the client is shown.
+    pub(super) ours: Option<usize>,
+    /// As a server: until when the session may be resumed, in seconds since 1970.
+    pub(super) until: Option<i64>,
 }
 
 thread_local! {

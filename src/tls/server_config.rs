@@ -7,25 +7,36 @@
 //! Why one object per generation: a session of an old generation cannot be resumed under a new one
 //! when the tickets' keys are gone with their owner (ISTIO.md R16).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::crypto::CryptoProvider;
+use rustls::server::{NoServerSessionStorage, WantsServerCert};
+use rustls::{
+    ConfigBuilder, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version,
+};
 
+use super::accept::ClientCertificate;
 use super::client_config::provider;
-use super::credential::{Credential, Generation};
-use crate::model::{ClientCertificates, OnExpired, ServerAlpn, ServerTlsSpec};
+use super::credential::{Credential, Generation, Identity};
+use super::server_cert::OurCertificates;
+use super::tickets::Tickets;
+use super::verify_client::ClientVerifier;
+use crate::model::{
+    ClientCertificates, OnExpired, ServerAlpn, ServerTlsSpec, TlsVersion, known_cipher_suite,
+};
 
 /// Everything needed to speak TLS with the clients of one entrance.
 pub struct ServerTls {
     pub(super) spec: ServerTlsSpec,
     pub(super) credential: Arc<Credential>,
     pub(super) more: Vec<Arc<Credential>>,
-    pub(super) on_expired: OnExpired,
+    pub(super) certificates: Arc<OurCertificates>,
     /// For clients that offer something that we speak by ALPN.
     pub(super) config: Arc<ServerConfig>,
     /// The same without ALPN, for those that do not: their handshake goes on (ISTIO.md P11).
     pub(super) silent: Arc<ServerConfig>,
+    /// The client's certificate seen last, as many connections come from few clients.
+    pub(super) last_client: Mutex<Option<Arc<ClientCertificate>>>,
 }
 
 /// Why a policy and its credentials make no configuration.
@@ -37,16 +48,23 @@ pub enum ServerTlsError {
     /// Clients are to be verified, and nobody is trusted.
     #[error("there is no CA to verify clients with; name one")]
     NoRoots,
+    /// No version lies between the least and the greatest.
+    #[error("no version of TLS is left: the least is 1.3 and the greatest is 1.2")]
+    NoVersion,
+    /// None of the suites that are named is there.
+    #[error(
+        "no cipher suite of TLS 1.2 is left, as none of {0} is known; name one that is, or demand \
+         TLS 1.3"
+    )]
+    NoCipherSuite(String),
     /// The library refuses the combination.
     #[error("TLS cannot be set up: {0}")]
     Library(#[source] rustls::Error),
-    /// Clients cannot be verified.
-    #[error("clients cannot be verified: {0}")]
-    Verifier(#[source] rustls::server::VerifierBuilderError),
 }
 
 impl ServerTls {
-    /// Builds the configuration.
+    /// Builds the configuration. Of `more` only the certificates and keys count: for clients that
+    /// cannot use those of `credential`.
     ///
     /// # Errors
     /// See [`ServerTlsError`].
@@ -56,31 +74,13 @@ impl ServerTls {
         more: Vec<Arc<Credential>>,
         on_expired: OnExpired,
     ) -> Result<ServerTls, ServerTlsError> {
-        let identity = credential.identity.as_ref();
-        let identity = identity.ok_or(ServerTlsError::NoIdentity)?;
-        let builder = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(ServerTlsError::Library)?;
-        let builder = match spec.clients {
-            ClientCertificates::Unasked => builder.with_no_client_auth(),
-            ClientCertificates::Optional | ClientCertificates::Required => {
-                let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(credential.roots.certificates.iter().cloned());
-                if roots.is_empty() {
-                    return Err(ServerTlsError::NoRoots);
-                }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-                let verifier = match spec.clients {
-                    ClientCertificates::Optional => verifier.allow_unauthenticated(),
-                    ClientCertificates::Required | ClientCertificates::Unasked => verifier,
-                };
-                builder
-                    .with_client_cert_verifier(verifier.build().map_err(ServerTlsError::Verifier)?)
-            }
-        };
-        let resolver = rustls::sign::SingleCertAndKey::from((*identity.certified).clone());
-        let silent = builder.with_cert_resolver(Arc::new(resolver));
+        let certificates = Arc::new(certificates(&credential, &more, on_expired)?);
+        let builder = builder(spec, &credential)?;
+        let mut silent = builder.with_cert_resolver(Arc::clone(&certificates) as _);
+        silent.ticketer = Arc::new(Tickets::new().map_err(ServerTlsError::Library)?);
+        silent.session_storage = Arc::new(NoServerSessionStorage {});
+        // Whoever lists suites lists the best one first, as in Envoy.
+        silent.ignore_client_order = !spec.cipher_suites.is_empty();
         let mut config = silent.clone();
         if spec.alpn == ServerAlpn::Http {
             config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -89,9 +89,10 @@ impl ServerTls {
             spec: spec.clone(),
             credential,
             more,
-            on_expired,
+            certificates,
             config: Arc::new(config),
             silent: Arc::new(silent),
+            last_client: Mutex::new(None),
         })
     }
 
@@ -105,4 +106,86 @@ impl ServerTls {
         let all = std::iter::once(&self.credential).chain(&self.more);
         all.map(|credential| credential.generation)
     }
+}
+
+fn certificates(
+    credential: &Credential,
+    more: &[Arc<Credential>],
+    on_expired: OnExpired,
+) -> Result<OurCertificates, ServerTlsError> {
+    let more = more.iter().map(AsRef::as_ref);
+    let identities = std::iter::once(credential)
+        .chain(more)
+        .map(|credential| credential.identity.as_ref())
+        .collect::<Option<Vec<&Identity>>>();
+    let identities = identities.ok_or(ServerTlsError::NoIdentity)?;
+    Ok(OurCertificates::new(identities.into_iter(), on_expired))
+}
+
+/// Versions, cipher suites, and whom of the clients we accept.
+fn builder(
+    spec: &ServerTlsSpec,
+    credential: &Arc<Credential>,
+) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, ServerTlsError> {
+    let provider = suites(spec)?;
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions(spec)?)
+        .map_err(ServerTlsError::Library)?;
+    Ok(match spec.clients {
+        ClientCertificates::Unasked => builder.with_no_client_auth(),
+        ClientCertificates::Optional | ClientCertificates::Required => {
+            if !credential.trust.has_anchors() {
+                return Err(ServerTlsError::NoRoots);
+            }
+            let verifier = ClientVerifier::new(spec, Arc::clone(credential), algorithms);
+            builder.with_client_cert_verifier(Arc::new(verifier))
+        }
+    })
+}
+
+fn versions(
+    spec: &ServerTlsSpec,
+) -> Result<&'static [&'static SupportedProtocolVersion], ServerTlsError> {
+    use TlsVersion::{Tls12, Tls13};
+    const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+    const OLD: &[&SupportedProtocolVersion] = &[&version::TLS12];
+    const NEW: &[&SupportedProtocolVersion] = &[&version::TLS13];
+    match (spec.min_version, spec.max_version) {
+        (Tls12, Tls13) => Ok(BOTH),
+        (Tls12, Tls12) => Ok(OLD),
+        (Tls13, Tls13) => Ok(NEW),
+        (Tls13, Tls12) => Err(ServerTlsError::NoVersion),
+    }
+}
+
+/// The provider with those suites of TLS 1.2 alone that are named, in that order. Those of TLS 1.3
+/// are all there (ISTIO.md G7); names that nobody knows are passed over (X10).
+fn suites(spec: &ServerTlsSpec) -> Result<Arc<CryptoProvider>, ServerTlsError> {
+    let all = provider();
+    if spec.cipher_suites.is_empty() || spec.min_version == TlsVersion::Tls13 {
+        return Ok(all);
+    }
+    let named = |name: &Arc<str>| {
+        let name = known_cipher_suite(name)?;
+        let mut suites = all.cipher_suites.iter();
+        suites.find(|suite| suite.suite().as_str() == Some(name))
+    };
+    let named: Vec<SupportedCipherSuite> = spec
+        .cipher_suites
+        .iter()
+        .filter_map(named)
+        .copied()
+        .collect();
+    if named.is_empty() {
+        return Err(ServerTlsError::NoCipherSuite(spec.cipher_suites.join(", ")));
+    }
+    let newer = all
+        .cipher_suites
+        .iter()
+        .filter(|suite| suite.tls13().is_some());
+    Ok(Arc::new(CryptoProvider {
+        cipher_suites: newer.copied().chain(named).collect(),
+        ..(*all).clone()
+    }))
 }

@@ -1,6 +1,6 @@
 //! A throw-away PKI and a TLS server that says what it saw, for the tests of this room.
 //!
-//! Owns: [`Ca`], [`Leaf`], [`Server`], and short cuts to credentials and policies.
+//! Owns: [`Ca`], [`Leaf`], [`Server`], [`Client`], and short cuts to credentials and policies.
 //! Never: part of the product.
 //! Called by: tests.
 
@@ -21,7 +21,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::model::{CaSource, CredentialSpec, HttpChoice, IdentitySource, OnExpired, TlsSpec};
+use crate::model::{
+    CaSource, ClientCertificates, CredentialSpec, HttpChoice, IdentitySource, OnExpired,
+    ServerTlsSpec, TlsSpec,
+};
 
 pub(super) const HOST: &str = "bank.example";
 
@@ -227,6 +230,143 @@ pub(super) fn client_tls(spec: &TlsSpec, credential: &Arc<Credential>) -> Client
 /// A client that shows nothing and trusts `ca`.
 pub(super) fn trusting(ca: &Ca) -> ClientTls {
     client_tls(&spec(), &credential(None, &[&ca.der], &[]))
+}
+
+/// The policy of an entrance that most tests start from.
+pub(super) fn server_spec(clients: ClientCertificates) -> ServerTlsSpec {
+    let mut spec = spec();
+    let files = ["/etc/server.pem", "/etc/server.key"].map(PathBuf::from);
+    let [certificate, key] = files;
+    spec.credential.identity = Some(IdentitySource::Files(certificate, key));
+    ServerTlsSpec::new(spec.credential, clients)
+}
+
+/// An entrance that shows `leaf` and trusts `ca`.
+pub(super) fn entrance(spec: &ServerTlsSpec, leaf: &Leaf, ca: &Ca) -> ServerTls {
+    let credential = credential(Some(leaf), &[&ca.der], &[]);
+    ServerTls::new(spec, credential, Vec::new(), OnExpired::Fail).unwrap()
+}
+
+/// A TLS client that is no relative of ours: rustls' own, which accepts any certificate of `ca`.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) config: rustls::ClientConfig,
+    pub(super) name: String,
+}
+
+impl Client {
+    /// Trusts `ca` and shows `leaf`.
+    pub(super) fn new(ca: &Ca, leaf: Option<&Leaf>) -> Client {
+        Client::with(ca, leaf, rustls::ALL_VERSIONS)
+    }
+
+    pub(super) fn with(
+        ca: &Ca,
+        leaf: Option<&Leaf>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Client {
+        Client::on(provider(), ca, leaf, versions)
+    }
+
+    pub(super) fn on(
+        provider: Arc<CryptoProvider>,
+        ca: &Ca,
+        leaf: Option<&Leaf>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der.clone()).unwrap();
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match leaf {
+            None => builder.with_no_client_auth(),
+            Some(leaf) => {
+                let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&leaf.key()).unwrap();
+                let certified = rustls::sign::CertifiedKey::new(leaf.chain.clone(), key);
+                let resolver = rustls::sign::SingleCertAndKey::from(certified);
+                builder.with_client_cert_resolver(Arc::new(resolver))
+            }
+        };
+        Client {
+            config,
+            name: HOST.to_owned(),
+        }
+    }
+
+    pub(super) fn offering(mut self, protocols: &[&str]) -> Client {
+        let protocols = protocols.iter().map(|p| p.as_bytes().to_vec());
+        self.config.alpn_protocols = protocols.collect();
+        self
+    }
+
+    pub(super) fn asking_for(mut self, name: &str) -> Client {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Client and entrance at once. The client says a byte and reads it back.
+    pub(super) async fn meet(&self, tls: &ServerTls) -> Meeting {
+        let (near, far) = tokio::io::duplex(256 * 1024);
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(self.config.clone()));
+        let name = rustls::pki_types::ServerName::try_from(self.name.clone()).unwrap();
+        let sni = matches!(name, rustls::pki_types::ServerName::DnsName(_));
+        let client = async {
+            let mut stream = connector.connect(name, near).await?;
+            let mut byte = [7];
+            stream.write_all(&byte).await?;
+            stream.flush().await?;
+            stream.read_exact(&mut byte).await?;
+            let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+            stream.shutdown().await?;
+            // Tickets come with or before the byte; the end is read so that none is lost.
+            stream.read(&mut byte).await?;
+            Ok(alpn)
+        };
+        let offered = Offered {
+            server_name: Some(self.name.as_str()).filter(|_| sni),
+            alpn: &[],
+        };
+        let server = async {
+            let accepted = tls.accept(offered, bytes::Bytes::new(), far).await;
+            let mut accepted = accepted.map_err(|rejected| rejected.error)?;
+            let mut byte = [0];
+            let echo = async {
+                accepted.stream.read_exact(&mut byte).await?;
+                accepted.stream.write_all(&byte).await?;
+                accepted.stream.shutdown().await?;
+                accepted.stream.read(&mut byte).await
+            };
+            assert_eq!(echo.await.unwrap(), 0);
+            Ok(accepted.facts)
+        };
+        let (client, server) = tokio::join!(client, server);
+        Meeting { client, server }
+    }
+}
+
+/// What either side says of one connection.
+#[derive(Debug)]
+pub(super) struct Meeting {
+    /// What ALPN chose, as the client heard it.
+    pub(super) client: io::Result<Option<Vec<u8>>>,
+    pub(super) server: Result<Arc<AcceptFacts>, AcceptError>,
+}
+
+impl Meeting {
+    /// What was agreed.
+    pub(super) fn facts(self) -> Arc<AcceptFacts> {
+        self.client.unwrap();
+        self.server.unwrap()
+    }
+
+    /// The error in words, its label, and the alert that the client saw.
+    pub(super) fn refusal(self) -> (String, &'static str, String) {
+        let error = self.server.expect_err("the handshake must fail");
+        let alert = alert::alert_in(&self.client.unwrap_err()).map(alert::name);
+        (error.to_string(), error.label, alert.unwrap_or_default())
+    }
 }
 
 /// What the server saw.

@@ -1,8 +1,8 @@
 //! Whom a credential trusts, parsed once for all upstreams that share the credential.
 //!
 //! Owns: trust anchors, the certificates that may stand between, and the revocation lists.
-//! Never: decides about a server (that is `verify`).
-//! Called by: `tls::credential` (makes it), `tls::verify` (asks it).
+//! Never: decides about a peer (that is `chain`).
+//! Called by: `tls::credential` (makes it), `tls::chain` (asks it).
 //!
 //! Why fewer anchors where there are revocation lists: a certificate is not checked for revocation
 //! once it counts as an anchor. With lists every certificate of a chain must be covered
@@ -90,6 +90,7 @@ impl Trust {
         leaf: &EndEntityCert<'_>,
         sent: &[CertificateDer<'_>],
         now: UnixTime,
+        usage: KeyUsage,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> Result<(), Error> {
         let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
@@ -118,7 +119,7 @@ impl Trust {
             &self.anchors,
             sent,
             now,
-            KeyUsage::server_auth(),
+            usage,
             revocation,
             Some(&anchor_is_valid),
         )
