@@ -121,6 +121,8 @@ impl StreamRecord {
             downstream_local: self.to,
             downstream_remote: self.peer,
             requested_server_name: self.server_name.as_deref().unwrap_or_default(),
+            downstream_tls: None,
+            downstream_failure: "",
             route_name: self.route.as_deref().unwrap_or_default(),
             request_headers: &Captured::NONE,
             response_headers: &Captured::NONE,

@@ -59,14 +59,56 @@ pub struct AccessEntry<'a> {
     pub downstream_local: SocketAddr,
     /// Who the client is.
     pub downstream_remote: PeerAddr,
-    /// SNI of the client's own TLS, where it was seen.
+    /// SNI of the client's own TLS, where it was seen; where TLS is ours alone, the one that we sent.
     pub requested_server_name: &'a str,
+    /// What was agreed in TLS of the client's that ended here.
+    pub downstream_tls: Option<&'a TlsFacts>,
+    /// Why TLS with the client failed, in words.
+    pub downstream_failure: &'a str,
     /// The rule's name.
     pub route_name: &'a str,
     /// Headers that a custom format asks for, see [`super::AccessLog::capture_request`].
     pub request_headers: &'a Captured,
     /// The same of the answer, see [`super::AccessLog::capture_response`].
     pub response_headers: &'a Captured,
+}
+
+/// What was agreed with a client in TLS that ended here. Empty texts are written as `-`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The IANA name of the cipher suite. (Envoy calls those of TLS 1.2 as OpenSSL does.)
+    pub cipher: &'static str,
+    /// SNI.
+    pub server_name: Box<str>,
+    /// The first URI among the names of our certificate.
+    pub own_uri: Box<str>,
+    /// The client's certificate, verified; `None` where it showed none.
+    pub peer: Option<PeerFacts>,
+}
+
+/// What a client's certificate says. Several names are joined by commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerFacts {
+    /// URIs among its names.
+    pub uris: Box<str>,
+    /// DNS names.
+    pub dns_names: Box<str>,
+    /// Addresses.
+    pub ips: Box<str>,
+    /// RFC 4514 text.
+    pub subject: Box<str>,
+    /// RFC 4514 text.
+    pub issuer: Box<str>,
+    /// Lower-case hexadecimal.
+    pub serial: Box<str>,
+    /// SHA-256 of its DER form, lower-case hexadecimal.
+    pub fingerprint: Box<str>,
+    /// From when on it is valid, in seconds since 1970.
+    pub not_before: i64,
+    /// The last second in which it is valid.
+    pub not_after: i64,
 }
 
 /// Values of the headers that a format names, in the format's order. Costs nothing where the
@@ -122,8 +164,32 @@ pub(super) fn sample() -> AccessEntry<'static> {
         downstream_local: SocketAddr::from(([127, 0, 0, 1], 80)),
         downstream_remote: PeerAddr(SocketAddr::from(([127, 0, 0, 1], 51234))),
         requested_server_name: "",
+        downstream_tls: None,
+        downstream_failure: "",
         route_name: "accounts",
         request_headers: &NONE,
         response_headers: &NONE,
+    }
+}
+
+/// What TLS with a client agreed on that showed a certificate, for tests of this room.
+#[cfg(test)]
+pub(super) fn secured() -> TlsFacts {
+    TlsFacts {
+        version: "TLSv1.3",
+        cipher: "TLS_AES_128_GCM_SHA256",
+        server_name: "till.example".into(),
+        own_uri: "spiffe://td/ns/shop/sa/till".into(),
+        peer: Some(PeerFacts {
+            uris: "spiffe://td/ns/web/sa/front,https://b".into(),
+            dns_names: "a.example,b.example".into(),
+            ips: "192.0.2.1".into(),
+            subject: "CN=front,O=A \\\"B\\\"".into(),
+            issuer: "CN=root".into(),
+            serial: "0aff".into(),
+            fingerprint: "abcd".into(),
+            not_before: 1_767_225_600,
+            not_after: 1_767_312_000,
+        }),
     }
 }

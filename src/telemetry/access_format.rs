@@ -62,6 +62,16 @@ const JSON: &[(&str, &str)] = &[
     ),
 ];
 
+/// Keys of our own behind Istio's, in lines that have something to say under them.
+const OWN_JSON: &[(&str, &str)] = &[
+    ("downstream_tls_version", "%DOWNSTREAM_TLS_VERSION%"),
+    ("downstream_peer_uri_san", "%DOWNSTREAM_PEER_URI_SAN%"),
+    (
+        "downstream_transport_failure_reason",
+        "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+    ),
+];
+
 /// How lines look: compiled once, so that an unknown operator is refused at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessFormat {
@@ -72,7 +82,15 @@ pub struct AccessFormat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Layout {
     Text(Vec<Piece>),
-    Json(Vec<(&'static str, Operator)>),
+    Json(Vec<Field>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Field {
+    key: &'static str,
+    operator: Operator,
+    /// Left out where there is nothing to say.
+    optional: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,14 +130,23 @@ pub enum FormatError {
 
 impl AccessFormat {
     /// `text` (B6), `json` (B7), or a format string of Envoy's, told by a `%` in it.
+    ///
+    /// Three keys of `json` are sortie's own additions, and are there only where they have a value:
+    /// `downstream_tls_version`, `downstream_peer_uri_san`, `downstream_transport_failure_reason`.
     pub fn parse(text: &str) -> Result<AccessFormat, FormatError> {
         match text {
             "text" => AccessFormat::compile(DEFAULT),
             "json" => {
                 let mut headers = Headers::default();
-                let keys = JSON.iter().map(|(key, operator)| {
+                let istios = JSON.iter().map(|field| (field, false));
+                let own = OWN_JSON.iter().map(|field| (field, true));
+                let keys = istios.chain(own).map(|((key, operator), optional)| {
                     let inner = operator.trim_matches('%');
-                    Ok((*key, Operator::parse(inner, &mut headers)?))
+                    Ok(Field {
+                        key,
+                        operator: Operator::parse(inner, &mut headers)?,
+                        optional,
+                    })
                 });
                 let layout = Layout::Json(keys.collect::<Result<_, FormatError>>()?);
                 Ok(AccessFormat { layout, headers })
@@ -175,11 +202,15 @@ impl AccessFormat {
                 }
             }
             Layout::Json(fields) => {
-                for (place, (key, operator)) in fields.iter().enumerate() {
+                for (place, field) in fields.iter().enumerate() {
+                    let value = field.operator.value(entry);
+                    if field.optional && is_empty(&value) {
+                        continue;
+                    }
                     out.extend_from_slice(if place == 0 { b"{\"" } else { b",\"" });
-                    out.extend_from_slice(key.as_bytes());
+                    out.extend_from_slice(field.key.as_bytes());
                     out.extend_from_slice(b"\":");
-                    write_json(out, operator.value(entry));
+                    write_json(out, value);
                 }
                 out.extend_from_slice(b"}\n");
             }
@@ -212,13 +243,21 @@ pub(super) fn write_plain(out: &mut Vec<u8>, value: &Value<'_>) {
     };
 }
 
+/// Nothing is there to be written.
+fn is_empty(value: &Value<'_>) -> bool {
+    matches!(
+        value,
+        Value::Nothing
+            | Value::Text(b"")
+            | Value::Word(b"")
+            | Value::Words(b"")
+            | Value::Joined(b"")
+    )
+}
+
 fn write_text(out: &mut Vec<u8>, value: Value<'_>, quoted: bool) {
     match value {
-        Value::Nothing
-        | Value::Text(b"")
-        | Value::Word(b"")
-        | Value::Words(b"")
-        | Value::Joined(b"") => out.push(b'-'),
+        value if is_empty(&value) => out.push(b'-'),
         Value::Text(text) if quoted => text.iter().for_each(|byte| escape(out, *byte)),
         Value::Text(text) | Value::Word(text) => {
             for byte in text {
@@ -264,13 +303,7 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
 
 fn write_json(out: &mut Vec<u8>, value: Value<'_>) {
     match value {
-        Value::Nothing
-        | Value::Text(b"")
-        | Value::Word(b"")
-        | Value::Words(b"")
-        | Value::Joined(b"") => {
-            out.extend_from_slice(b"null");
-        }
+        value if is_empty(&value) => out.extend_from_slice(b"null"),
         Value::Number(_) => write_plain(out, &value),
         Value::Text(text) | Value::Word(text) | Value::Words(text) => {
             json_text(out, &String::from_utf8_lossy(text));
@@ -308,7 +341,7 @@ fn json_text(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use super::*;
     use crate::telemetry::Flags;
-    use crate::telemetry::access_entry::sample;
+    use crate::telemetry::access_entry::{TlsFacts, sample, secured};
 
     fn line(format: &str, entry: &AccessEntry<'_>) -> String {
         let mut out = Vec::new();
@@ -376,6 +409,80 @@ mod tests {
         assert_eq!(object["upstream_host"], "192.0.2.7:8443");
         assert_eq!(object["response_flags"], "-");
         assert!(object["x_forwarded_for"].is_null());
+    }
+
+    #[test]
+    fn an_entry_tells_who_the_client_is_and_what_tls_agreed_on() {
+        let secured = secured();
+        let entry = AccessEntry {
+            downstream_tls: Some(&secured),
+            ..sample()
+        };
+        for (format, expected) in [
+            ("%DOWNSTREAM_TLS_VERSION%", "TLSv1.3"),
+            ("%DOWNSTREAM_TLS_CIPHER%", "TLS_AES_128_GCM_SHA256"),
+            ("%DOWNSTREAM_LOCAL_URI_SAN%", "spiffe://td/ns/shop/sa/till"),
+            (
+                "%DOWNSTREAM_PEER_URI_SAN%",
+                "spiffe://td/ns/web/sa/front,https://b",
+            ),
+            ("%DOWNSTREAM_PEER_DNS_SAN%", "a.example,b.example"),
+            ("%DOWNSTREAM_PEER_IP_SAN%", "192.0.2.1"),
+            (
+                "\"%DOWNSTREAM_PEER_SUBJECT%\"",
+                "\"CN=front,O=A \\x5C\\x22B\\x5C\\x22\"",
+            ),
+            ("%DOWNSTREAM_PEER_ISSUER%", "CN=root"),
+            ("%DOWNSTREAM_PEER_SERIAL%", "0aff"),
+            ("%DOWNSTREAM_PEER_FINGERPRINT_256%", "abcd"),
+            ("%DOWNSTREAM_PEER_CERT_V_START%", "2026-01-01T00:00:00.000Z"),
+            ("%DOWNSTREAM_PEER_CERT_V_END%", "2026-01-02T00:00:00.000Z"),
+            ("%REQ(:SCHEME)%", "https"),
+        ] {
+            assert_eq!(line(format, &entry), format!("{expected}\n"), "{format}");
+        }
+        let text = line("json", &entry);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["downstream_tls_version"], "TLSv1.3");
+        let uris = "spiffe://td/ns/web/sa/front,https://b";
+        assert_eq!(value["downstream_peer_uri_san"], uris);
+    }
+
+    #[test]
+    fn an_entry_without_a_clients_certificate_says_nothing_of_one() {
+        let anonymous = TlsFacts {
+            peer: None,
+            ..secured()
+        };
+        let format = "%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_PEER_URI_SAN% \
+                      %DOWNSTREAM_PEER_CERT_V_END%";
+        let tls = AccessEntry {
+            downstream_tls: Some(&anonymous),
+            ..sample()
+        };
+        assert_eq!(line(format, &tls), "TLSv1.3 - -\n");
+        assert_eq!(line(format, &sample()), "- - -\n");
+        let keys = |entry| {
+            let value: serde_json::Value = serde_json::from_str(&line("json", entry)).unwrap();
+            value.as_object().unwrap().len() - JSON.len()
+        };
+        assert_eq!((keys(&tls), keys(&sample())), (1, 0));
+    }
+
+    #[test]
+    fn a_handshake_that_failed_says_why() {
+        let entry = AccessEntry {
+            downstream_failure: "the client's certificate has \"expired\"",
+            ..sample()
+        };
+        let text = line("%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", &entry);
+        assert_eq!(
+            text,
+            "the\\x20client's\\x20certificate\\x20has\\x20'expired'\n"
+        );
+        let value: serde_json::Value = serde_json::from_str(&line("json", &entry)).unwrap();
+        let words = "the client's certificate has \"expired\"";
+        assert_eq!(value["downstream_transport_failure_reason"], words);
     }
 
     #[test]

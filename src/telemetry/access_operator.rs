@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderName;
 
-use super::access_entry::{AccessEntry, Captured};
+use super::access_entry::{AccessEntry, Captured, PeerFacts, TlsFacts};
 use super::access_format::FormatError;
 use super::flags::Flags;
 
@@ -152,6 +152,19 @@ simple! {
     DownstreamRemotePort = "DOWNSTREAM_REMOTE_PORT" | "DOWNSTREAM_DIRECT_REMOTE_PORT";
     RequestedServerName = "REQUESTED_SERVER_NAME";
     RouteName = "ROUTE_NAME";
+    DownstreamFailure = "DOWNSTREAM_TRANSPORT_FAILURE_REASON";
+    TlsVersion = "DOWNSTREAM_TLS_VERSION";
+    TlsCipher = "DOWNSTREAM_TLS_CIPHER";
+    OwnUri = "DOWNSTREAM_LOCAL_URI_SAN";
+    PeerUri = "DOWNSTREAM_PEER_URI_SAN";
+    PeerDns = "DOWNSTREAM_PEER_DNS_SAN";
+    PeerIp = "DOWNSTREAM_PEER_IP_SAN";
+    PeerSubject = "DOWNSTREAM_PEER_SUBJECT";
+    PeerIssuer = "DOWNSTREAM_PEER_ISSUER";
+    PeerSerial = "DOWNSTREAM_PEER_SERIAL";
+    PeerFingerprint = "DOWNSTREAM_PEER_FINGERPRINT_256";
+    PeerFrom = "DOWNSTREAM_PEER_CERT_V_START";
+    PeerUntil = "DOWNSTREAM_PEER_CERT_V_END";
 }
 
 impl Operator {
@@ -261,7 +274,10 @@ impl Source {
             Source::Method => Value::Word(entry.method.as_bytes()),
             Source::Path => Value::Word(entry.path.as_bytes()),
             Source::Authority => some(entry.authority),
-            Source::Scheme => Value::Text(b"http"),
+            Source::Scheme => match entry.downstream_tls {
+                Some(_) => Value::Text(b"https"),
+                None => Value::Text(b"http"),
+            },
             Source::ForwardedFor => some(entry.xff),
             Source::UserAgent => some(entry.user_agent),
             Source::RequestId => some(entry.request_id),
@@ -328,6 +344,44 @@ impl Simple {
             Simple::DownstreamRemotePort => port(remote),
             Simple::RequestedServerName => Value::Text(entry.requested_server_name.as_bytes()),
             Simple::RouteName => Value::Text(entry.route_name.as_bytes()),
+            Simple::DownstreamFailure => Value::Words(entry.downstream_failure.as_bytes()),
+            _ => entry
+                .downstream_tls
+                .map_or(Value::Nothing, |tls| self.of_tls(tls)),
+        }
+    }
+
+    /// The operators of TLS with the client.
+    fn of_tls(self, tls: &TlsFacts) -> Value<'_> {
+        let text = |text: &'static str| Value::Text(text.as_bytes());
+        match self {
+            Simple::TlsVersion => text(tls.version),
+            Simple::TlsCipher => text(tls.cipher),
+            Simple::OwnUri => Value::Text(tls.own_uri.as_bytes()),
+            _ => tls
+                .peer
+                .as_ref()
+                .map_or(Value::Nothing, |peer| self.of_peer(peer)),
+        }
+    }
+
+    /// The operators of the client's certificate.
+    fn of_peer(self, peer: &PeerFacts) -> Value<'_> {
+        let time = |seconds: i64| {
+            let since = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+            Value::Time(SystemTime::UNIX_EPOCH + since)
+        };
+        match self {
+            Simple::PeerUri => Value::Text(peer.uris.as_bytes()),
+            Simple::PeerDns => Value::Text(peer.dns_names.as_bytes()),
+            Simple::PeerIp => Value::Text(peer.ips.as_bytes()),
+            Simple::PeerSubject => Value::Text(peer.subject.as_bytes()),
+            Simple::PeerIssuer => Value::Text(peer.issuer.as_bytes()),
+            Simple::PeerSerial => Value::Text(peer.serial.as_bytes()),
+            Simple::PeerFingerprint => Value::Text(peer.fingerprint.as_bytes()),
+            Simple::PeerFrom => time(peer.not_before),
+            Simple::PeerUntil => time(peer.not_after),
+            _ => Value::Nothing,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Never: counts.
 //! Called by: `Metrics::encode`, through prometheus-client's registry.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,8 +16,10 @@ use prometheus_client::metrics::MetricType;
 use super::exposition_page::{Labels, Page};
 use super::labels::{message_labels, request_labels};
 use super::metrics::{BLACK_HOLE, Metrics, UNKNOWN};
-use super::shard::lock;
-use super::upstream_stats::{BUCKETS, Event, Grpc, Histogram, Level, Series, Sums};
+use super::tcp_stats::TcpSums;
+use super::upstream_stats::{
+    BUCKETS, Event, Grpc, Histogram, Level, Series, SeriesKey, Sums, UpstreamStats,
+};
 
 /// Reads the counters of one [`Metrics`] when asked.
 #[derive(Debug)]
@@ -28,11 +31,13 @@ impl Collector for Exposition {
             return Ok(());
         };
         let mut page = Page(encoder);
-        let upstreams = sums(&metrics);
+        let upstreams = sums(&metrics, metrics.all_upstreams());
+        let entrances = sums(&metrics, metrics.all_entrances());
+        let rows = rows(upstreams.iter().chain(&entrances));
         page.process(&metrics)?;
-        page.requests(&upstreams)?;
-        page.messages(&upstreams)?;
-        page.streams(&upstreams)?;
+        page.requests(&rows)?;
+        page.messages(&rows)?;
+        page.streams(&rows)?;
         page.downstream(&metrics)?;
         page.pools(&upstreams)?;
         page.failures(&upstreams)?;
@@ -43,21 +48,47 @@ impl Collector for Exposition {
     }
 }
 
-/// The upstreams that somebody has used, by name.
-fn sums(metrics: &Metrics) -> Vec<(Arc<str>, Sums)> {
-    let tracked = lock(&metrics.upstreams);
-    let all: Vec<_> = tracked
-        .values()
-        .map(|tracked| Arc::clone(&tracked.stats))
-        .collect();
-    drop(tracked);
-    let source = metrics.source();
+/// What somebody has used of `all`, by name.
+fn sums(metrics: &Metrics, all: Vec<Arc<UpstreamStats>>) -> Vec<(Arc<str>, Sums)> {
+    let own = metrics.own();
     let used = all.iter().filter_map(|stats| {
         let mut sums = stats.sums()?;
-        sums.parties.source = Arc::clone(&source);
+        sums.parties.own = Arc::clone(&own);
         Some((Arc::clone(stats.name()), sums))
     });
     used.collect()
+}
+
+/// What Istio's metrics tell of one pair of parties.
+pub(super) struct Row<'a> {
+    /// Those that all its series share.
+    pub(super) labels: Labels<'a>,
+    /// `connection_security_policy`.
+    pub(super) policy: &'static str,
+    pub(super) series: BTreeMap<SeriesKey, Series>,
+    pub(super) tcp: TcpSums,
+}
+
+/// One for each pair of parties: two upstreams, or two entrances, of which Istio's labels say the
+/// same would else be the same series twice, which no reader takes.
+fn rows<'a>(all: impl Iterator<Item = &'a (Arc<str>, Sums)>) -> Vec<Row<'a>> {
+    let mut rows: BTreeMap<(Labels<'a>, &'static str), (BTreeMap<_, Series>, TcpSums)> =
+        BTreeMap::new();
+    for (name, sums) in all {
+        let key = (sums.parties.labels(name), sums.parties.policy());
+        let (series, tcp) = rows.entry(key).or_default();
+        for (key, more) in &sums.series {
+            series.entry(*key).or_default().merge(more);
+        }
+        tcp.merge(&sums.tcp);
+    }
+    let row = |((labels, policy), (series, tcp))| Row {
+        labels,
+        policy,
+        series,
+        tcp,
+    };
+    rows.into_iter().map(row).collect()
 }
 
 /// The upstreams that have connections: all but those that stand for "none".
@@ -94,11 +125,12 @@ impl Page<'_> {
     }
 
     /// B1, B2.
-    fn requests(&mut self, upstreams: &[(Arc<str>, Sums)]) -> fmt::Result {
+    fn requests(&mut self, rows: &[Row<'_>]) -> fmt::Result {
         let rows = || {
-            upstreams.iter().flat_map(|(name, sums)| {
-                let series = sums.series.iter();
-                series.map(|(key, series)| (request_labels(name, &sums.parties, *key), series))
+            rows.iter().flat_map(|row| {
+                let labels = |key| request_labels(&row.labels, row.policy, key);
+                let series = row.series.iter();
+                series.map(move |(key, series)| (labels(*key), series))
             })
         };
         let counts = rows().map(|(labels, series)| (labels, series.duration.count()));
@@ -138,7 +170,7 @@ impl Page<'_> {
     }
 
     /// B1. They are known when their request has ended.
-    fn messages(&mut self, upstreams: &[(Arc<str>, Sums)]) -> fmt::Result {
+    fn messages(&mut self, rows: &[Row<'_>]) -> fmt::Result {
         type Pick = fn((u64, u64)) -> u64;
         let families: [(&str, &str, Pick); 2] = [
             (
@@ -153,11 +185,11 @@ impl Page<'_> {
             ),
         ];
         for (name, help, pick) in families {
-            let rows = upstreams.iter().filter_map(|(upstream, sums)| {
-                let grpc = sums.series.iter().filter(|(key, _)| key.grpc != Grpc::No);
+            let rows = rows.iter().filter_map(|row| {
+                let grpc = row.series.iter().filter(|(key, _)| key.grpc != Grpc::No);
                 let counts = grpc.map(|(_, series)| pick(series.messages));
                 let count = counts.reduce(u64::saturating_add)?;
-                Some((message_labels(upstream, &sums.parties), count))
+                Some((message_labels(&row.labels, row.policy), count))
             });
             self.counter(name, help, rows)?;
         }
@@ -302,7 +334,7 @@ impl Page<'_> {
         let help = "TLS handshakes by outcome";
         self.counter("sortie_upstream_handshakes", help, rows)?;
         let rows = real(upstreams).flat_map(|(upstream, sums)| {
-            let mut kinds = std::collections::BTreeMap::new();
+            let mut kinds = BTreeMap::new();
             for (one, count) in &sums.handshakes {
                 *kinds
                     .entry((one.mode, one.version, one.verified))
@@ -389,7 +421,7 @@ impl Page<'_> {
 
 fn by_reason<'a>(
     upstream: &'a str,
-    counts: &std::collections::BTreeMap<&'static str, u64>,
+    counts: &BTreeMap<&'static str, u64>,
 ) -> impl Iterator<Item = (Labels<'a>, u64)> {
     counts.iter().map(move |(reason, count)| {
         let mut labels = of(upstream);

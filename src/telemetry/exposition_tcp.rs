@@ -5,20 +5,19 @@
 //! Called by: exposition.
 
 use std::fmt;
-use std::sync::Arc;
 
-use super::exposition_page::{Labels, Page};
+use super::exposition::Row;
+use super::exposition_page::Page;
 use super::flags::Flags;
-use super::labels::{Parties, request_labels};
+use super::labels::stream_labels;
 use super::tcp_stats::TcpSums;
-use super::upstream_stats::{Grpc, SeriesKey, Sums};
 
 type Pick = fn(&TcpSums) -> u64;
 
 impl Page<'_> {
     /// B1. Flags are known at a connection's end alone: elsewhere they are `-`.
-    pub(super) fn streams(&mut self, upstreams: &[(Arc<str>, Sums)]) -> fmt::Result {
-        let used = || upstreams.iter().filter(|(_, sums)| sums.tcp.opened > 0);
+    pub(super) fn streams(&mut self, rows: &[Row<'_>]) -> fmt::Result {
+        let used = || rows.iter().filter(|row| row.tcp.opened > 0);
         let counters: [(&str, &str, Pick); 3] = [
             (
                 "istio_tcp_connections_opened",
@@ -37,32 +36,18 @@ impl Page<'_> {
             ),
         ];
         for (name, help, pick) in counters {
-            let rows = used()
-                .map(|(name, sums)| (labels(name, &sums.parties, Flags::NONE), pick(&sums.tcp)));
+            let rows = used().map(|row| {
+                let labels = stream_labels(&row.labels, row.policy, Flags::NONE);
+                (labels, pick(&row.tcp))
+            });
             self.counter(name, help, rows)?;
         }
-        let closed = used().flat_map(|(name, sums)| {
-            let closed = sums.tcp.closed.iter();
-            closed.map(move |(flags, count)| (labels(name, &sums.parties, *flags), *count))
+        let closed = used().flat_map(|row| {
+            let closed = row.tcp.closed.iter();
+            closed
+                .map(move |(flags, count)| (stream_labels(&row.labels, row.policy, *flags), *count))
         });
         let help = "Opaque connections of clients that ended";
         self.counter("istio_tcp_connections_closed", help, closed)
     }
-}
-
-/// Those of a request, without what only a request has (B2).
-fn labels<'a>(upstream: &'a str, parties: &'a Parties, flags: Flags) -> Labels<'a> {
-    let key = SeriesKey {
-        code: 0,
-        grpc: Grpc::No,
-        flags,
-    };
-    let mut labels = request_labels(upstream, parties, key);
-    labels.retain(|(name, _)| *name != "response_code");
-    for (name, value) in &mut labels {
-        if *name == "request_protocol" {
-            *value = "tcp".into();
-        }
-    }
-    labels
 }

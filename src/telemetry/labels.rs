@@ -4,10 +4,10 @@
 //! Never: makes a label of what a client sends, or is asked while a request runs.
 //! Called by: metrics (what is known of the proxy), exposition (writes them).
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::exposition_page::Labels;
+use super::flags::Flags;
 use super::metrics::{BLACK_HOLE, PASSTHROUGH, UNKNOWN};
 use super::upstream_stats::{Grpc, SeriesKey};
 use crate::model::{ProxyFacts, ServiceLabels};
@@ -17,9 +17,10 @@ const LATEST: &str = "latest";
 /// What the name of an upstream begins with that stands for host and port of Istio's registry.
 const OUTBOUND: &str = "outbound|";
 
-/// What is known of this proxy, for the labels `source_*`.
+/// What is known of this proxy: the labels `source_*` of what it sends, and `destination_*` of what
+/// it lets in (ISTIO.md B2, B3).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct SourceLabels {
+pub(super) struct OwnLabels {
     workload: String,
     namespace: String,
     principal: String,
@@ -32,20 +33,36 @@ pub(super) struct SourceLabels {
 /// Who asks, and whom.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parties {
-    pub(super) source: Arc<SourceLabels>,
+    /// This proxy.
+    pub(super) own: Arc<OwnLabels>,
+    /// The service that is asked.
     pub(super) service: Option<Arc<ServiceLabels>>,
+    /// Who asks, where that is not this proxy: it is then the service's (`reporter` is
+    /// `destination`).
+    pub(super) caller: Option<Arc<Caller>>,
 }
 
-impl Default for SourceLabels {
+/// Who asks the application beside us, as far as the connection tells (ISTIO.md B3).
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Caller {
+    /// The client showed a certificate that was verified.
+    pub mutual: bool,
+    /// Its SPIFFE name, as a whole URI.
+    pub principal: Option<Arc<str>>,
+    /// The SPIFFE name that we showed.
+    pub own: Option<Arc<str>>,
+}
+
+impl Default for OwnLabels {
     fn default() -> Self {
-        SourceLabels::of(&ProxyFacts {
+        OwnLabels::of(&ProxyFacts {
             namespace: UNKNOWN.into(),
             ..ProxyFacts::default()
         })
     }
 }
 
-impl SourceLabels {
+impl OwnLabels {
     /// From the pod's labels, as Istio's injector sets them. Names that nobody wrote stay unknown.
     pub(super) fn of(facts: &ProxyFacts) -> Self {
         let first = |names: &[&str], default: &str| {
@@ -59,7 +76,7 @@ impl SourceLabels {
             }
             None => UNKNOWN.to_owned(),
         };
-        SourceLabels {
+        OwnLabels {
             workload: first(&["service.istio.io/workload-name"], UNKNOWN),
             namespace: facts.namespace.to_string(),
             principal,
@@ -87,11 +104,42 @@ impl SourceLabels {
 
 impl Parties {
     /// The labels that all series of the upstream share, in Istio's order.
-    fn labels<'a>(&'a self, upstream: &'a str) -> Labels<'a> {
-        let source = &*self.source;
+    pub(super) fn labels<'a>(&'a self, upstream: &'a str) -> Labels<'a> {
+        let own = Side::of(&self.own);
+        match self.caller.as_deref() {
+            None => {
+                let principal = self.service.as_ref().and_then(|s| s.principal.as_deref());
+                let service = Side {
+                    principal: principal.unwrap_or(UNKNOWN),
+                    ..Side::UNKNOWN
+                };
+                self.both("source", own, service, upstream)
+            }
+            Some(caller) => {
+                let principal = caller.principal.as_deref().unwrap_or(UNKNOWN);
+                let client = Side {
+                    principal,
+                    namespace: namespace_of(principal).unwrap_or(UNKNOWN),
+                    ..Side::UNKNOWN
+                };
+                let own = Side {
+                    principal: caller.own.as_deref().unwrap_or(UNKNOWN),
+                    ..own
+                };
+                self.both("destination", client, own, upstream)
+            }
+        }
+    }
+
+    fn both<'a>(
+        &'a self,
+        reporter: &'static str,
+        source: Side<'a>,
+        destination: Side<'a>,
+        upstream: &'a str,
+    ) -> Labels<'a> {
         let service = self.service.as_deref();
-        let known =
-            |value: Option<&'a Arc<str>>| Cow::Borrowed(value.map_or(UNKNOWN, AsRef::as_ref));
+        let namespace = service.and_then(|service| service.namespace.as_deref());
         let (host, name) = match service {
             Some(service) => (service.host.as_ref(), service.name.as_ref()),
             None => match upstream {
@@ -99,36 +147,99 @@ impl Parties {
                 name => (host_of(name), host_of(name)),
             },
         };
-        let unknown = || Cow::Borrowed(UNKNOWN);
-        let text = |text: &'a String| Cow::Borrowed(text.as_str());
-        vec![
-            ("reporter", "source".into()),
-            ("source_workload", text(&source.workload)),
-            ("source_canonical_service", text(&source.service)),
-            ("source_canonical_revision", text(&source.revision)),
-            ("source_workload_namespace", text(&source.namespace)),
-            ("source_principal", text(&source.principal)),
-            ("source_app", text(&source.app)),
-            ("source_version", text(&source.version)),
-            ("source_cluster", unknown()),
-            ("destination_workload", unknown()),
-            ("destination_workload_namespace", unknown()),
-            (
-                "destination_principal",
-                known(service.and_then(|service| service.principal.as_ref())),
-            ),
-            ("destination_app", unknown()),
-            ("destination_version", unknown()),
-            ("destination_service", host.into()),
-            ("destination_canonical_service", unknown()),
-            ("destination_canonical_revision", LATEST.into()),
-            ("destination_service_name", name.into()),
+        let labels = [
+            ("reporter", reporter),
+            ("source_workload", source.workload),
+            ("source_canonical_service", source.service),
+            ("source_canonical_revision", source.revision),
+            ("source_workload_namespace", source.namespace),
+            ("source_principal", source.principal),
+            ("source_app", source.app),
+            ("source_version", source.version),
+            ("source_cluster", UNKNOWN),
+            ("destination_workload", destination.workload),
+            ("destination_workload_namespace", destination.namespace),
+            ("destination_principal", destination.principal),
+            ("destination_app", destination.app),
+            ("destination_version", destination.version),
+            ("destination_service", host),
+            ("destination_canonical_service", destination.service),
+            ("destination_canonical_revision", destination.revision),
+            ("destination_service_name", name),
             (
                 "destination_service_namespace",
-                known(service.and_then(|service| service.namespace.as_ref())),
+                namespace.unwrap_or(UNKNOWN),
             ),
-            ("destination_cluster", unknown()),
-        ]
+            ("destination_cluster", UNKNOWN),
+        ];
+        let labels = labels.into_iter();
+        labels.map(|(name, text)| (name, text.into())).collect()
+    }
+
+    /// `connection_security_policy`: only the destination knows (ISTIO.md B3).
+    pub(super) fn policy(&self) -> &'static str {
+        match self.caller.as_deref() {
+            None => UNKNOWN,
+            Some(Caller { mutual: true, .. }) => "mutual_tls",
+            Some(Caller { mutual: false, .. }) => "none",
+        }
+    }
+}
+
+/// The labels of one of the two parties.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    workload: &'a str,
+    namespace: &'a str,
+    principal: &'a str,
+    app: &'a str,
+    version: &'a str,
+    service: &'a str,
+    revision: &'a str,
+}
+
+impl Side<'static> {
+    /// Of whom nothing is known.
+    const UNKNOWN: Side<'static> = Side {
+        workload: UNKNOWN,
+        namespace: UNKNOWN,
+        principal: UNKNOWN,
+        app: UNKNOWN,
+        version: UNKNOWN,
+        service: UNKNOWN,
+        revision: LATEST,
+    };
+}
+
+impl<'a> Side<'a> {
+    fn of(own: &'a OwnLabels) -> Side<'a> {
+        Side {
+            workload: &own.workload,
+            namespace: &own.namespace,
+            principal: &own.principal,
+            app: &own.app,
+            version: &own.version,
+            service: &own.service,
+            revision: &own.revision,
+        }
+    }
+}
+
+/// The namespace in `spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT` (ISTIO.md P14).
+fn namespace_of(principal: &str) -> Option<&str> {
+    let path = principal.strip_prefix("spiffe://")?;
+    let mut parts = path.split('/').skip(1);
+    match (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) {
+        (Some("ns"), Some(namespace), Some("sa"), Some(_), None) if !namespace.is_empty() => {
+            Some(namespace)
+        }
+        _ => None,
     }
 }
 
@@ -139,11 +250,11 @@ fn host_of(upstream: &str) -> &str {
         .unwrap_or(upstream)
 }
 
-/// B2. What sortie cannot know is `unknown`, as it is in Istio. B3: so is, at the source, whether
-/// the connection was secure.
+/// B2. What sortie cannot know is `unknown`, as it is in Istio. `shared`: what all series of the
+/// parties have in common.
 pub(super) fn request_labels<'a>(
-    upstream: &'a str,
-    parties: &'a Parties,
+    shared: &Labels<'a>,
+    policy: &'static str,
     key: SeriesKey,
 ) -> Labels<'a> {
     let code = match key.code {
@@ -151,7 +262,7 @@ pub(super) fn request_labels<'a>(
         code => code.to_string(),
     };
     let protocol = if key.grpc == Grpc::No { "http" } else { "grpc" };
-    let mut labels = parties.labels(upstream);
+    let mut labels = shared.clone();
     labels.push(("request_protocol", protocol.into()));
     labels.push(("response_code", code.into()));
     match key.grpc {
@@ -160,22 +271,34 @@ pub(super) fn request_labels<'a>(
         Grpc::Status(status) => labels.push(("grpc_response_status", status.to_string().into())),
     }
     labels.push(("response_flags", key.flags.to_string().into()));
-    labels.push(("connection_security_policy", UNKNOWN.into()));
+    labels.push(("connection_security_policy", policy.into()));
     labels
 }
 
 /// Labels of gRPC messages, which are counted whatever becomes of their request.
-pub(super) fn message_labels<'a>(upstream: &'a str, parties: &'a Parties) -> Labels<'a> {
-    let mut labels = parties.labels(upstream);
+pub(super) fn message_labels<'a>(shared: &Labels<'a>, policy: &'static str) -> Labels<'a> {
+    let mut labels = shared.clone();
     labels.push(("request_protocol", "grpc".into()));
-    labels.push(("connection_security_policy", UNKNOWN.into()));
+    labels.push(("connection_security_policy", policy.into()));
+    labels
+}
+
+/// Labels of opaque connections (B1); their flags are known at the end alone.
+pub(super) fn stream_labels<'a>(
+    shared: &Labels<'a>,
+    policy: &'static str,
+    flags: Flags,
+) -> Labels<'a> {
+    let mut labels = shared.clone();
+    labels.push(("request_protocol", "tcp".into()));
+    labels.push(("response_flags", flags.to_string().into()));
+    labels.push(("connection_security_policy", policy.into()));
     labels
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Flags;
 
     const KEY: SeriesKey = SeriesKey {
         code: 200,
@@ -195,22 +318,22 @@ mod tests {
     }
 
     fn value(parties: &Parties, upstream: &str, label: &str) -> String {
-        let labels = request_labels(upstream, parties, KEY);
+        let labels = request_labels(&parties.labels(upstream), parties.policy(), KEY);
         let found = labels.into_iter().find(|(name, _)| *name == label);
         found.unwrap().1.into_owned()
     }
 
     fn from(facts: &ProxyFacts) -> Parties {
         Parties {
-            source: Arc::new(SourceLabels::of(facts)),
-            service: None,
+            own: Arc::new(OwnLabels::of(facts)),
+            ..Parties::default()
         }
     }
 
     #[test]
     fn b2_every_label_of_istio_is_there_in_its_order() {
         let parties = Parties::default();
-        let names: Vec<_> = request_labels("bank", &parties, KEY)
+        let names: Vec<_> = request_labels(&parties.labels("bank"), parties.policy(), KEY)
             .into_iter()
             .map(|(name, _)| name)
             .collect();
@@ -311,6 +434,82 @@ mod tests {
         ] {
             assert_eq!(value(&parties, upstream, "destination_service"), service);
             assert_eq!(value(&parties, upstream, "destination_service_name"), name);
+        }
+    }
+
+    /// What is said of an application in namespace `shop` that is asked by `caller`.
+    fn asked_by(caller: Caller) -> Parties {
+        let mut facts = facts(&[("app", "till"), ("version", "v2")]);
+        facts.service_account = Some("cashier".into());
+        let service = ServiceLabels {
+            host: "till.shop.svc.cluster.local".into(),
+            name: "till".into(),
+            namespace: Some("shop".into()),
+            principal: None,
+        };
+        Parties {
+            service: Some(Arc::new(service)),
+            caller: Some(Arc::new(caller)),
+            ..from(&facts)
+        }
+    }
+
+    #[test]
+    fn b3_the_destination_reports_who_the_client_is_and_itself_as_the_destination() {
+        let parties = asked_by(Caller {
+            mutual: true,
+            principal: Some("spiffe://corp/ns/web/sa/front".into()),
+            own: Some("spiffe://corp/ns/shop/sa/cashier".into()),
+        });
+        for (label, expected) in [
+            ("reporter", "destination"),
+            ("connection_security_policy", "mutual_tls"),
+            ("source_principal", "spiffe://corp/ns/web/sa/front"),
+            ("source_workload_namespace", "web"),
+            ("source_workload", "unknown"),
+            ("source_app", "unknown"),
+            ("source_canonical_revision", "latest"),
+            ("destination_principal", "spiffe://corp/ns/shop/sa/cashier"),
+            ("destination_workload_namespace", "shop"),
+            ("destination_app", "till"),
+            ("destination_version", "v2"),
+            ("destination_canonical_service", "till"),
+            ("destination_canonical_revision", "v2"),
+            ("destination_service", "till.shop.svc.cluster.local"),
+            ("destination_service_name", "till"),
+            ("destination_service_namespace", "shop"),
+        ] {
+            assert_eq!(value(&parties, "inbound|80", label), expected, "{label}");
+        }
+    }
+
+    #[test]
+    fn b3_a_client_in_clear_text_has_no_principal_and_neither_have_we() {
+        let parties = asked_by(Caller::default());
+        for (label, expected) in [
+            ("reporter", "destination"),
+            ("connection_security_policy", "none"),
+            ("source_principal", "unknown"),
+            ("source_workload_namespace", "unknown"),
+            ("destination_principal", "unknown"),
+            ("destination_workload_namespace", "shop"),
+        ] {
+            assert_eq!(value(&parties, "inbound|80", label), expected, "{label}");
+        }
+    }
+
+    #[test]
+    fn p14_only_istios_form_of_a_spiffe_name_has_a_namespace() {
+        assert_eq!(namespace_of("spiffe://corp/ns/web/sa/front"), Some("web"));
+        for other in [
+            "unknown",
+            "spiffe://corp/ns//sa/front",
+            "spiffe://corp/ns/web",
+            "spiffe://corp/ns/web/sa/front/x",
+            "https://corp/ns/web/sa/front",
+            "spiffe://corp/x/web/sa/front",
+        ] {
+            assert_eq!(namespace_of(other), None, "{other}");
         }
     }
 }

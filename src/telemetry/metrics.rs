@@ -13,13 +13,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::registry::Registry;
 
-use super::labels::SourceLabels;
+use super::labels::{Caller, OwnLabels};
 use super::shard::{Counter, Gauge, ReasonCounter, lock};
 use super::upstream_stats::UpstreamStats;
 use crate::model::{ProxyFacts, ServiceLabels};
 
 /// An upstream that no configuration names any more is shown for this long.
 pub const GRACE: Duration = Duration::from_secs(15 * 60);
+
+/// Callers of one entrance that are told apart at a time. A caller is known by the SPIFFE name in a
+/// certificate that was verified, so that only the mesh's own CA can make more.
+pub const MOST_CALLERS: usize = 1000;
 
 /// B4: the name under which requests for refused unknown hosts are counted.
 pub const BLACK_HOLE: &str = "BlackHoleCluster";
@@ -41,8 +45,10 @@ pub struct Metrics {
     pub access_log: AccessLogMetrics,
     /// When this instance was made, as good as the process's start.
     pub(super) started: SystemTime,
-    pub(super) upstreams: Mutex<BTreeMap<Arc<str>, Tracked>>,
-    source: Mutex<Arc<SourceLabels>>,
+    upstreams: Mutex<BTreeMap<Arc<str>, Tracked>>,
+    /// By the entrance's name. Locked once for each connection, never by a request.
+    entrances: Mutex<BTreeMap<Arc<str>, BTreeMap<Caller, Tracked>>>,
+    own: Mutex<Arc<OwnLabels>>,
     workers: usize,
     registry: Registry,
 }
@@ -166,9 +172,34 @@ impl CertMetrics {
 
 /// An upstream's counters, and since when nobody else has held them.
 #[derive(Debug)]
-pub(super) struct Tracked {
-    pub(super) stats: Arc<UpstreamStats>,
+struct Tracked {
+    stats: Arc<UpstreamStats>,
     unused_since: Option<Instant>,
+}
+
+impl Tracked {
+    fn new(name: &Arc<str>, caller: Option<Caller>, workers: usize) -> Self {
+        Tracked {
+            stats: Arc::new(UpstreamStats::new(Arc::clone(name), caller, workers)),
+            unused_since: None,
+        }
+    }
+
+    /// The counters, for somebody who will hold them.
+    fn take(&mut self) -> Arc<UpstreamStats> {
+        self.unused_since = None;
+        Arc::clone(&self.stats)
+    }
+
+    /// False once nobody has held the counters for [`GRACE`].
+    fn stays(&mut self, now: Instant) -> bool {
+        if Arc::strong_count(&self.stats) > 1 {
+            self.unused_since = None;
+            return true;
+        }
+        let since = *self.unused_since.get_or_insert(now);
+        now.saturating_duration_since(since) < GRACE
+    }
 }
 
 impl Metrics {
@@ -194,7 +225,8 @@ impl Metrics {
                 },
                 started: SystemTime::now(),
                 upstreams: Mutex::default(),
-                source: Mutex::default(),
+                entrances: Mutex::default(),
+                own: Mutex::default(),
                 workers,
                 registry,
             }
@@ -212,17 +244,34 @@ impl Metrics {
     pub fn upstream(&self, name: &str) -> Arc<UpstreamStats> {
         let mut upstreams = lock(&self.upstreams);
         if let Some(tracked) = upstreams.get_mut(name) {
-            tracked.unused_since = None;
-            return Arc::clone(&tracked.stats);
+            return tracked.take();
         }
         let name: Arc<str> = name.into();
-        let stats = Arc::new(UpstreamStats::new(Arc::clone(&name), self.workers));
-        let tracked = Tracked {
-            stats: Arc::clone(&stats),
-            unused_since: None,
-        };
-        upstreams.insert(name, tracked);
-        stats
+        let tracked = Tracked::new(&name, None, self.workers);
+        upstreams.entry(name).or_insert(tracked).take()
+    }
+
+    /// The counters of what `caller` asks of `service`, the application beside us, by the entrance of
+    /// this name (ISTIO.md B3). An entrance has counters for [`MOST_CALLERS`] at a time; whoever
+    /// comes after that is counted as a caller whose principal is unknown. Not for the request path:
+    /// hold what it returns for as long as the connection lives.
+    pub fn entrance(
+        &self,
+        name: &Arc<str>,
+        service: &Arc<ServiceLabels>,
+        mut caller: Caller,
+    ) -> Arc<UpstreamStats> {
+        let mut entrances = lock(&self.entrances);
+        let callers = entrances.entry(Arc::clone(name)).or_default();
+        if callers.len() >= MOST_CALLERS && !callers.contains_key(&caller) {
+            caller.principal = None;
+            caller.own = None;
+        }
+        let tracked = callers
+            .entry(caller)
+            .or_insert_with_key(|caller| Tracked::new(name, Some(caller.clone()), self.workers));
+        tracked.stats.describe(Some(service));
+        tracked.take()
     }
 
     /// The same for an upstream of which is known what service it is a part of, for Istio's labels
@@ -239,15 +288,29 @@ impl Metrics {
 
     /// Says who this proxy is, for Istio's labels, from now on.
     pub fn describe_source(&self, facts: &ProxyFacts) {
-        let labels = SourceLabels::of(facts);
-        let mut source = lock(&self.source);
-        if **source != labels {
-            *source = Arc::new(labels);
+        let labels = OwnLabels::of(facts);
+        let mut own = lock(&self.own);
+        if **own != labels {
+            *own = Arc::new(labels);
         }
     }
 
-    pub(super) fn source(&self) -> Arc<SourceLabels> {
-        Arc::clone(&lock(&self.source))
+    pub(super) fn own(&self) -> Arc<OwnLabels> {
+        Arc::clone(&lock(&self.own))
+    }
+
+    pub(super) fn all_upstreams(&self) -> Vec<Arc<UpstreamStats>> {
+        let upstreams = lock(&self.upstreams);
+        upstreams
+            .values()
+            .map(|one| Arc::clone(&one.stats))
+            .collect()
+    }
+
+    pub(super) fn all_entrances(&self) -> Vec<Arc<UpstreamStats>> {
+        let entrances = lock(&self.entrances);
+        let callers = entrances.values().flat_map(BTreeMap::values);
+        callers.map(|one| Arc::clone(&one.stats)).collect()
     }
 
     /// Everything in OpenMetrics text.
@@ -264,15 +327,12 @@ impl Metrics {
         super::exposition_page::plain_text(&self.encode())
     }
 
-    /// Drops the upstreams that nobody has held for [`GRACE`].
+    /// Drops the counters that nobody has held for [`GRACE`].
     fn sweep(&self, now: Instant) {
-        lock(&self.upstreams).retain(|_, tracked| {
-            if Arc::strong_count(&tracked.stats) > 1 {
-                tracked.unused_since = None;
-                return true;
-            }
-            let since = *tracked.unused_since.get_or_insert(now);
-            now.saturating_duration_since(since) < GRACE
+        lock(&self.upstreams).retain(|_, tracked| tracked.stays(now));
+        lock(&self.entrances).retain(|_, callers| {
+            callers.retain(|_, tracked| tracked.stays(now));
+            !callers.is_empty()
         });
     }
 }
@@ -695,5 +755,143 @@ mod tests {
         metrics.sweep(start + GRACE * 2);
         assert_eq!(again.counted(Event::Connect), 1);
         assert!(Arc::ptr_eq(&again, &metrics.upstream("bank")));
+    }
+
+    /// The values of `istio_requests_total` by principal of the source and security.
+    fn callers(metrics: &Metrics) -> Vec<(String, String, f64)> {
+        let samples = check(&metrics.encode(), true);
+        let mut found: Vec<_> = samples
+            .into_iter()
+            .filter(|((name, labels), _)| {
+                let reporter = ("reporter".to_owned(), "destination".to_owned());
+                name == "istio_requests_total" && labels.contains(&reporter)
+            })
+            .map(|((_, labels), value)| {
+                let label = |name: &str| {
+                    let found = labels.iter().find(|(label, _)| label == name);
+                    found.unwrap().1.clone()
+                };
+                let policy = label("connection_security_policy");
+                (label("source_principal"), policy, value)
+            })
+            .collect();
+        found.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        found
+    }
+
+    fn caller(principal: &str) -> Caller {
+        Caller {
+            mutual: true,
+            principal: Some(principal.into()),
+            own: None,
+        }
+    }
+
+    const GOOD: RequestRecord = RequestRecord {
+        code: 200,
+        flags: Flags::NONE,
+        protocol: RequestProtocol::Http,
+        duration: Duration::from_millis(1),
+        request_bytes: 1,
+        response_bytes: 1,
+        messages: (0, 0),
+    };
+
+    fn till() -> (Arc<str>, Arc<ServiceLabels>) {
+        let service = ServiceLabels {
+            host: "till".into(),
+            name: "till".into(),
+            ..ServiceLabels::default()
+        };
+        ("inbound|80".into(), Arc::new(service))
+    }
+
+    #[test]
+    fn b3_callers_of_an_entrance_are_counted_each_for_itself() {
+        let metrics = Metrics::new(1);
+        let (name, service) = till();
+        for (caller, times) in [
+            (caller("spiffe://td/ns/a/sa/b"), 2),
+            (caller("spiffe://td/ns/a/sa/c"), 1),
+            (Caller::default(), 3),
+        ] {
+            for _ in 0..times {
+                let stats = metrics.entrance(&name, &service, caller.clone());
+                stats.record(&GOOD);
+            }
+        }
+        let of = |name: &str, policy: &str, count| (name.to_owned(), policy.to_owned(), count);
+        assert_eq!(
+            callers(&metrics),
+            [
+                of("spiffe://td/ns/a/sa/b", "mutual_tls", 2.0),
+                of("spiffe://td/ns/a/sa/c", "mutual_tls", 1.0),
+                of("unknown", "none", 3.0),
+            ]
+        );
+        let page = metrics.encode();
+        assert!(!page.contains("upstream=\"inbound|80\""), "{page}");
+    }
+
+    #[test]
+    fn b3_so_many_callers_are_told_apart_and_the_rest_is_unknown() {
+        let metrics = Metrics::new(1);
+        let (name, service) = till();
+        for index in 0..MOST_CALLERS + 7 {
+            let caller = caller(&format!("spiffe://td/ns/a/sa/{index}"));
+            metrics.entrance(&name, &service, caller).record(&GOOD);
+        }
+        let known = caller("spiffe://td/ns/a/sa/0");
+        metrics.entrance(&name, &service, known).record(&GOOD);
+        let found = callers(&metrics);
+        assert_eq!(found.len(), MOST_CALLERS + 1);
+        let value = |name: &str| found.iter().find(|row| row.0 == name).unwrap().2;
+        assert_eq!(
+            (value("unknown"), value("spiffe://td/ns/a/sa/0")),
+            (7.0, 2.0)
+        );
+    }
+
+    #[test]
+    fn a_caller_who_left_is_shown_for_a_while_and_then_forgotten() {
+        let metrics = Metrics::new(1);
+        let (name, service) = till();
+        let held = metrics.entrance(&name, &service, caller("spiffe://td/ns/a/sa/held"));
+        drop(metrics.entrance(&name, &service, caller("spiffe://td/ns/a/sa/gone")));
+        let start = Instant::now();
+        metrics.sweep(start);
+        metrics.sweep(start + GRACE - Duration::from_secs(1));
+        assert_eq!(metrics.all_entrances().len(), 2);
+        metrics.sweep(start + GRACE);
+        let left = metrics.all_entrances();
+        assert!(matches!(&left[..], [one] if Arc::ptr_eq(one, &held)));
+        drop((left, held));
+        metrics.sweep(start + GRACE);
+        metrics.sweep(start + GRACE * 2);
+        assert!(lock(&metrics.entrances).is_empty());
+    }
+
+    #[test]
+    fn b2_two_upstreams_of_one_service_are_one_series() {
+        let metrics = Metrics::new(1);
+        let (_, service) = till();
+        for name in ["outbound|80||till", "outbound|80|v1|till"] {
+            let stats = metrics.upstream_of(name, Some(&service));
+            stats.record(&GOOD);
+            [Tcp::Opened, Tcp::Sent(5), Tcp::Closed(Flags::NONE)]
+                .into_iter()
+                .for_each(|what| stats.stream(what));
+        }
+        let samples = check(&metrics.encode(), true);
+        for (metric, value) in [
+            ("istio_requests_total", 2.0),
+            ("istio_request_duration_milliseconds_count", 2.0),
+            ("istio_tcp_sent_bytes_total", 10.0),
+            ("istio_tcp_connections_closed_total", 2.0),
+        ] {
+            let found = samples.iter().filter(|((name, _), _)| name == metric);
+            let found: Vec<_> = found.map(|(_, value)| *value).collect();
+            assert_eq!(found, [value], "{metric}");
+        }
     }
 }

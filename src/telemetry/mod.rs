@@ -25,16 +25,17 @@ pub(crate) mod testing;
 mod timestamp;
 mod upstream_stats;
 
-pub use access_entry::{AccessEntry, Captured};
+pub use access_entry::{AccessEntry, Captured, PeerFacts, TlsFacts};
 pub use access_format::{AccessFormat, FormatError};
 pub use access_log::AccessLog;
 pub use access_sink::AccessLogError;
 pub use flags::Flags;
 pub use header_format::FormatSet;
+pub use labels::Caller;
 pub use logging::{LogControl, LogError, LogFormat};
 pub use metrics::{
     AccessLogMetrics, BLACK_HOLE, CertExpiry, CertMetrics, ConfigMetrics, DownstreamMetrics, GRACE,
-    Metrics, PASSTHROUGH, UNKNOWN,
+    MOST_CALLERS, Metrics, PASSTHROUGH, UNKNOWN,
 };
 pub use shard::{Counter, Gauge, ReasonCounter, set_shard};
 pub use status::{Refusal, Status};

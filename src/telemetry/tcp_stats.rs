@@ -59,3 +59,14 @@ pub(super) struct TcpSums {
     pub(super) sent: u64,
     pub(super) closed: BTreeMap<Flags, u64>,
 }
+
+impl TcpSums {
+    pub(super) fn merge(&mut self, other: &TcpSums) {
+        self.opened += other.opened;
+        self.received += other.received;
+        self.sent += other.sent;
+        for (flags, count) in &other.closed {
+            *self.closed.entry(*flags).or_insert(0) += count;
+        }
+    }
+}

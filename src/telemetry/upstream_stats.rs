@@ -1,4 +1,5 @@
-//! What is counted of one upstream: its requests, connections and handshakes.
+//! What is counted of one upstream: its requests, connections and handshakes. Also what is counted of
+//! one caller of the application beside us, which has requests and opaque connections alone.
 //!
 //! Owns: the counts, one shard a worker, made when that worker first uses the upstream.
 //! Never: takes a label from a client. Codes are folded into classes when there are too many.
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::flags::Flags;
-use super::labels::Parties;
+use super::labels::{Caller, Parties};
 use super::shard::{Few, LazyShards, lock};
 use super::tcp_stats::{Tcp, TcpCounts, TcpSums};
 use crate::model::ServiceLabels;
@@ -150,6 +151,8 @@ pub struct UpstreamStats {
     name: Arc<str>,
     /// Read when the page is written, never by a request.
     service: Mutex<Option<Arc<ServiceLabels>>>,
+    /// Whose requests are counted, where they are for the application beside us.
+    caller: Option<Arc<Caller>>,
     shards: LazyShards<Shard>,
 }
 
@@ -241,7 +244,7 @@ impl Series {
         self.messages.1 = self.messages.1.saturating_add(answered);
     }
 
-    fn merge(&mut self, other: &Series) {
+    pub(super) fn merge(&mut self, other: &Series) {
         self.duration.merge(&other.duration);
         self.request_bytes.merge(&other.request_bytes);
         self.response_bytes.merge(&other.response_bytes);
@@ -308,7 +311,7 @@ impl Requests {
 /// The sums over all workers.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    /// Whose requests these are; the source is for the reader to fill in.
+    /// Whose requests these are; what is known of this proxy is for the reader to fill in.
     pub(super) parties: Parties,
     events: [u64; EVENTS],
     levels: [i64; LEVELS],
@@ -332,10 +335,11 @@ impl Sums {
 
 impl UpstreamStats {
     /// Nothing counted yet.
-    pub(super) fn new(name: Arc<str>, workers: usize) -> Self {
+    pub(super) fn new(name: Arc<str>, caller: Option<Caller>, workers: usize) -> Self {
         UpstreamStats {
             name,
             service: Mutex::default(),
+            caller: caller.map(Arc::new),
             shards: LazyShards::new(workers),
         }
     }
@@ -452,6 +456,7 @@ impl UpstreamStats {
         shards.peek()?;
         let mut sums = Sums::default();
         sums.parties.service = lock(&self.service).clone();
+        sums.parties.caller.clone_from(&self.caller);
         for shard in shards {
             for (sum, cell) in sums.events.iter_mut().zip(&shard.events) {
                 *sum += cell.load(Ordering::Relaxed);
@@ -481,7 +486,7 @@ mod tests {
     use crate::telemetry::set_shard;
 
     fn stats() -> Arc<UpstreamStats> {
-        Arc::new(UpstreamStats::new("bank".into(), 2))
+        Arc::new(UpstreamStats::new("bank".into(), None, 2))
     }
 
     fn record(code: u16, millis: u64) -> RequestRecord {

@@ -1,0 +1,457 @@
+//! `X-Forwarded-Client-Cert`: what an application hears of its client's certificate.
+//!
+//! Owns: the form of an element (ISTIO.md P15), and what becomes of elements that a client sent
+//! (P16).
+//! Never: believes a client that showed no certificate.
+//! Called by: `proxy::entering`.
+//!
+//! Why values are quoted and escaped where Envoy does not: a name in a certificate that holds
+//! `;URI=` would otherwise be read as a name that no CA vouched for.
+
+use std::fmt::Write;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use rustls::pki_types::CertificateDer;
+
+use crate::model::{ClientCertDetails, ForwardClientCert};
+use crate::tls::{AcceptFacts, ClientCertificate, San};
+
+pub(super) const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
+/// Bytes that an element may have; a part with which it would have more is left out.
+const MOST: usize = 64 * 1024;
+/// Characters of base64 on a line of PEM (RFC 7468 section 2).
+const LINE: usize = 64;
+
+/// The element of one connection; `None` where its client showed no certificate.
+///
+/// `By;Hash;Cert;Chain;Subject;URI;DNS`, in this order. `Hash` is always there; so are `Subject` and
+/// `URI` where they are asked for, empty if need be.
+pub(super) fn element(facts: &AcceptFacts, details: ClientCertDetails) -> Option<HeaderValue> {
+    let client = facts.client.as_ref()?;
+    let mut element = Element::default();
+    if let Some(ours) = &facts.ours {
+        element.push("By", &value(ours));
+    }
+    element.push("Hash", &hex(&client.hash));
+    if details.cert {
+        element.push("Cert", &quoted_pem(client.chain.get(..1)?));
+    }
+    if details.chain {
+        element.push("Chain", &quoted_pem(&client.chain));
+    }
+    if details.subject {
+        element.push("Subject", &format!("\"{}\"", subject(client)));
+    }
+    if details.uri {
+        let mut uris = names(client, |san| match san {
+            San::Uri(uri) => Some(uri),
+            San::Dns(_) | San::Ip(_) | San::Email(_) => None,
+        })
+        .peekable();
+        if uris.peek().is_none() {
+            element.push("URI", "");
+        }
+        uris.for_each(|uri| element.push("URI", &value(uri)));
+    }
+    if details.dns {
+        let hosts = names(client, |san| match san {
+            San::Dns(name) => Some(name),
+            San::Uri(_) | San::Ip(_) | San::Email(_) => None,
+        });
+        hosts.for_each(|host| element.push("DNS", &value(host)));
+    }
+    HeaderValue::try_from(element.text).ok()
+}
+
+/// Makes a request say what it may (ISTIO.md P16); `element` is its connection's. Elements on several
+/// lines become one line, in their order (RFC 9110 section 5.3).
+pub(super) fn apply(
+    mode: ForwardClientCert,
+    element: Option<&HeaderValue>,
+    headers: &mut HeaderMap,
+) {
+    match (mode, element) {
+        (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {}
+        (ForwardClientCert::Sanitize, _) | (_, None) => drop(headers.remove(CLIENT_CERT)),
+        (ForwardClientCert::SanitizeSet, Some(element)) => {
+            headers.insert(CLIENT_CERT, element.clone());
+        }
+        (ForwardClientCert::AppendForward, Some(element)) => {
+            let all = joined(headers, element);
+            headers.insert(CLIENT_CERT, all);
+        }
+    }
+}
+
+/// What came, and `element` behind it.
+fn joined(headers: &HeaderMap, element: &HeaderValue) -> HeaderValue {
+    let came = headers.get_all(CLIENT_CERT).iter();
+    let mut came = came.filter(|value| !value.is_empty()).peekable();
+    if came.peek().is_none() {
+        return element.clone();
+    }
+    let mut all = Vec::with_capacity(element.len() + 256);
+    for value in came {
+        all.extend_from_slice(value.as_bytes());
+        all.push(b',');
+    }
+    all.extend_from_slice(element.as_bytes());
+    // Values joined by a comma are a value. Were they none, ours alone is the safe one.
+    HeaderValue::from_bytes(&all).unwrap_or_else(|_| element.clone())
+}
+
+/// Pairs, joined by semicolons.
+#[derive(Default)]
+struct Element {
+    text: String,
+}
+
+impl Element {
+    fn push(&mut self, key: &str, value: &str) {
+        if self.text.len() + key.len() + value.len() + 2 > MOST {
+            tracing::debug!(
+                key,
+                "a client's certificate is too large to be told of whole"
+            );
+            return;
+        }
+        if !self.text.is_empty() {
+            self.text.push(';');
+        }
+        self.text.push_str(key);
+        self.text.push('=');
+        self.text.push_str(value);
+    }
+}
+
+fn names<'a>(
+    client: &'a ClientCertificate,
+    pick: impl Fn(&'a San) -> Option<&'a String>,
+) -> impl Iterator<Item = &'a String> {
+    client.facts.sans.iter().filter_map(pick)
+}
+
+/// A name of a certificate as a value: what separates pairs is put in quotes. What may not stand in
+/// a header, and a backslash, which would undo a quote, are escaped as in a URI.
+fn value(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'"' => text.push_str("\\\""),
+            b'\\' => text.push_str("%5C"),
+            b' '..=b'~' => text.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            byte => drop(write!(text, "%{byte:02X}")),
+        }
+    }
+    match text.contains([',', ';', '=', '"']) {
+        true => format!("\"{text}\""),
+        false => text,
+    }
+}
+
+/// RFC 2253, which escapes quotes itself; bytes beyond ASCII escaped as OpenSSL does.
+fn subject(client: &ClientCertificate) -> String {
+    let mut text = String::with_capacity(client.facts.subject.len());
+    for byte in client.facts.subject.bytes() {
+        match byte {
+            b' '..=b'~' => text.push(char::from(byte)),
+            byte => drop(write!(text, "\\{byte:02X}")),
+        }
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Certificates as PEM, escaped as Envoy does, in quotes.
+fn quoted_pem(chain: &[CertificateDer<'_>]) -> String {
+    let mut text = String::from("\"");
+    for certificate in chain {
+        text.push_str("-----BEGIN%20CERTIFICATE-----%0A");
+        for (place, character) in base64(certificate).enumerate() {
+            if place > 0 && place % LINE == 0 {
+                text.push_str("%0A");
+            }
+            match character {
+                '+' => text.push_str("%2B"),
+                '/' => text.push_str("%2F"),
+                '=' => text.push_str("%3D"),
+                other => text.push(other),
+            }
+        }
+        text.push_str("%0A-----END%20CERTIFICATE-----%0A");
+    }
+    text.push('"');
+    text
+}
+
+/// RFC 4648 section 4.
+fn base64(bytes: &[u8]) -> impl Iterator<Item = char> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    bytes.chunks(3).flat_map(|three| {
+        let bits = three
+            .iter()
+            .chain(&[0, 0])
+            .take(3)
+            .fold(0usize, |bits, byte| bits << 8 | usize::from(*byte));
+        let filled = three.len();
+        (0..4).map(move |place| match place <= filled {
+            true => {
+                let digit = bits >> (18 - 6 * place) & 63;
+                DIGITS.get(digit).map_or('=', |digit| char::from(*digit))
+            }
+            false => '=',
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+
+    use super::*;
+    use crate::model::TlsVersion;
+    use crate::tls::{Alpn, CertFacts};
+
+    const OURS: &str = "spiffe://cluster.local/ns/foo/sa/httpbin";
+    const THEIRS: &str = "spiffe://cluster.local/ns/foo/sa/sleep";
+
+    fn facts(change: impl FnOnce(&mut CertificateParams)) -> AcceptFacts {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.remove(DnType::CommonName);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.self_signed(&key).unwrap().der().clone();
+        AcceptFacts {
+            version: TlsVersion::Tls13,
+            cipher: "TLS_AES_128_GCM_SHA256",
+            alpn: Alpn::Http1,
+            resumed: false,
+            server_name: None,
+            ours: Some(OURS.into()),
+            client: Some(ClientCertificate {
+                facts: CertFacts::read(&leaf).unwrap(),
+                hash: [0xab; 32],
+                chain: vec![leaf.clone(), leaf],
+            }),
+        }
+    }
+
+    fn uri(uri: &str) -> SanType {
+        SanType::URI(uri.try_into().unwrap())
+    }
+
+    fn dns(name: &str) -> SanType {
+        SanType::DnsName(name.try_into().unwrap())
+    }
+
+    fn text(facts: &AcceptFacts, details: ClientCertDetails) -> String {
+        let element = element(facts, details).unwrap();
+        element.to_str().unwrap().to_owned()
+    }
+
+    /// What a sidecar tells.
+    const SIDECAR: ClientCertDetails = ClientCertDetails {
+        subject: true,
+        cert: false,
+        chain: false,
+        dns: true,
+        uri: true,
+    };
+
+    fn hash() -> String {
+        "ab".repeat(32)
+    }
+
+    #[test]
+    fn p15_a_sidecars_element_is_istios_to_the_letter() {
+        let facts = facts(|params| params.subject_alt_names = vec![uri(THEIRS)]);
+        let expected = format!("By={OURS};Hash={};Subject=\"\";URI={THEIRS}", hash());
+        assert_eq!(text(&facts, SIDECAR), expected);
+    }
+
+    #[test]
+    fn p15_names_are_told_each_under_a_key_of_its_own_uris_first() {
+        let facts = facts(|params| {
+            params.subject_alt_names = vec![
+                dns("a.example"),
+                uri("https://x.example/one"),
+                dns("*.b.example"),
+                uri(THEIRS),
+            ];
+            params.distinguished_name.push(DnType::CommonName, "sleep");
+        });
+        let expected = format!(
+            "By={OURS};Hash={};Subject=\"CN=sleep\";URI=https://x.example/one;URI={THEIRS};\
+             DNS=a.example;DNS=*.b.example",
+            hash()
+        );
+        assert_eq!(text(&facts, SIDECAR), expected);
+    }
+
+    #[test]
+    fn p15_what_is_not_asked_for_is_not_told() {
+        let mut facts = facts(|params| params.subject_alt_names = vec![uri(THEIRS)]);
+        facts.ours = None;
+        let element = text(&facts, ClientCertDetails::default());
+        assert_eq!(element, format!("Hash={}", hash()));
+    }
+
+    #[test]
+    fn p15_a_uri_that_is_asked_for_and_missing_is_told_as_empty() {
+        let facts = facts(|params| params.subject_alt_names = vec![dns("a.example")]);
+        let expected = format!("By={OURS};Hash={};Subject=\"\";URI=;DNS=a.example", hash());
+        assert_eq!(text(&facts, SIDECAR), expected);
+    }
+
+    #[test]
+    fn p15_a_subject_is_rfc_2253_and_always_in_quotes() {
+        let facts = facts(|params| {
+            let name = &mut params.distinguished_name;
+            name.push(DnType::OrganizationName, "Bank, Ltd. \"A\"");
+            name.push(DnType::CommonName, "Müller");
+        });
+        let element = text(&facts, SIDECAR);
+        let expected = r#";Subject="CN=M\C3\BCller,O=Bank\, Ltd. \"A\"";URI="#;
+        assert!(element.ends_with(expected), "{element}");
+    }
+
+    #[test]
+    fn p15_a_name_cannot_pass_for_another_pair_or_another_element() {
+        for (name, expected) in [
+            ("x;URI=spiffe://admin", r#""x;URI=spiffe://admin""#),
+            ("x,By=y", r#""x,By=y""#),
+            ("x\";URI=y", r#""x\";URI=y""#),
+            ("x\\\";URI=y", r#""x%5C\";URI=y""#),
+            ("x\r\nhost: y", "x%0D%0Ahost: y"),
+            ("spiffe://a/ns/b/sa/c", "spiffe://a/ns/b/sa/c"),
+        ] {
+            assert_eq!(value(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn p15_certificates_are_escaped_pem_and_the_chain_has_all_of_them() {
+        let facts = facts(|params| params.subject_alt_names = vec![uri(THEIRS)]);
+        let with = |cert, chain| {
+            let details = ClientCertDetails {
+                cert,
+                chain,
+                ..ClientCertDetails::default()
+            };
+            text(&facts, details)
+        };
+        let lead = format!("By={OURS};Hash={};", hash());
+        let read = |element: &str, key: &str| {
+            let rest = element.strip_prefix(&lead).unwrap();
+            let pem = rest.strip_prefix(&format!("{key}=\"")).unwrap();
+            let pem = pem.strip_suffix('"').unwrap();
+            assert!(!pem.contains([' ', '\n', '+', '/', '=', '"']), "{pem}");
+            let pem = [
+                ("%0A", "\n"),
+                ("%20", " "),
+                ("%2B", "+"),
+                ("%2F", "/"),
+                ("%3D", "="),
+            ]
+            .into_iter()
+            .fold(pem.to_owned(), |pem, (from, to)| pem.replace(from, to));
+            assert!(pem.lines().all(|line| line.len() <= LINE), "{pem}");
+            use rustls::pki_types::pem::PemObject;
+            let all = CertificateDer::pem_slice_iter(pem.as_bytes());
+            all.map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let chain = &facts.client.as_ref().unwrap().chain;
+        assert_eq!(read(&with(true, false), "Cert"), chain[..1]);
+        assert_eq!(read(&with(false, true), "Chain"), *chain);
+        let both = with(true, true);
+        let (cert, chain) = (both.find(";Cert=").unwrap(), both.find(";Chain=").unwrap());
+        assert!(cert < chain);
+    }
+
+    #[test]
+    fn p15_an_element_is_bounded_whatever_the_chain() {
+        let mut facts = facts(|params| params.subject_alt_names = vec![uri(THEIRS)]);
+        let client = facts.client.as_mut().unwrap();
+        let leaf = client.chain[0].clone();
+        client.chain.extend(std::iter::repeat_n(leaf, 500));
+        let details = ClientCertDetails {
+            chain: true,
+            ..SIDECAR
+        };
+        let element = text(&facts, details);
+        assert!(
+            element.len() < 1000 && !element.contains("Chain="),
+            "{element}"
+        );
+        assert!(element.ends_with(&format!("URI={THEIRS}")), "{element}");
+    }
+
+    #[test]
+    fn p15_a_client_without_a_certificate_has_no_element() {
+        let mut facts = facts(|_| ());
+        facts.client = None;
+        assert_eq!(element(&facts, SIDECAR), None);
+    }
+
+    /// What is left of two lines of elements.
+    fn left(mode: ForwardClientCert, mutual: bool) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for value in ["Hash=1;URI=a", "Hash=2"] {
+            headers.append(CLIENT_CERT, HeaderValue::from_static(value));
+        }
+        let ours = HeaderValue::from_static("Hash=3");
+        apply(mode, mutual.then_some(&ours), &mut headers);
+        let values = headers.get_all(CLIENT_CERT).iter();
+        values.map(|v| v.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn p16_with_mutual_tls_every_mode_does_what_it_says() {
+        use ForwardClientCert as Mode;
+        let came = ["Hash=1;URI=a", "Hash=2"];
+        assert!(left(Mode::Sanitize, true).is_empty());
+        assert_eq!(left(Mode::ForwardOnly, true), came);
+        assert_eq!(
+            left(Mode::AppendForward, true),
+            ["Hash=1;URI=a,Hash=2,Hash=3"]
+        );
+        assert_eq!(left(Mode::SanitizeSet, true), ["Hash=3"]);
+        assert_eq!(left(Mode::AlwaysForwardOnly, true), came);
+    }
+
+    #[test]
+    fn p16_without_mutual_tls_all_but_the_last_mode_strip_the_header() {
+        use ForwardClientCert as Mode;
+        for mode in [
+            Mode::Sanitize,
+            Mode::ForwardOnly,
+            Mode::AppendForward,
+            Mode::SanitizeSet,
+        ] {
+            assert!(left(mode, false).is_empty(), "{mode:?}");
+        }
+        assert_eq!(left(Mode::AlwaysForwardOnly, false).len(), 2);
+    }
+
+    #[test]
+    fn p16_there_is_no_comma_before_the_first_element() {
+        let ours = HeaderValue::from_static("Hash=3");
+        for empty in [false, true] {
+            let mut headers = HeaderMap::new();
+            if empty {
+                headers.append(CLIENT_CERT, HeaderValue::from_static(""));
+            }
+            apply(ForwardClientCert::AppendForward, Some(&ours), &mut headers);
+            assert_eq!(headers[CLIENT_CERT], "Hash=3");
+        }
+    }
+}
