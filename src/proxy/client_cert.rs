@@ -215,6 +215,8 @@ fn base64(bytes: &[u8]) -> impl Iterator<Item = char> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 
     use super::*;
@@ -237,11 +239,11 @@ mod tests {
             resumed: false,
             server_name: None,
             ours: Some(OURS.into()),
-            client: Some(ClientCertificate {
+            client: Some(Arc::new(ClientCertificate {
                 facts: CertFacts::read(&leaf).unwrap(),
                 hash: [0xab; 32],
                 chain: vec![leaf.clone(), leaf],
-            }),
+            })),
         }
     }
 
@@ -380,7 +382,7 @@ mod tests {
     #[test]
     fn p15_an_element_is_bounded_whatever_the_chain() {
         let mut facts = facts(|params| params.subject_alt_names = vec![uri(THEIRS)]);
-        let client = facts.client.as_mut().unwrap();
+        let client = facts.client.as_mut().and_then(Arc::get_mut).unwrap();
         let leaf = client.chain[0].clone();
         client.chain.extend(std::iter::repeat_n(leaf, 500));
         let details = ClientCertDetails {
