@@ -6,9 +6,6 @@
 
 mod answer;
 mod destination;
-mod entrance;
-#[cfg(test)]
-mod entrance_tests;
 mod passed_over;
 mod question;
 mod request;

@@ -24,9 +24,7 @@ pub(super) fn steps(
 ) {
     match foreseen {
         Foreseen::Http => {}
-        Foreseen::Route(target, unread) => {
-            route(question, (target, unread), &known.config.streams, known, it);
-        }
+        Foreseen::Route(target, unread) => route(question, target, unread, known, it),
         Foreseen::PassThrough => {
             it.steps.push(Step::new("stream route", "none"));
             let to = question.original_dst.map(|to| to.to_string());
@@ -41,15 +39,15 @@ pub(super) fn steps(
     }
 }
 
-/// One that goes along a route of `routes`; the flag is true where nothing is read before.
-pub(super) fn route(
+fn route(
     question: &Question,
-    (target, unread): (&StreamTarget, bool),
-    routes: &[StreamRoute],
+    target: &StreamTarget,
+    unread: bool,
     known: &Known<'_>,
     it: &mut Explanation,
 ) {
-    let written = routes.iter().find(|route| is_of(route, target, question));
+    let written = known.config.streams.iter();
+    let written = written.clone().find(|route| is_of(route, target, question));
     let how = written.map_or(String::new(), |route| words(route, question));
     let how = match (unread, &target.name) {
         (true, _) => format!("{how}; nothing is read before it is connected"),

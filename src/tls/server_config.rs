@@ -18,7 +18,6 @@ use rustls::{
 use super::accept::ClientCertificate;
 use super::client_config::provider;
 use super::credential::{Credential, Generation, Identity};
-use super::facts::CertFacts;
 use super::server_cert::OurCertificates;
 use super::tickets::Tickets;
 use super::verify_client::ClientVerifier;
@@ -100,12 +99,6 @@ impl ServerTls {
     /// What it was built from.
     pub fn spec(&self) -> &ServerTlsSpec {
         &self.spec
-    }
-
-    /// What our certificate says.
-    pub fn leaf(&self) -> Option<&CertFacts> {
-        let identity = self.credential.identity.as_ref();
-        identity.map(|identity| &identity.leaf)
     }
 
     /// The generations of its credentials: others make another one.

@@ -18,6 +18,7 @@ mod demo;
 mod drain;
 mod errors;
 mod explain;
+mod inbound;
 mod istio_credentials;
 mod istio_endpoints;
 mod istio_large;

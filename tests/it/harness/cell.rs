@@ -211,11 +211,6 @@ impl Cell {
         );
     }
 
-    /// The folder in which programs start: logs are written there.
-    pub fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// `sortie run --config FOLDER` with captured connections on port 15001, once it is ready.
     #[track_caller]
     pub fn sortie(&self, config: &[&Path], more: &[&str]) -> Inmate {

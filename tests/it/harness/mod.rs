@@ -2,9 +2,11 @@
 //!
 //! Every peer binds port 0 and says where it is; nothing sleeps where it can wait for a fact.
 
+mod capitals;
 mod cell;
 mod client;
 mod eventually;
+mod front;
 mod hub;
 mod lab;
 mod load;
@@ -18,22 +20,26 @@ mod pod;
 mod process;
 mod script;
 mod seed;
+mod sidecar;
 mod sortie;
 
+pub use capitals::capitals;
 pub use cell::{Cell, Inmate};
 pub use client::{Ended, Wire, chunked, curl, get, h2};
 pub use eventually::{eventually, within};
+pub use front::{Front, FrontBuilder};
 pub use hub::Hub;
 pub use lab::Lab;
 pub use load::Load;
 pub use mesh::{Mesh, spiffe};
 pub use needs::{needs, skip};
 pub use nginx::Nginx;
-pub use openssl::{Told, closing, pair, s_client};
+pub use openssl::{Told, closing, s_client};
 pub use origin::Origin;
 pub use pki::{Authority, Identity, Kind};
 pub use pod::{Inside, Pod};
 pub use process::{PROGRAM, Process, free_address, program};
 pub use script::Step;
 pub use seed::{demanding, fields, seed};
+pub use sidecar::{SHOP, Sidecar, WEB, guarded};
 pub use sortie::Sortie;

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::needs::needs;
@@ -70,12 +69,6 @@ pub(super) fn talk(mut timeout: Command, to: &str, arguments: &[&str], input: &s
         .args(["20", "openssl", "s_client", "-ign_eof", "-connect", to])
         .args(arguments);
     told(&fed(timeout, input))
-}
-
-/// The options for a certificate and its key, as [`super::Identity::write`] names the files.
-pub fn pair(folder: &Path, name: &str) -> [String; 4] {
-    let file = |end: &str| folder.join(format!("{name}.{end}")).display().to_string();
-    ["-cert".into(), file("crt"), "-key".into(), file("key")]
 }
 
 fn told(output: &Output) -> Told {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevocationReason, RevokedCertParams, SerialNumber,
+    RevocationReason, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -126,8 +126,12 @@ impl Authority {
         names: &[&str],
         change: impl FnOnce(&mut CertificateParams),
     ) -> Identity {
+        let (ids, names): (Vec<&str>, Vec<&str>) =
+            names.iter().partition(|name| name.contains("://"));
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
+        let uri = |id: &str| SanType::URI(id.try_into().unwrap());
+        params.subject_alt_names.extend(ids.into_iter().map(uri));
         params.distinguished_name = common_name(name);
         params.not_before = (SystemTime::now() - HOUR).into();
         params.not_after = (SystemTime::now() + 24 * HOUR).into();
