@@ -38,11 +38,13 @@ pub enum StartError {
     /// The configuration: exit code 64.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// Neither a flag nor a file names a listener: exit code 64.
+    /// Neither a flag nor a file names a listener: exit code 64. Where Gateways were looked for, why
+    /// none opens one.
     #[error(
-        "there is nothing to listen on; give --listen ADDR, or `listeners` in the configuration"
+        "there is nothing to listen on; {}",
+        .0.as_deref().unwrap_or("give --listen ADDR, or `listeners` in the configuration")
     )]
-    NoListener,
+    NoListener(Option<Arc<str>>),
     /// The access log.
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
@@ -65,7 +67,7 @@ impl StartError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            StartError::Load(_) | StartError::NoListener | StartError::AccessFormat(_)
+            StartError::Load(_) | StartError::NoListener(_) | StartError::AccessFormat(_)
         )
     }
 }
@@ -103,7 +105,7 @@ pub fn start_with(
         shared: shared.clone(),
     })?;
     if first.config().listeners.is_empty() {
-        return Err(StartError::NoListener);
+        return Err(StartError::NoListener(first.config().no_gateway.clone()));
     }
     if ground.access_log.is_none()
         && let Some(spec) = &first.config().access_log

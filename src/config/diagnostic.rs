@@ -210,8 +210,15 @@ codes! {
     SchemaWarning = IST 133, Warning;
     /// A TCP ServiceEntry without addresses captures the whole port.
     TcpWithoutAddresses = IST 134, Warning;
+    /// Gateway servers of different hosts show one certificate: an HTTP/2 client may ask one of them
+    /// for the hosts of the other.
+    DuplicateCertificate = IST 138, Warning;
     /// Two Gateways that contradict each other.
     GatewaysConflict = IST 145, Error;
+    /// A Gateway's credential lacks what its mode needs.
+    BadGatewayCredential = IST 161, Warning;
+    /// A Gateway's port is none of the gateway's Service.
+    PortNotOnService = IST 162, Warning;
     /// A subset selects no endpoint.
     SubsetSelectsNothing = IST 173, Warning;
     /// A DestinationRule for a host that nobody knows.

@@ -34,6 +34,9 @@ pub struct Config {
     pub streams: Vec<StreamRoute>,
     /// What inbound and gateway listeners lead to. Names are unique.
     pub entrances: Vec<EntranceSpec>,
+    /// Why no Gateway document opens a listener here, in words; `None` where one does, or where this
+    /// proxy is no gateway.
+    pub no_gateway: Option<Arc<str>>,
     /// What becomes of a host that no entry names, on a listener that clients address.
     pub unknown_hosts: UnknownHosts,
     /// The same on a listener of captured connections, and of what is not HTTP (ISTIO.md O1, X15).

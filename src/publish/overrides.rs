@@ -4,7 +4,7 @@
 //! Never: opens one.
 //! Called by: `publish::reload`, app.
 
-use crate::model::{Config, ListenerSpec};
+use crate::model::{Config, ListenerKind, ListenerSpec, Role};
 
 /// What the command line adds to the files.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,11 @@ impl Overrides {
     /// Lays the flags over `config`.
     pub fn apply(&self, config: &mut Config) {
         config.listeners.extend(self.listeners.iter().cloned());
-        if config.listeners.is_empty() && config.from_manifests {
+        // A gateway has no captured traffic, and what Gateway documents open is not the mesh's side
+        // of a sidecar (ISTIO.md X13).
+        let of_gateway = |one: &ListenerSpec| matches!(one.kind, ListenerKind::Gateway(_));
+        let sidecar = config.from_manifests && config.facts.role == Role::Sidecar;
+        if sidecar && config.listeners.iter().all(of_gateway) {
             config.listeners.extend(self.fallback.clone());
         }
     }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::destination_rule::DestinationRule;
+use super::gateway::Gateway;
 use super::mesh::MeshConfig;
-use super::meta::{Labels, Meta, Written};
+use super::meta::{Labels, Meta};
 use super::peer_authentication::{LegacyPolicy, PeerAuthentication};
 use super::secret::{ConfigMap, Secret};
 use super::service::{Endpoints, Service};
@@ -28,7 +29,7 @@ pub struct Manifests {
     pub service_entries: Vec<ServiceEntry>,
     pub virtual_services: Vec<VirtualService>,
     pub destination_rules: Vec<DestinationRule>,
-    pub gateways: Vec<GatewayName>,
+    pub gateways: Vec<Gateway>,
     pub sidecars: Vec<Sidecar>,
     pub workload_entries: Vec<WorkloadEntry>,
     pub peer_authentications: Vec<PeerAuthentication>,
@@ -115,15 +116,6 @@ impl Manifests {
     }
 }
 
-/// A Gateway document, as far as the outbound side must know it: to tell a reference to it from a
-/// dangling one (IST0101), and the hosts that it serves (IST0132).
-#[derive(Clone, Debug)]
-pub struct GatewayName {
-    pub meta: Meta,
-    /// `servers[].hosts`, as written.
-    pub hosts: Vec<Written<String>>,
-}
-
 /// An object that was refused, and what it would have governed (ISTIO.md X1).
 #[derive(Clone, Debug)]
 pub struct RefusedObject {
@@ -139,6 +131,23 @@ pub struct RefusedObject {
     /// Ports that it would have claimed for every address: those of a ServiceEntry without
     /// `addresses` that are not declared HTTP (V20). What is not HTTP there fails.
     pub ports: Vec<u16>,
+    pub on_gateways: OnGateways,
+}
+
+/// What a refused object would have governed on gateway listeners.
+#[derive(Clone, Debug, Default)]
+pub enum OnGateways {
+    #[default]
+    Nothing,
+    /// A Gateway, as far as it can be read.
+    Servers(Box<Gateway>),
+    /// A VirtualService.
+    Hosts {
+        /// As written (V2).
+        gateways: Vec<String>,
+        /// `None` where they cannot be told: every host of these Gateways.
+        hosts: Option<Vec<HostPattern>>,
+    },
 }
 
 /// Workloads that a refused object spoke to.

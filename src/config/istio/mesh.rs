@@ -1,6 +1,6 @@
 //! Mesh configuration: IstioOperator's `spec.meshConfig`, or key `mesh` of the ConfigMap `istio` (K7).
 //!
-//! Owns: [`MeshConfig`], as far as it is followed.
+//! Owns: [`MeshConfig`], as far as it is followed, [`ProxyHeaders`].
 //! Never: overrides a flag (that is `load`).
 //! Called by: read, lower.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sidecar::OutboundMode;
-use crate::model::AccessLogSpec;
+use crate::model::{AccessLogSpec, ClientCertDetails, EntranceHeaders, ForwardClientCert};
 
 /// Mesh-wide settings; `None` where nothing is said.
 #[derive(Clone, Debug)]
@@ -19,6 +19,50 @@ pub struct MeshConfig {
     pub trust_domain_aliases: Vec<Arc<str>>,
     pub root_namespace: Option<Arc<str>>,
     pub connect_timeout: Option<Duration>,
+    /// `defaultConfig.gatewayTopology` and `defaultConfig.proxyHeaders`.
+    pub headers: ProxyHeaders,
     /// `accessLogFile`, `accessLogEncoding`, `accessLogFormat`; `None` where the file is empty (B6).
     pub access_log: Option<AccessLogSpec>,
+}
+
+/// What is changed in heads, besides what a sidecar or a gateway does anyway (G12, P16, B10).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyHeaders {
+    /// `gatewayTopology.numTrustedProxies`: of gateways alone.
+    pub trusted_hops: u32,
+    /// `gatewayTopology.forwardClientCertDetails`: of gateways alone.
+    pub gateway_client_cert: Option<ForwardClientCert>,
+    /// `proxyHeaders.forwardedClientCert`; it wins over the one above.
+    pub client_cert: Option<ForwardClientCert>,
+    /// `proxyHeaders.setCurrentClientCertDetails`, whole.
+    pub details: Option<ClientCertDetails>,
+    /// `proxyHeaders.requestId.disabled`.
+    pub no_request_id: bool,
+    /// `proxyHeaders.server`; `Some(None)`: disabled, what the upstream says is kept.
+    pub server: Option<Option<Arc<str>>>,
+}
+
+impl ProxyHeaders {
+    /// On the inbound side of a sidecar.
+    pub fn inbound(&self) -> EntranceHeaders {
+        self.over(EntranceHeaders::inbound())
+    }
+
+    /// At a gateway.
+    pub fn gateway(&self) -> EntranceHeaders {
+        let mut headers = EntranceHeaders::gateway();
+        headers.trusted_hops = self.trusted_hops;
+        headers.client_cert = self.gateway_client_cert.unwrap_or(headers.client_cert);
+        self.over(headers)
+    }
+
+    fn over(&self, mut headers: EntranceHeaders) -> EntranceHeaders {
+        headers.client_cert = self.client_cert.unwrap_or(headers.client_cert);
+        headers.details = self.details.unwrap_or(headers.details);
+        headers.request_id &= !self.no_request_id;
+        if let Some(server) = &self.server {
+            headers.server.clone_from(server);
+        }
+        headers
+    }
 }

@@ -9,6 +9,7 @@
 //! (U1 to U5). [`lower()`] looks at all of them: registry (E, H), policies (D, T), routes (V, O).
 
 mod destination_rule;
+mod gateway;
 mod kinds;
 mod lower;
 mod manifests;

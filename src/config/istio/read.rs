@@ -157,6 +157,7 @@ impl Reader<'_> {
                 inbound: reading::governs_inbound(at, &meta, self.options),
                 addresses: reading::claimed_addresses(at, &meta),
                 ports: reading::claimed_ports(at, &meta),
+                on_gateways: reading::on_gateways(at, &meta, self.options),
                 meta,
                 refused,
                 governs,

@@ -53,6 +53,15 @@ pub struct Wanted<'a> {
     pub subset: &'a str,
 }
 
+/// What is spoken to an upstream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speech {
+    /// What policies say.
+    AsDecided,
+    /// What the client speaks, untouched.
+    Untouched,
+}
+
 /// The upstreams made so far.
 pub struct Clusters<'a> {
     registry: &'a Registry,
@@ -129,8 +138,10 @@ impl<'a> Clusters<'a> {
             Some(failed) => Err(failed),
             None => self.service(host, port, known, referrer, out),
         };
-        let built =
-            built.and_then(|known| self.build(&name, &known, (port, subset), referrer, out));
+        let built = built.and_then(|known| {
+            let wanted = (port, subset, Speech::AsDecided);
+            self.build(&name, &known, wanted, referrer, out)
+        });
         match built {
             Ok(spec) => {
                 self.made.insert(Arc::clone(&name), spec);
@@ -138,6 +149,52 @@ impl<'a> Clusters<'a> {
             }
             Err(failed) => self.broken(name, failed, &referrer.place, out),
         }
+    }
+
+    /// The upstream of `wanted` for connections whose TLS is passed on as it is, whatever
+    /// DestinationRules say of TLS (AUTO_PASSTHROUGH, ISTIO.md G3). Its name is the server name that
+    /// leads to it.
+    pub fn untouched(
+        &mut self,
+        wanted: Wanted<'_>,
+        referrer: &Referrer,
+        out: &mut Diagnostics,
+    ) -> Arc<str> {
+        let Wanted { host, port, subset } = wanted;
+        let name: Arc<str> = format!("outbound_.{port}_.{subset}_.{host}").into();
+        if self.made.contains_key(&name) {
+            return name;
+        }
+        let registry = self.registry;
+        let host = HostPattern::parse(host).ok();
+        let known = host.and_then(|host| registry.destination(&host));
+        let built = match known {
+            Some(known) => match self.governed(&known.host, Some(known)) {
+                Some(failed) => Err(failed),
+                None => self.build(
+                    &name,
+                    known,
+                    (port, subset, Speech::Untouched),
+                    referrer,
+                    out,
+                ),
+            },
+            None => Err(dangling::unknown_host(wanted.host, referrer, registry)),
+        };
+        match built {
+            Ok(spec) => {
+                self.made.insert(Arc::clone(&name), spec);
+                name
+            }
+            Err(failed) => self.broken(name, failed, &referrer.place, out),
+        }
+    }
+
+    /// The names of the subsets that DestinationRules give a service (D3).
+    pub fn subsets(&self, known: &Known) -> Vec<String> {
+        let merged = self.policies.find(&known.host, Some(&known.namespace));
+        let subsets = merged.into_iter().flat_map(|merged| &merged.subsets);
+        subsets.map(|(subset, _)| subset.name.to_string()).collect()
     }
 
     /// Says so where a rule sends HTTP to a port that is declared for TLS, in plaintext (SRT0506).
@@ -214,7 +271,7 @@ impl<'a> Clusters<'a> {
         &mut self,
         name: &Arc<str>,
         known: &Known,
-        (port, subset): (u16, &str),
+        (port, subset, speech): (u16, &str, Speech),
         referrer: &Referrer,
         out: &mut Diagnostics,
     ) -> Result<UpstreamSpec, Failed> {
@@ -244,7 +301,11 @@ impl<'a> Clusters<'a> {
             subset,
             endpoints: &chosen,
         };
-        match self.tls(traffic.tls, &serving, &mut spec, &mut reasons, out)? {
+        let decided = match speech {
+            Speech::AsDecided => self.tls(traffic.tls, &serving, &mut spec, &mut reasons, out)?,
+            Speech::Untouched => None,
+        };
+        match decided {
             Some(decided) => {
                 if let Some(said) = traffic.tls
                     && declared.protocol == Protocol::Tls
@@ -256,7 +317,7 @@ impl<'a> Clusters<'a> {
                 spec.tls = TlsPolicy::Tls(Box::new(decided.spec));
             }
             // Whoever wrote DISABLE knows.
-            None if traffic.tls.is_some() => {}
+            None if traffic.tls.is_some() || speech == Speech::Untouched => {}
             None => {
                 let merged = merged.as_ref();
                 let port = declared;

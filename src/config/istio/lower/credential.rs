@@ -88,10 +88,48 @@ impl<'a> Credentials<'a> {
         Ok(spec)
     }
 
+    /// Chain, key, CA and revoked clients of a Gateway's server (G5, S3, S4).
+    ///
+    /// # Errors
+    /// In words, where it can never be had: the server fails closed with them.
+    pub fn of_server(&self, name: &str) -> Result<CredentialSpec, String> {
+        match self.parse(name)? {
+            Named::Secret(secret) => Ok(CredentialSpec {
+                identity: Some(IdentitySource::Secret(secret.clone())),
+                crl: Some(CrlSource::Secret(secret.clone())),
+                ca: CaSource::Secret(secret),
+            }),
+            Named::ConfigMap(_) => Err(format!(
+                "credentialName {name:?} is a ConfigMap, which has a CA alone, and a server needs \
+                 a certificate and key: name a Secret"
+            )),
+            Named::Builtin => self.mesh(),
+        }
+    }
+
+    /// The CA that `caCertCredentialName` names, with the revoked clients beside it (S4).
+    ///
+    /// # Errors
+    /// As [`Credentials::of_server`].
+    pub fn ca_of_server(&self, name: &str) -> Result<(CaSource, Option<CrlSource>), String> {
+        match self.parse(name)? {
+            Named::Secret(secret) => Ok((
+                CaSource::Secret(secret.clone()),
+                Some(CrlSource::Secret(secret)),
+            )),
+            Named::ConfigMap(map) => Ok((CaSource::Secret(map), None)),
+            Named::Builtin => self.mesh().map(|mesh| (mesh.ca, mesh.crl)),
+        }
+    }
+
     /// The Secret that `tls` names, where neither a document nor a folder can have it (IST0101).
     pub fn missing(&self, tls: &TlsSettings) -> Option<String> {
-        let name = tls.credential_name.as_ref()?;
-        let (kind, secret) = match self.parse(&name.value).ok()? {
+        self.nowhere(&tls.credential_name.as_ref()?.value)
+    }
+
+    /// The Secret that `name` means, where neither a document nor a folder can have it.
+    pub fn nowhere(&self, name: &str) -> Option<String> {
+        let (kind, secret) = match self.parse(name).ok()? {
             Named::Secret(secret) => ("Secret", secret),
             Named::ConfigMap(secret) => ("ConfigMap", secret),
             Named::Builtin => return None,

@@ -23,9 +23,9 @@ use crate::config::istio::service_entry::Protocol;
 use crate::config::options::LoadOptions;
 use crate::model::{
     Action, Carries, ClientCertificates, Config, DialSource, DownstreamTls, EntranceAt,
-    EntranceHeaders, EntranceSpec, HostPattern, HostRoutes, HttpChoice, ListenerKind, ListenerSpec,
-    MeshIdentity, Outlier, Place, PoolLimits, ProxyFacts, Reason, Reasons, Resolution, Retries,
-    RuleSpec, ServerTlsSpec, ServiceLabels, StreamMatch, StreamRoute, UpstreamSpec, Weighted,
+    EntranceSpec, HostPattern, HostRoutes, HttpChoice, ListenerKind, ListenerSpec, MeshIdentity,
+    Outlier, Place, PoolLimits, ProxyFacts, Reason, Reasons, Resolution, Retries, RuleSpec,
+    ServerTlsSpec, ServiceLabels, StreamMatch, StreamRoute, UpstreamSpec, Weighted,
 };
 
 /// The upstream of every port that nobody declares (P13).
@@ -191,7 +191,7 @@ impl<'a> Room<'a> {
                 object: None,
                 place: place.clone(),
             }],
-            headers: EntranceHeaders::inbound(),
+            headers: self.mesh.headers.inbound(),
             service: way.declared.map(|own| self.labels(own)),
             broken: self.refused.clone(),
             object,

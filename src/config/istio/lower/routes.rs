@@ -5,6 +5,7 @@
 //! Called by: lower.
 
 use super::clusters::Clusters;
+use super::gateways;
 use super::outbound;
 use super::refusals::Governed;
 use super::registry::Registry;
@@ -35,6 +36,8 @@ pub fn lower<'a>(
     let visible = claims::visible(manifests, &names, scope, out);
     claims::check_gateways(manifests, &visible, out);
     reach::check_destinations(&visible, &names, registry, out);
+    let at_gateways = visible.iter().filter(|one| one.is_for_gateways());
+    let at_gateways: Vec<_> = at_gateways.cloned().collect();
     let active: Vec<_> = visible.into_iter().filter(Active::is_for_mesh).collect();
     let http = claimed(&active, |vs| !vs.http.is_empty(), "HTTP", out);
     let stream_claims = StreamClaims {
@@ -56,6 +59,14 @@ pub fn lower<'a>(
     config.streams.extend(streams);
     outbound::lower(manifests, scope.outbound(), facts, config);
     governed.apply(manifests, config);
+    let mut ground = Ground {
+        registry,
+        clusters,
+        names: &names,
+        facts,
+        out,
+    };
+    gateways::lower(manifests, &at_gateways, options, &mut ground, config);
 }
 
 fn claimed(

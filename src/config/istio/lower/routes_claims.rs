@@ -13,20 +13,50 @@ use super::routes_say::Say;
 use super::scope::Scope;
 use crate::config::diagnostic::{Code, Diagnostics};
 use crate::config::istio::Manifests;
+use crate::config::istio::gateway::{Gateway, ServerHost};
 use crate::config::istio::meta::{Meta, Written, selects};
 use crate::config::istio::virtual_service::{MatchOn, VirtualService};
 use crate::model::{HostPattern, Place, ProxyFacts};
 
-/// A VirtualService that this proxy follows on the mesh's side.
+/// A VirtualService that this proxy follows.
+#[derive(Clone)]
 pub struct Active<'a> {
     pub vs: &'a VirtualService,
+    /// The Sidecar lists it, which is of no concern to gateways (H7).
+    listed: bool,
     /// What messages call it.
     pub object: Arc<str>,
     /// Expanded (H3), in the order written.
     pub hosts: Vec<(HostPattern, &'a Place)>,
 }
 
-/// The VirtualServices that this proxy sees (H5, H7), the oldest first.
+/// For whom rules are lowered (V1, V8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side<'s> {
+    /// The clients of the mesh's side.
+    Mesh,
+    /// Those of a server of this Gateway: namespace and name.
+    Gateway(&'s str, &'s str),
+}
+
+impl Side<'_> {
+    /// True where one of `gateways`, written in an object of `namespace`, means it.
+    pub fn is_named<'w>(
+        self,
+        mut gateways: impl Iterator<Item = &'w str>,
+        namespace: &str,
+    ) -> bool {
+        match self {
+            Side::Mesh => gateways.any(|one| one == MESH),
+            Side::Gateway(of, name) => {
+                gateways.any(|one| one != MESH && gateway(one, namespace) == (of, name))
+            }
+        }
+    }
+}
+
+/// The VirtualServices that this proxy sees (H5), on the mesh's side as far as the Sidecar lists
+/// them (H7), the oldest first.
 pub fn visible<'a>(
     manifests: &'a Manifests,
     names: &Names<'_>,
@@ -37,13 +67,17 @@ pub fn visible<'a>(
     list.sort_by(|a, b| a.meta.by_age(&b.meta));
     let mut seen = Vec::with_capacity(list.len());
     for vs in list {
+        let hosts = hosts(vs, names, out);
+        let patterns = hosts.iter().map(|(host, _)| host);
+        let listed = scope.sees_routes(&vs.meta.namespace, &vs.export_to, patterns);
         let one = Active {
             object: vs.meta.object(),
-            hosts: hosts(vs, names, out),
+            listed,
+            hosts,
             vs,
         };
-        let hosts = one.hosts.iter().map(|(host, _)| host);
-        if scope.sees_routes(&vs.meta.namespace, &vs.export_to, hosts) {
+        let exported = || vs.export_to.is_visible_in(&scope.namespace);
+        if listed || exported() && one.is_for_gateways() {
             seen.push(one);
         }
     }
@@ -78,7 +112,37 @@ fn hosts<'a>(
 impl Active<'_> {
     /// V1: it is for the mesh, among others perhaps.
     pub fn is_for_mesh(&self) -> bool {
-        names_mesh(&self.vs.gateways)
+        self.listed && names_mesh(&self.vs.gateways)
+    }
+
+    /// It names a Gateway, which may be there or not.
+    pub fn is_for_gateways(&self) -> bool {
+        self.vs.gateways.iter().any(|one| one.value != MESH)
+    }
+
+    /// V8 for HTTP, on either side.
+    pub fn takes_http(&self, on: &MatchOn, side: Side<'_>, facts: &ProxyFacts) -> bool {
+        match (&on.gateways, side) {
+            (_, Side::Mesh) => Active::http_is_for(on, facts),
+            (Some(gateways), side) if !gateways.is_empty() => self.names(gateways, side),
+            _ => is_from(on, facts),
+        }
+    }
+
+    /// V8 for TLS and TCP, on either side.
+    pub fn takes_stream(&self, on: &MatchOn, side: Side<'_>, facts: &ProxyFacts) -> bool {
+        match (&on.gateways, side) {
+            (_, Side::Mesh) => Active::stream_is_for(on, facts),
+            (Some(gateways), side) if !gateways.is_empty() => {
+                self.names(gateways, side) && is_from(on, facts)
+            }
+            _ => is_from(on, facts),
+        }
+    }
+
+    fn names(&self, gateways: &[Written<String>], side: Side<'_>) -> bool {
+        let written = gateways.iter().map(|one| one.value.as_str());
+        side.is_named(written, &self.vs.meta.namespace)
     }
 
     /// V8 for HTTP: `gateways` on a match puts `sourceLabels` and `sourceNamespace` out of force.
@@ -184,10 +248,8 @@ pub fn claimed_twice(
 
 /// IST0101, IST0131 and IST0132 of all references to Gateways (V2).
 pub fn check_gateways(manifests: &Manifests, visible: &[Active<'_>], out: &mut Diagnostics) {
-    let mut known: HashMap<_, &[Written<String>]> = HashMap::new();
-    for one in &manifests.gateways {
-        known.insert(key(&one.meta), &one.hosts);
-    }
+    let gateways = manifests.gateways.iter();
+    let known: HashMap<_, &Gateway> = gateways.map(|one| (one.key(), one)).collect();
     let refused = manifests.refused.iter().map(|one| &one.meta);
     let refused: HashSet<_> = refused
         .filter(|meta| meta.kind == "Gateway")
@@ -197,7 +259,7 @@ pub fn check_gateways(manifests: &Manifests, visible: &[Active<'_>], out: &mut D
         for written in vs.gateways.iter().filter(|one| one.value != MESH) {
             let (namespace, name) = gateway(&written.value, &vs.meta.namespace);
             match known.get(&(namespace, name)) {
-                Some(hosts) => check_hosts(vs, written, hosts, out),
+                Some(gateway) => check_hosts(vs, written, gateway, out),
                 None if refused.contains(&(namespace, name)) => {}
                 None => Say::of(&vs.meta, &written.place)
                     .field("spec.gateways")
@@ -221,25 +283,19 @@ fn key(meta: &Meta) -> (&str, &str) {
 fn check_hosts(
     vs: &VirtualService,
     written: &Written<String>,
-    served: &[Written<String>],
+    gateway: &Gateway,
     out: &mut Diagnostics,
 ) {
-    let serves = |served: &Written<String>| {
-        let (namespace, host) = served.value.split_once('/').unwrap_or(("*", &served.value));
-        // `.` is the Gateway's own namespace, which a reference to it has named.
-        let (of_gateway, _) = gateway(&written.value, &vs.meta.namespace);
-        let namespace = if namespace == "." {
-            of_gateway
-        } else {
-            namespace
-        };
-        (namespace == "*" || namespace == &*vs.meta.namespace)
-            && vs.hosts.iter().any(|one| overlap(&one.value, host))
+    let served = || gateway.servers.iter().flat_map(|server| &server.hosts);
+    let serves = |served: &Written<ServerHost>| {
+        let host = served.value.host.to_string();
+        served.value.is_for(&vs.meta.namespace)
+            && vs.hosts.iter().any(|one| overlap(&one.value, &host))
     };
-    if served.is_empty() || served.iter().any(serves) {
+    if served().any(serves) {
         return;
     }
-    let hosts: Vec<&str> = served.iter().map(|one| one.value.as_str()).collect();
+    let hosts: Vec<&str> = served().map(|one| one.value.text.as_ref()).collect();
     let problem = format!(
         "none of its hosts is one that the Gateway {} serves: {}",
         written.value,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::clusters::Wanted;
 use super::registry::Known;
-use super::routes_claims::{Active, Claims};
+use super::routes_claims::{Active, Claims, Side};
 use super::routes_rules::Ground;
 use super::routes_say::Say;
 use crate::config::diagnostic::{Code, Diagnostics};
@@ -82,7 +82,7 @@ pub fn lower(
                 active.get(index).map(|one| HostRoutes {
                     hosts: names,
                     port: Some(port),
-                    rules: ground.rules(one, port),
+                    rules: ground.rules(one, port, Side::Mesh),
                     object: Some(Arc::clone(&one.object)),
                     place: one.vs.meta.place.clone(),
                 })

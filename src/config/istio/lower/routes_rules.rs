@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::clusters::{Clusters, Referrer, Wanted};
 use super::registry::Registry;
-use super::routes_claims::{Active, is_on};
+use super::routes_claims::{Active, Side, is_on};
 use super::routes_names::Names;
 use crate::config::diagnostic::Diagnostics;
 use crate::config::istio::service_entry::Protocol;
 use crate::config::istio::virtual_service::{
-    Destination, HttpAction, HttpDestination, HttpMatch, HttpRoute,
+    Destination, HttpAction, HttpDestination, HttpMatch, HttpRoute, MatchOn,
 };
 use crate::model::{
     Action, HostPattern, MatchSpec, Mirror, Place, ProxyFacts, Rewrite, RuleSpec, StringMatch,
@@ -30,11 +30,13 @@ pub struct Ground<'l, 'a> {
 }
 
 impl Ground<'_, '_> {
-    /// The rules of `active` for requests to `port`, up to the first that always holds (V7).
-    pub fn rules(&mut self, active: &Active<'_>, port: u16) -> Vec<RuleSpec> {
+    /// The rules of `active` for requests of `side` to `port`, up to the first that always holds
+    /// (V7).
+    pub fn rules(&mut self, active: &Active<'_>, port: u16, side: Side<'_>) -> Vec<RuleSpec> {
         let mut rules = Vec::with_capacity(active.vs.http.len());
         for route in &active.vs.http {
-            let Some((matches, is_last)) = matches_on(route, port, self.facts) else {
+            let here = |on: &MatchOn| is_on(on, port) && active.takes_http(on, side, self.facts);
+            let Some((matches, is_last)) = matches_on(route, here) else {
                 continue;
             };
             let spec = self.rule(active, route, port);
@@ -162,19 +164,18 @@ impl Ground<'_, '_> {
     }
 }
 
-/// The matches of `route` that are left on `port`, and whether one of them always holds. `None`
-/// where the whole rule is not for this port or this proxy (V8).
-fn matches_on<'r>(
-    route: &'r HttpRoute,
-    port: u16,
-    facts: &ProxyFacts,
-) -> Option<(Vec<&'r HttpMatch>, bool)> {
+/// The matches of `route` that are for `here`, and whether one of them always holds. `None` where
+/// the whole rule is not for this port or this proxy (V8).
+fn matches_on(
+    route: &HttpRoute,
+    here: impl Fn(&MatchOn) -> bool,
+) -> Option<(Vec<&HttpMatch>, bool)> {
     if route.matches.is_empty() {
         return Some((Vec::new(), true));
     }
     let mut left = Vec::with_capacity(route.matches.len());
     for one in &route.matches {
-        if is_on(&one.on, port) && Active::http_is_for(&one.on, facts) {
+        if here(&one.on) {
             left.push(one);
             if is_always(one) {
                 return Some((left, true));

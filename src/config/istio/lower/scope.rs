@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::report;
 use crate::config::diagnostic::{Code, Diagnostics};
 use crate::config::istio::Manifests;
+use crate::config::istio::mesh::ProxyHeaders;
 use crate::config::istio::meta::{ExportTo, selects};
 use crate::config::istio::sidecar::{EgressListener, OutboundMode, Sidecar, VisibleNamespace};
 use crate::config::options::LoadOptions;
@@ -26,6 +27,8 @@ pub struct Mesh {
     pub auto_mtls: bool,
     /// Of upstreams whose DestinationRule says none (T15).
     pub connect_timeout: Duration,
+    /// What is changed in heads that come in.
+    pub headers: ProxyHeaders,
     /// Of the mesh configuration alone; [`Scope::outbound`] looks at the Sidecar first.
     outbound: Option<OutboundMode>,
 }
@@ -65,6 +68,7 @@ impl Mesh {
             connect_timeout: config
                 .and_then(|mesh| mesh.connect_timeout)
                 .unwrap_or(Duration::from_secs(10)),
+            headers: config.map(|mesh| mesh.headers.clone()).unwrap_or_default(),
             outbound: config.and_then(|mesh| mesh.outbound),
         }
     }

@@ -231,7 +231,7 @@ impl Streams<'_, '_> {
 }
 
 /// V10 for streams: one destination ignores its weight, of several those of weight 0 are left out.
-fn destinations(
+pub fn destinations(
     one: &Active<'_>,
     to: &[StreamDestination],
     port: u16,

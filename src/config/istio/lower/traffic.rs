@@ -16,7 +16,7 @@ use crate::config::istio::destination_rule::{
     ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, PortPolicy, TlsMode,
     TlsSettings, TrafficPolicy,
 };
-use crate::config::istio::manifests::{Governs, RefusedObject};
+use crate::config::istio::manifests::{Governs, OnGateways, RefusedObject};
 use crate::config::istio::meta::{Labels, selects};
 use crate::config::options::LoadOptions;
 use crate::model::{HostPattern, Place, Refused};
@@ -272,6 +272,7 @@ fn object(dropped: &Dropped<'_>, finding: &Diagnostic, options: &LoadOptions) ->
         inbound: None,
         addresses: Vec::new(),
         ports: Vec::new(),
+        on_gateways: OnGateways::Nothing,
     }
 }
 

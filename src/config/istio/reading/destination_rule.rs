@@ -270,7 +270,10 @@ fn credential_name(at: &At<'_>, r: &mut Reading<'_>) -> Option<Written<String>> 
 }
 
 /// S1.
-fn check_credential(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+/// What to write instead.
+pub fn check_credential(text: &str) -> Result<(), &'static str> {
     let word = |text: &str| {
         !text.is_empty()
             && text.len() <= 253

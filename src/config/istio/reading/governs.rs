@@ -7,13 +7,13 @@
 use ipnet::IpNet;
 
 use crate::config::cursor::At;
-use crate::config::istio::manifests::Governs;
+use crate::config::istio::manifests::{Governs, OnGateways};
 use crate::config::istio::meta::Meta;
 use crate::config::istio::service_entry::Protocol;
 use crate::config::options::LoadOptions;
 use crate::model::{HostPattern, ProxyFacts};
 
-use super::{names, service_entry, value};
+use super::{gateway, names, service_entry, value};
 
 /// `None` where the hosts cannot be told.
 pub fn governs(root: &At<'_>, meta: &Meta, options: &LoadOptions) -> Option<Governs> {
@@ -155,6 +155,33 @@ fn route(spec: Option<&At<'_>>, meta: &Meta, domain: &str) -> Option<Governs> {
         (false, true) => Governs::Hosts(services),
         (_, false) => Governs::Entries(services, entries),
     })
+}
+
+/// What it would have governed on gateway listeners, as far as it can be read.
+pub fn on_gateways(root: &At<'_>, meta: &Meta, options: &LoadOptions) -> OnGateways {
+    let Some(spec) = root.key("spec") else {
+        return OnGateways::Nothing;
+    };
+    let facts = &options.facts;
+    match meta.kind {
+        "Gateway" => match gateway::claimed(root, meta, options) {
+            Some(gateway) => OnGateways::Servers(Box::new(gateway)),
+            None => OnGateways::Nothing,
+        },
+        "VirtualService" if !is_elsewhere(&spec, meta, facts) => {
+            let mut gateways = value::strings(&spec, "gateways");
+            gateways.retain(|name| name != "mesh");
+            if gateways.is_empty() {
+                return OnGateways::Nothing;
+            }
+            let hosts = match hosts(&spec, "hosts", true, meta, &facts.cluster_domain) {
+                Some(Governs::Hosts(hosts)) => Some(hosts),
+                _ => None,
+            };
+            OnGateways::Hosts { gateways, hosts }
+        }
+        _ => OnGateways::Nothing,
+    }
 }
 
 /// Virtual addresses that a ServiceEntry or Service would have claimed, as far as they can be read.

@@ -6,11 +6,11 @@
 
 use crate::config::cursor::{At, Source};
 use crate::config::diagnostic::Code;
-use crate::config::istio::mesh::MeshConfig;
-use crate::config::istio::tables::mesh::CONFIG_MAP;
+use crate::config::istio::mesh::{MeshConfig, ProxyHeaders};
+use crate::config::istio::tables::mesh::{CONFIG_MAP, FORWARD_CLIENT_CERT};
 use crate::config::node::{Node, Value};
 use crate::config::yaml;
-use crate::model::AccessLogSpec;
+use crate::model::{AccessLogSpec, ClientCertDetails, ForwardClientCert};
 
 use super::check::{check, normalised};
 use super::context::Reading;
@@ -118,6 +118,58 @@ fn read(at: &At<'_>) -> MeshConfig {
             .collect(),
         root_namespace: value::text(at, "rootNamespace").map(Into::into),
         connect_timeout: value::duration(at, "connectTimeout"),
+        headers: headers(at),
         access_log: access_log(at),
+    }
+}
+
+/// G12, P16.
+fn headers(at: &At<'_>) -> ProxyHeaders {
+    let mut headers = ProxyHeaders::default();
+    let Some(config) = at.key("defaultConfig") else {
+        return headers;
+    };
+    if let Some(topology) = config.key("gatewayTopology") {
+        headers.trusted_hops = value::whole(&topology, "numTrustedProxies").unwrap_or_default();
+        headers.gateway_client_cert = client_cert(&topology, "forwardClientCertDetails");
+    }
+    let Some(said) = config.key("proxyHeaders") else {
+        return headers;
+    };
+    headers.client_cert = client_cert(&said, "forwardedClientCert");
+    headers.details = said.key("setCurrentClientCertDetails").map(|at| {
+        let is = |key: &str| value::flag(&at, key) == Some(true);
+        ClientCertDetails {
+            subject: is("subject"),
+            cert: is("cert"),
+            chain: is("chain"),
+            dns: is("dns"),
+            uri: is("uri"),
+        }
+    });
+    let request_id = said.key("requestId");
+    headers.no_request_id = request_id.is_some_and(|at| value::flag(&at, "disabled") == Some(true));
+    headers.server = said.key("server").and_then(|at| {
+        let disabled = value::flag(&at, "disabled") == Some(true);
+        match (disabled, value::text(&at, "value")) {
+            (true, _) => Some(None),
+            // What is no header's value is as if it were not there.
+            (false, Some(text)) if http::HeaderValue::from_str(text).is_ok() => {
+                Some(Some(text.into()))
+            }
+            (false, _) => None,
+        }
+    });
+    headers
+}
+
+fn client_cert(at: &At<'_>, key: &str) -> Option<ForwardClientCert> {
+    match value::word(at, key, FORWARD_CLIENT_CERT)? {
+        "SANITIZE" => Some(ForwardClientCert::Sanitize),
+        "FORWARD_ONLY" => Some(ForwardClientCert::ForwardOnly),
+        "APPEND_FORWARD" => Some(ForwardClientCert::AppendForward),
+        "SANITIZE_SET" => Some(ForwardClientCert::SanitizeSet),
+        "ALWAYS_FORWARD_ONLY" => Some(ForwardClientCert::AlwaysForwardOnly),
+        _ => None,
     }
 }

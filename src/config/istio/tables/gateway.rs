@@ -16,7 +16,8 @@ pub const MODE: Words = &[
     ("ISTIO_MUTUAL", 4),
     ("OPTIONAL_MUTUAL", 5),
 ];
-const VERSION: Words = &[
+/// `tls.minProtocolVersion` and `maxProtocolVersion`.
+pub const VERSION: Words = &[
     ("TLS_AUTO", 0),
     ("TLSV1_0", 1),
     ("TLSV1_1", 2),

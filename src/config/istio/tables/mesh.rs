@@ -6,7 +6,7 @@
 
 use super::common::OPEN_METADATA;
 use super::sidecar::OUTBOUND_MODE;
-use crate::config::istio::shape::{Kind, TEXTS, Table, refused, silent, warned, yes};
+use crate::config::istio::shape::{COUNT, Kind, TEXTS, Table, Words, refused, silent, warned, yes};
 
 static ENCODING: &[(&str, u64)] = &[("TEXT", 0), ("JSON", 1)];
 
@@ -14,6 +14,55 @@ static OUTBOUND: Table = Table::new(&[yes("mode", Kind::Enum(OUTBOUND_MODE))]);
 
 const VISIBLE: &str = "write exportTo in each object";
 const ELSEWHERE: &str = "sortie's TLS versions and suites are its own: remove it";
+
+/// What becomes of `X-Forwarded-Client-Cert` (P16).
+pub const FORWARD_CLIENT_CERT: Words = &[
+    ("UNDEFINED", 0),
+    ("SANITIZE", 1),
+    ("FORWARD_ONLY", 2),
+    ("APPEND_FORWARD", 3),
+    ("SANITIZE_SET", 4),
+    ("ALWAYS_FORWARD_ONLY", 5),
+];
+
+static TOPOLOGY: Table = Table::new(&[
+    yes("numTrustedProxies", COUNT),
+    yes("forwardClientCertDetails", Kind::Enum(FORWARD_CLIENT_CERT)),
+    warned(
+        "proxyProtocol",
+        Kind::Any,
+        "sortie does not read it: connections that begin with it fail",
+    ),
+]);
+
+static SWITCH: Table = Table::open(&[yes("disabled", Kind::Bool)]);
+static SERVER: Table = Table::new(&[yes("disabled", Kind::Bool), yes("value", Kind::Text)]);
+static DETAILS: Table = Table::new(&[
+    yes("subject", Kind::Bool),
+    yes("cert", Kind::Bool),
+    yes("chain", Kind::Bool),
+    yes("dns", Kind::Bool),
+    yes("uri", Kind::Bool),
+]);
+static HEADERS: Table = Table::new(&[
+    yes("forwardedClientCert", Kind::Enum(FORWARD_CLIENT_CERT)),
+    yes("setCurrentClientCertDetails", Kind::Object(&DETAILS)),
+    yes("requestId", Kind::Object(&SWITCH)),
+    yes("server", Kind::Object(&SERVER)),
+    // Of headers that sortie never writes.
+    silent("attemptCount", Kind::Any),
+    silent("envoyDebugHeaders", Kind::Any),
+    silent("metadataExchangeHeaders", Kind::Any),
+    silent("xForwardedHost", Kind::Any),
+    silent("xForwardedPort", Kind::Any),
+    silent("preserveHttp1HeaderCase", Kind::Any),
+]);
+
+/// Most of it is about Envoy's process, and none of our business.
+static PROXY_CONFIG: Table = Table::open(&[
+    yes("gatewayTopology", Kind::Object(&TOPOLOGY)),
+    yes("proxyHeaders", Kind::Object(&HEADERS)),
+]);
 
 /// Mesh configuration.
 pub static MESH: Table = Table::new(&[
@@ -26,7 +75,7 @@ pub static MESH: Table = Table::new(&[
     yes("accessLogFile", Kind::Text),
     yes("accessLogFormat", Kind::Text),
     yes("accessLogEncoding", Kind::Enum(ENCODING)),
-    silent("defaultConfig", Kind::Any),
+    yes("defaultConfig", Kind::Object(&PROXY_CONFIG)),
     refused("defaultServiceExportTo", TEXTS, VISIBLE),
     refused("defaultVirtualServiceExportTo", TEXTS, VISIBLE),
     refused("defaultDestinationRuleExportTo", TEXTS, VISIBLE),

@@ -1,0 +1,433 @@
+//! The VirtualServices of a Gateway's server, and its hosts (ISTIO.md G2, G9, G10, V2, V5, V8).
+//!
+//! Owns: [`Claimed`], [`Bound`]: who is on which server with which hosts; the hosts of its table.
+//! Never: lowers one rule (that is `routes_rules`).
+//! Called by: gateways.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::gateway_ports::{Offer, Ports};
+use super::routes_claims::{Active, Side};
+use super::routes_names::{MESH, gateway};
+use super::routes_rules::Ground;
+use crate::config::istio::Manifests;
+use crate::config::istio::manifests::OnGateways;
+use crate::config::istio::reading::names::covers;
+use crate::model::{
+    Action, Broken, BrokenKind, Config, HostPattern, HostRoutes, MatchSpec, Place, Redirect,
+    Refused, RuleSpec, StringMatch, UpstreamSpec, Weighted,
+};
+
+/// Namespace and name of a Gateway.
+type Key<'k> = (&'k str, &'k str);
+
+/// VirtualServices by the Gateways that they name.
+pub struct Claimed<'v, 'a> {
+    visible: &'v [Active<'a>],
+    by_gateway: HashMap<Key<'v>, Vec<usize>>,
+    /// Those that were refused (X1).
+    refused: HashMap<Key<'a>, Vec<RefusedRoutes<'a>>>,
+}
+
+/// A VirtualService that was refused.
+#[derive(Clone, Copy)]
+struct RefusedRoutes<'a> {
+    refused: &'a Refused,
+    /// `None`: they cannot be told.
+    hosts: Option<&'a [HostPattern]>,
+}
+
+/// What VirtualServices say of one server.
+#[derive(Clone)]
+pub struct Bound<'v, 'a> {
+    /// By age, each with those of its hosts that the server has (G2).
+    pub routes: Vec<(&'v Active<'a>, Vec<HostPattern>)>,
+    /// Hosts that nobody serves, as the one who would was refused, and how they fail.
+    pub refused: Vec<(Fails, Vec<HostPattern>)>,
+    /// Nobody is let in, and this is why.
+    pub broken: Option<Arc<str>>,
+}
+
+/// The upstream that has nothing behind it, for what a refused document governs (X1).
+#[derive(Clone)]
+pub struct Fails {
+    pub upstream: Arc<str>,
+    pub object: Arc<str>,
+    pub place: Place,
+}
+
+impl Fails {
+    pub fn of(refused: &Refused) -> Fails {
+        Fails {
+            upstream: upstream_name(refused),
+            object: Arc::clone(&refused.object),
+            place: refused.place.clone(),
+        }
+    }
+}
+
+fn upstream_name(refused: &Refused) -> Arc<str> {
+    format!("refused|{}", refused.object).into()
+}
+
+impl<'v, 'a> Claimed<'v, 'a> {
+    pub fn new(manifests: &'a Manifests, visible: &'v [Active<'a>]) -> Claimed<'v, 'a> {
+        let mut claimed = Claimed {
+            visible,
+            by_gateway: HashMap::new(),
+            refused: HashMap::new(),
+        };
+        for (index, one) in visible.iter().enumerate() {
+            let written = one.vs.gateways.iter().filter(|one| one.value != MESH);
+            for written in written {
+                let key = gateway(&written.value, &one.vs.meta.namespace);
+                let list = claimed.by_gateway.entry(key).or_default();
+                if list.last() != Some(&index) {
+                    list.push(index);
+                }
+            }
+        }
+        for one in &manifests.refused {
+            let OnGateways::Hosts { gateways, hosts } = &one.on_gateways else {
+                continue;
+            };
+            for written in gateways {
+                let key = gateway(written, &one.meta.namespace);
+                claimed.refused.entry(key).or_default().push(RefusedRoutes {
+                    refused: &one.refused,
+                    hosts: hosts.as_deref(),
+                });
+            }
+        }
+        claimed
+    }
+
+    /// Those of one server (G2, V2).
+    pub fn bound(&self, offer: &Offer<'_>) -> Bound<'v, 'a> {
+        let key = offer.gateway.key();
+        let indexes = self.by_gateway.get(&key).into_iter().flatten();
+        let mut routes = Vec::new();
+        for one in indexes.filter_map(|index| self.visible.get(*index)) {
+            let namespace = &one.vs.meta.namespace;
+            let hosts = shared(
+                offer,
+                one.hosts.iter().map(|(host, _)| host),
+                Some(namespace),
+            );
+            if !hosts.is_empty() {
+                routes.push((one, hosts));
+            }
+        }
+        let mut bound = Bound {
+            routes,
+            refused: Vec::new(),
+            broken: None,
+        };
+        for one in self.refused.get(&key).into_iter().flatten() {
+            let Some(hosts) = one.hosts else {
+                let reason = || one.refused.to_string().into();
+                bound.broken.get_or_insert_with(reason);
+                continue;
+            };
+            let hosts = shared(offer, hosts.iter(), None);
+            if !hosts.is_empty() {
+                bound.refused.push((Fails::of(one.refused), hosts));
+            }
+        }
+        bound
+    }
+
+    /// Adds the upstreams that stand for refused documents, where they are not there yet.
+    pub fn broken_upstreams(&self, manifests: &Manifests, ports: &Ports<'_>, config: &mut Config) {
+        let served: HashSet<Key<'_>> = ports.offers().map(|offer| offer.gateway.key()).collect();
+        let routes = self.refused.iter().filter(|(key, _)| served.contains(*key));
+        let routes = routes.flat_map(|(_, list)| list).map(|one| one.refused);
+        let servers = manifests
+            .refused
+            .iter()
+            .filter(|one| matches!(one.on_gateways, OnGateways::Servers(_)))
+            .map(|one| &one.refused);
+        for refused in routes.chain(servers) {
+            let name = upstream_name(refused);
+            if config.upstreams.iter().any(|one| one.name == name) {
+                continue;
+            }
+            let mut upstream = UpstreamSpec::new(&name);
+            upstream.broken = Some(Broken {
+                kind: BrokenKind::Unhealthy,
+                reason: refused.to_string().into(),
+            });
+            upstream.place = refused.place.clone();
+            config.upstreams.push(upstream);
+        }
+    }
+}
+
+/// G2: where a host of the server and one of these cover each other, the more specific one. Of a
+/// document whose namespace is not asked, every host of the server counts.
+fn shared<'h>(
+    offer: &Offer<'_>,
+    hosts: impl Iterator<Item = &'h HostPattern>,
+    namespace: Option<&str>,
+) -> Vec<HostPattern> {
+    let mut found = Vec::new();
+    for host in hosts {
+        for served in offer.server.hosts.iter().map(|served| &served.value) {
+            if namespace.is_none_or(|namespace| served.is_for(namespace))
+                && let Some(host) = narrower(host, &served.host)
+                && !found.contains(&host)
+            {
+                found.push(host);
+            }
+        }
+    }
+    found
+}
+
+/// The more specific of two patterns, where one covers the other.
+pub fn narrower(a: &HostPattern, b: &HostPattern) -> Option<HostPattern> {
+    if covers(a, b) {
+        return Some(b.clone());
+    }
+    covers(b, a).then(|| a.clone())
+}
+
+/// One host while its table is made.
+#[derive(Default)]
+struct Host {
+    /// Server and VirtualService, by their positions, in the order of the servers.
+    routes: Vec<(usize, usize)>,
+    /// The server that redirects it (G10).
+    redirect: Option<usize>,
+    /// Who would have had it, by its position.
+    fails: Option<usize>,
+}
+
+/// What hosts have in common that share their rules.
+type Same = (Option<usize>, Option<usize>, Vec<(usize, usize)>);
+
+/// The hosts of all of these servers, which share one table: those on a clear-text port, or a
+/// single one whose TLS ends here (G9).
+pub fn hosts(
+    servers: &[(&Offer<'_>, Bound<'_, '_>)],
+    ground: &mut Ground<'_, '_>,
+) -> Vec<HostRoutes> {
+    let mut table = Table::default();
+    for (server, (offer, bound)) in servers.iter().enumerate() {
+        table.add(server, offer, bound, ground);
+    }
+    let mut groups: BTreeMap<usize, (Same, Vec<HostPattern>)> = BTreeMap::new();
+    let mut first: HashMap<Same, usize> = HashMap::new();
+    for (index, (name, host)) in table.hosts.into_iter().enumerate() {
+        let same: Same = (host.fails, host.redirect, host.routes);
+        let at = *first.entry(same.clone()).or_insert(index);
+        groups.entry(at).or_insert((same, Vec::new())).1.push(name);
+    }
+    let groups = groups.into_values();
+    groups
+        .filter_map(|(same, names)| group(same, names, servers, &table.fails, &table.rules))
+        .collect()
+}
+
+/// Rules of a VirtualService for a server, by their positions.
+type Rules = HashMap<(usize, usize), Vec<RuleSpec>>;
+
+#[derive(Default)]
+struct Table {
+    hosts: Vec<(HostPattern, Host)>,
+    index: HashMap<HostPattern, usize>,
+    fails: Vec<Fails>,
+    rules: Rules,
+}
+
+impl Table {
+    fn host(&mut self, name: &HostPattern) -> Option<&mut Host> {
+        let next = self.hosts.len();
+        let at = *self.index.entry(name.clone()).or_insert(next);
+        if at == next {
+            self.hosts.push((name.clone(), Host::default()));
+        }
+        self.hosts.get_mut(at).map(|(_, host)| host)
+    }
+
+    fn add(
+        &mut self,
+        server: usize,
+        offer: &Offer<'_>,
+        bound: &Bound<'_, '_>,
+        ground: &mut Ground<'_, '_>,
+    ) {
+        let redirects = matches!(
+            offer.server.kind,
+            crate::config::istio::gateway::ServerKind::Http(Some(_))
+        );
+        let (namespace, name) = offer.gateway.key();
+        let side = Side::Gateway(namespace, name);
+        for (nth, (one, hosts)) in bound.routes.iter().enumerate() {
+            let rules = ground.rules(one, offer.server.number, side);
+            let rules = until_catch_all(rules);
+            // Without a rule it has no say on its hosts here, and a wider one may.
+            if rules.is_empty() {
+                continue;
+            }
+            self.rules.insert((server, nth), rules);
+            for name in hosts {
+                if let Some(host) = self.host(name) {
+                    host.routes.push((server, nth));
+                    if redirects {
+                        host.redirect.get_or_insert(server);
+                    }
+                }
+            }
+        }
+        if redirects {
+            for name in offer.names() {
+                if let Some(host) = self.host(&name) {
+                    host.redirect.get_or_insert(server);
+                }
+            }
+        }
+        for (fails, hosts) in &bound.refused {
+            self.fail(fails.clone(), hosts);
+        }
+        if let (Some(fails), hosts) = (&offer.fails, offer.names()) {
+            self.fail(fails.clone(), &hosts);
+        }
+    }
+
+    fn fail(&mut self, fails: Fails, hosts: &[HostPattern]) {
+        let index = self.fails.len();
+        self.fails.push(fails);
+        for name in hosts {
+            if let Some(host) = self.host(name) {
+                host.fails.get_or_insert(index);
+            }
+        }
+    }
+}
+
+/// The rules that hosts share.
+fn group(
+    (fails, redirect, routes): Same,
+    names: Vec<HostPattern>,
+    servers: &[(&Offer<'_>, Bound<'_, '_>)],
+    failing: &[Fails],
+    rules: &Rules,
+) -> Option<HostRoutes> {
+    if let Some(fails) = fails.and_then(|index| failing.get(index)) {
+        let action = Action::Forward(vec![Weighted::new(&fails.upstream, 1)]);
+        return Some(HostRoutes {
+            hosts: names,
+            port: None,
+            rules: vec![RuleSpec {
+                object: Some(Arc::clone(&fails.object)),
+                ..RuleSpec::new(action, fails.place.clone())
+            }],
+            object: Some(Arc::clone(&fails.object)),
+            place: fails.place.clone(),
+        });
+    }
+    let redirect = redirect.and_then(|server| servers.get(server));
+    let redirect = redirect.map(|(offer, _)| to_https(offer));
+    let found = routes.iter().filter_map(|at| rules.get(at));
+    let found = sunk(found);
+    let owner = routes.first().and_then(|(server, nth)| {
+        let (_, bound) = servers.get(*server)?;
+        let (one, _) = bound.routes.get(*nth)?;
+        Some((Arc::clone(&one.object), one.vs.meta.place.clone()))
+    });
+    let of_redirect = || {
+        let rule = redirect.as_ref()?;
+        Some((rule.object.clone()?, rule.place.clone()))
+    };
+    let (object, place) = owner.or_else(of_redirect)?;
+    Some(HostRoutes {
+        hosts: names,
+        port: None,
+        rules: redirect.into_iter().chain(found).collect(),
+        object: Some(object),
+        place,
+    })
+}
+
+/// G10: every request, whatever VirtualServices say.
+fn to_https(offer: &Offer<'_>) -> RuleSpec {
+    let place = match &offer.server.kind {
+        crate::config::istio::gateway::ServerKind::Http(Some(place)) => place.clone(),
+        _ => offer.server.place.clone(),
+    };
+    let redirect = Redirect {
+        status: 301,
+        scheme: Some("https".to_owned()),
+        authority: None,
+        path: None,
+        port: None,
+    };
+    RuleSpec {
+        name: Some("https-redirect".into()),
+        object: Some(offer.gateway.meta.object()),
+        ..RuleSpec::new(Action::Redirect(redirect), place)
+    }
+}
+
+/// V7: what follows a rule that always holds is never asked, nor is it after another
+/// VirtualService's rules were put between.
+fn until_catch_all(rules: Vec<RuleSpec>) -> Vec<RuleSpec> {
+    let mut kept = Vec::with_capacity(rules.len());
+    for mut rule in rules {
+        let at = rule.matches.iter().position(is_catch_all);
+        let is_last = at.is_some() || rule.matches.is_empty();
+        if let Some(at) = at {
+            rule.matches.truncate(at + 1);
+        }
+        kept.push(rule);
+        if is_last {
+            break;
+        }
+    }
+    kept
+}
+
+/// V5: the rules of several VirtualServices in the order of their age, and behind them all that
+/// always hold. Of a rule with several conditions the one that always holds goes there alone.
+fn sunk<'r>(all: impl Iterator<Item = &'r Vec<RuleSpec>>) -> Vec<RuleSpec> {
+    let (mut rules, mut last) = (Vec::new(), Vec::new());
+    for rule in all.flatten() {
+        let catches = rule.matches.is_empty() || rule.matches.iter().any(is_catch_all);
+        if !catches {
+            rules.push(rule.clone());
+            continue;
+        }
+        let (all, some): (Vec<MatchSpec>, Vec<_>) =
+            rule.matches.iter().cloned().partition(is_catch_all);
+        if !some.is_empty() {
+            rules.push(RuleSpec {
+                matches: some,
+                ..rule.clone()
+            });
+        }
+        last.push(RuleSpec {
+            matches: all,
+            ..rule.clone()
+        });
+    }
+    rules.append(&mut last);
+    rules
+}
+
+/// V5: no condition but that the path begins with a slash.
+fn is_catch_all(one: &MatchSpec) -> bool {
+    let every_path = match &one.path {
+        None => true,
+        Some(StringMatch::Prefix(path)) => path == "/",
+        Some(StringMatch::Exact(_) | StringMatch::Regex(_)) => false,
+    };
+    every_path
+        && one.methods.is_empty()
+        && one.method.is_none()
+        && one.scheme.is_none()
+        && one.authority.is_none()
+        && one.headers.is_empty()
+        && one.query.is_empty()
+}
