@@ -46,6 +46,13 @@ pub struct Args {
     /// The client's address, for routes of some networks alone [default: 127.0.0.1]
     #[arg(long, value_name = "IP")]
     pub from: Option<String>,
+    /// It comes to this port of a Gateway (port.number); https:// is TLS as a sidecar speaks it
+    #[arg(long, value_name = "NUMBER")]
+    pub gateway: Option<String>,
+    /// It comes to this port of the application beside sortie (needs --inbound with --config);
+    /// https:// is TLS as a sidecar speaks it
+    #[arg(long = "to-port", value_name = "PORT", conflicts_with = "gateway")]
+    pub to_port: Option<String>,
     /// As from a pod with these labels instead of --labels; with --config
     #[arg(
         long,
@@ -78,6 +85,8 @@ pub fn run(mut args: Args) -> ExitCode {
         headers: args.header,
         captured: args.captured,
         from: args.from,
+        gateway: args.gateway,
+        inbound: args.to_port,
     };
     let question = match Question::parse(&asked) {
         Ok(question) => question,

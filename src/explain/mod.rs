@@ -6,6 +6,9 @@
 
 mod answer;
 mod destination;
+mod entrance;
+#[cfg(test)]
+mod entrance_tests;
 mod passed_over;
 mod question;
 mod request;

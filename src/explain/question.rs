@@ -25,6 +25,10 @@ pub struct Asked {
     pub captured: Option<String>,
     /// The client's IP address; `None`: this machine's own.
     pub from: Option<String>,
+    /// `NUMBER`: it comes to this port of a Gateway (`port.number`).
+    pub gateway: Option<String>,
+    /// `PORT`: it comes to this port of the application beside sortie.
+    pub inbound: Option<String>,
 }
 
 /// How the client speaks.
@@ -36,6 +40,15 @@ pub(super) enum Speaks {
     Tls,
     /// Bytes of any other kind.
     Tcp,
+}
+
+/// Which listener it comes to, where that is not the mesh's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// A Gateway's `port.number`.
+    Gateway(u16),
+    /// A port of the application beside us.
+    Inbound(u16),
 }
 
 /// A question that makes sense.
@@ -52,6 +65,7 @@ pub struct Question {
     pub(super) port: u16,
     pub(super) original_dst: Option<OriginalDst>,
     pub(super) from: IpAddr,
+    pub(super) door: Option<Door>,
 }
 
 impl Asked {
@@ -66,6 +80,8 @@ impl Asked {
                 "header" => asked.headers.push(value),
                 "captured" => asked.captured = Some(value),
                 "from" => asked.from = Some(value),
+                "gateway" => asked.gateway = Some(value),
+                "inbound" => asked.inbound = Some(value),
                 _ => {}
             }
         }
@@ -85,6 +101,8 @@ impl Asked {
         );
         pairs.extend(self.captured.iter().map(|to| ("captured", to.as_str())));
         pairs.extend(self.from.iter().map(|from| ("from", from.as_str())));
+        pairs.extend(self.gateway.iter().map(|at| ("gateway", at.as_str())));
+        pairs.extend(self.inbound.iter().map(|at| ("inbound", at.as_str())));
         let pairs = pairs
             .iter()
             .map(|(key, value)| format!("{key}={}", encode(value)));
@@ -130,6 +148,7 @@ impl Question {
             port,
             original_dst: original_dst(asked.captured.as_deref(), port)?,
             from: from(asked.from.as_deref())?,
+            door: door(asked)?,
             url,
         })
     }
@@ -145,6 +164,21 @@ fn original_dst(text: Option<&str>, port: u16) -> Result<Option<OriginalDst>, St
         Err(_) => Err(format!(
             "captured: \"{text}\" is neither an IP address nor one with a port"
         )),
+    }
+}
+
+fn door(asked: &Asked) -> Result<Option<Door>, String> {
+    let port = |what: &str, text: &str| {
+        let number = text.parse::<u16>().ok().filter(|port| *port > 0);
+        number.ok_or_else(|| format!("{what}: \"{text}\" is no port, 1 to 65535"))
+    };
+    match (&asked.gateway, &asked.inbound) {
+        (None, None) => Ok(None),
+        (Some(text), None) => Ok(Some(Door::Gateway(port("gateway", text)?))),
+        (None, Some(text)) => Ok(Some(Door::Inbound(port("inbound", text)?))),
+        (Some(_), Some(_)) => {
+            Err("it comes to a gateway or to the application, not to both".into())
+        }
     }
 }
 
@@ -353,6 +387,8 @@ mod tests {
             method: "POST".to_owned(),
             headers: vec!["X-A: ü & =".to_owned(), "x-b:".to_owned()],
             captured: Some("[::1]:80".to_owned()),
+            gateway: Some("443".into()),
+            inbound: None,
             from: Some("2001:db8::1".to_owned()),
         };
         assert_eq!(Asked::from_query(&asked.to_query()), asked);

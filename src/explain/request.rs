@@ -7,17 +7,17 @@
 use super::answer::{Branch, Explanation, Outcome, Step};
 use super::destination::{Bytes, Target, branch};
 use super::passed_over::{holds, why_not};
-use super::question::{Question, Speaks};
-use super::{stream, words};
+use super::question::{Door, Question, Speaks};
+use super::{entrance, stream, words};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::model::{
-    Abort, Action, Config, Destination, HostPattern, HostRoutes, ListenerKind, MatchSpec, PeerAddr,
-    Respond, RuleSpec, Share, UnknownHosts, Weighted,
+    Abort, Action, Config, Destination, HostPattern, HostRoutes, ListenerKind, MatchSpec,
+    OriginalDst, PeerAddr, Respond, RuleSpec, Share, UnknownHosts, Weighted,
 };
 use crate::proxy::{self, Arrived, Foreseen, Spoken};
-use crate::route::{self, Entry, Found, Matched, Route, RouteAction, Scheme, Split};
-use crate::snapshot::Snapshot;
+use crate::route::{self, Entry, Found, Matched, Route, RouteAction, RouteTable, Scheme, Split};
+use crate::snapshot::{Entrance, Snapshot};
 
 /// So many other ports of a host are listed.
 const MOST_PORTS: usize = 8;
@@ -46,6 +46,10 @@ pub fn explain(question: &Question, known: &Known<'_>) -> Explanation {
         ..Explanation::default()
     };
     it.steps.push(listener(question));
+    if let Some(door) = question.door {
+        entrance::steps(question, door, known, &mut it);
+        return it;
+    }
     let name = (question.host.parse::<IpAddr>().is_err()).then_some(question.host.as_str());
     let spoken = match question.speaks {
         Speaks::Http => Spoken::Http,
@@ -61,7 +65,9 @@ pub fn explain(question: &Question, known: &Known<'_>) -> Explanation {
         peer: PeerAddr(SocketAddr::new(question.from, 0)),
     };
     match proxy::foresee(known.snapshot, &arrived, spoken) {
-        Foreseen::Http if question.speaks == Speaks::Http => request(question, known, &mut it),
+        Foreseen::Http if question.speaks == Speaks::Http => {
+            request(question, &mesh(question, known), known, &mut it);
+        }
         Foreseen::Http => {
             let words = "this port takes plain HTTP alone, and these bytes are none";
             it.outcome = Outcome::failed(400, "DPE", words);
@@ -74,12 +80,15 @@ pub fn explain(question: &Question, known: &Known<'_>) -> Explanation {
 fn listener(question: &Question) -> Step {
     let bytes = match question.speaks {
         Speaks::Http => "plain HTTP",
+        Speaks::Tls if question.door.is_some() => "TLS as a sidecar speaks it",
         Speaks::Tls => "TLS of the application's own",
         Speaks::Tcp => "bytes of any kind",
     };
-    let (port, how) = match question.original_dst {
-        Some(to) => (to.0.port(), format!("captured on its way to {to}")),
-        None => (question.port, "addressed by the client".to_owned()),
+    let (port, how) = match (question.door, question.original_dst) {
+        (Some(Door::Gateway(port)), _) => (port, "of a Gateway".to_owned()),
+        (Some(Door::Inbound(port)), _) => (port, "for the application beside us".to_owned()),
+        (None, Some(to)) => (to.0.port(), format!("captured on its way to {to}")),
+        (None, None) => (question.port, "addressed by the client".to_owned()),
     };
     Step::new("listener", format!("port {port}, {bytes}, {how}"))
 }
@@ -91,8 +100,36 @@ fn kind(question: &Question) -> ListenerKind {
     }
 }
 
-fn request(question: &Question, known: &Known<'_>, it: &mut Explanation) {
-    let learnt = proxy::destination_of(&question.parts, kind(question), question.original_dst);
+/// The tables that a request is looked up in.
+pub(super) struct Tables<'a> {
+    pub(super) table: &'a RouteTable,
+    /// What it was built from.
+    pub(super) groups: &'a [HostRoutes],
+    pub(super) scheme: Scheme,
+    pub(super) kind: ListenerKind,
+    pub(super) original_dst: Option<OriginalDst>,
+    /// `None`: the mesh's.
+    pub(super) entrance: Option<&'a Entrance>,
+}
+
+fn mesh<'a>(question: &Question, known: &Known<'a>) -> Tables<'a> {
+    Tables {
+        table: &known.snapshot.table,
+        groups: &known.config.hosts,
+        scheme: Scheme::Http,
+        kind: kind(question),
+        original_dst: question.original_dst,
+        entrance: None,
+    }
+}
+
+pub(super) fn request(
+    question: &Question,
+    tables: &Tables<'_>,
+    known: &Known<'_>,
+    it: &mut Explanation,
+) {
+    let learnt = proxy::destination_of(&question.parts, tables.kind, tables.original_dst);
     let destination = match learnt {
         Ok(destination) => destination,
         Err((status, words)) => {
@@ -100,18 +137,18 @@ fn request(question: &Question, known: &Known<'_>, it: &mut Explanation) {
             return;
         }
     };
-    let table = &known.snapshot.table;
+    let table = tables.table;
     let Some(entry) = table.decides(&destination) else {
-        unknown(question, &destination, known, it);
+        nobody(question, tables, &destination, known, it);
         return;
     };
-    let group = group_of(&entry, known.config);
+    let group = group_of(&entry, tables.groups);
     it.steps.push(virtual_host(&entry, group));
     let specs = group
         .map(|group| group.rules.as_slice())
         .unwrap_or_default();
-    match table.find(&destination, &question.parts, Scheme::Http) {
-        Found::UnknownHost => unknown(question, &destination, known, it),
+    match table.find(&destination, &question.parts, tables.scheme) {
+        Found::UnknownHost => nobody(question, tables, &destination, known, it),
         Found::NoRule => {
             it.steps.extend(passed_over(specs, question));
             let words = format!("no rule of {destination} matches this request");
@@ -129,6 +166,7 @@ fn request(question: &Question, known: &Known<'_>, it: &mut Explanation) {
             ));
             let met = Met {
                 question,
+                tables,
                 destination,
                 route,
                 matched,
@@ -143,6 +181,7 @@ fn request(question: &Question, known: &Known<'_>, it: &mut Explanation) {
 /// A rule that holds, and for what.
 struct Met<'a> {
     question: &'a Question,
+    tables: &'a Tables<'a>,
     destination: Destination<'a>,
     route: &'a Route,
     matched: Matched,
@@ -150,12 +189,10 @@ struct Met<'a> {
 }
 
 /// The group that the entry was built from.
-fn group_of<'a>(entry: &Entry<'_>, config: &'a Config) -> Option<&'a HostRoutes> {
+fn group_of<'a>(entry: &Entry<'_>, groups: &'a [HostRoutes]) -> Option<&'a HostRoutes> {
     let host = HostPattern::parse(&entry.host).ok()?;
-    config
-        .hosts
-        .iter()
-        .find(|group| group.port == entry.port && group.hosts.contains(&host))
+    let mut groups = groups.iter();
+    groups.find(|group| group.port == entry.port && group.hosts.contains(&host))
 }
 
 fn virtual_host(entry: &Entry<'_>, group: Option<&HostRoutes>) -> Step {
@@ -212,7 +249,7 @@ fn follow(met: &Met<'_>, known: &Known<'_>, it: &mut Explanation) {
             it.steps
                 .extend(response.map(|how| Step::new("answer headers", how)));
             let (to, uri) = (&met.destination, &met.question.parts.uri);
-            it.outcome = match route::location(redirect, Scheme::Http, to, met.matched, uri) {
+            it.outcome = match route::location(redirect, met.tables.scheme, to, met.matched, uri) {
                 Ok(location) => {
                     let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
                     let status = redirect.status.as_u16();
@@ -261,7 +298,7 @@ fn forward(met: &Met<'_>, split: &Split, known: &Known<'_>, it: &mut Explanation
     let way = Way {
         host: Some(host.as_str()),
         bytes: Bytes::Http,
-        meant: meant(met.question, &met.destination),
+        meant: meant(met.tables.original_dst, &met.destination),
     };
     it.destinations = branches(split, shares, &way, known);
     it.outcome = sum(&it.destinations);
@@ -280,8 +317,8 @@ fn forward(met: &Met<'_>, split: &Split, known: &Known<'_>, it: &mut Explanation
 }
 
 /// Where an upstream without endpoints connects to (ISTIO.md E2).
-fn meant(question: &Question, destination: &Destination<'_>) -> String {
-    match question.original_dst {
+fn meant(original_dst: Option<OriginalDst>, destination: &Destination<'_>) -> String {
+    match original_dst {
         Some(to) => format!("the original destination {to}"),
         None => format!("{destination}, looked up"),
     }
@@ -384,6 +421,28 @@ pub(super) fn sum(branches: &[Branch]) -> Outcome {
             }
         }
     }
+}
+
+/// A host that nobody has there.
+fn nobody(
+    question: &Question,
+    tables: &Tables<'_>,
+    destination: &Destination<'_>,
+    known: &Known<'_>,
+    it: &mut Explanation,
+) {
+    let Some(entrance) = tables.entrance else {
+        return unknown(question, destination, known, it);
+    };
+    let host = &destination.host;
+    it.steps.push(Step::new(
+        "virtual host",
+        format!("none: no VirtualService has {host} there"),
+    ));
+    let asked = (question.speaks == Speaks::Tls).then_some(question.host.as_str());
+    let (status, words) =
+        proxy::not_here(known.snapshot, (tables.kind, asked), entrance, destination);
+    it.outcome = Outcome::failed(status, "NR", words);
 }
 
 /// A host that the table does not know (ISTIO.md O2, O4, O6).

@@ -5,8 +5,8 @@
 //! Called by: `explain::destination`.
 
 use crate::model::{
-    AlpnOffer, CaSource, CrlSource, Host, HttpChoice, IdentitySource, NameCheck, TlsPolicy,
-    TlsSpec, TlsVersion, UpstreamSpec,
+    AlpnOffer, CaSource, CredentialSpec, CrlSource, Host, HttpChoice, IdentitySource, NameCheck,
+    TlsPolicy, TlsSpec, TlsVersion, UpstreamSpec,
 };
 
 /// What is decided, and the word under which documents say so.
@@ -92,7 +92,12 @@ fn alpn(offer: AlpnOffer, choice: HttpChoice) -> String {
 }
 
 fn credential(tls: &TlsSpec) -> String {
-    match &tls.credential.identity {
+    identity(tls.credential.identity.as_ref())
+}
+
+/// Where a certificate and its key come from.
+pub(super) fn identity(source: Option<&IdentitySource>) -> String {
+    match source {
         None => "none".to_owned(),
         Some(IdentitySource::Files(certificate, key)) => {
             format!("{}, key {}", certificate.display(), key.display())
@@ -115,13 +120,18 @@ fn secret_words(resource: &str, secret: &crate::model::SecretRef) -> String {
 
 /// ISTIO.md T9, T10.
 fn ca(tls: &TlsSpec) -> String {
-    let ca = match &tls.credential.ca {
+    authority(&tls.credential)
+}
+
+/// Who must vouch for the other side, and what is revoked.
+pub(super) fn authority(credential: &CredentialSpec) -> String {
+    let ca = match &credential.ca {
         CaSource::System => "the operating system's store".to_owned(),
         CaSource::File(path) => path.display().to_string(),
         CaSource::Secret(secret) => secret_words(&secret.resource, secret),
         CaSource::Nothing => "none".to_owned(),
     };
-    match &tls.credential.crl {
+    match &credential.crl {
         // A Secret may have a list, and mostly has none.
         None | Some(CrlSource::Secret(_)) => ca,
         Some(crl @ CrlSource::File(_)) => format!("{ca}, less what {crl} revokes"),

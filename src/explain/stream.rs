@@ -24,7 +24,9 @@ pub(super) fn steps(
 ) {
     match foreseen {
         Foreseen::Http => {}
-        Foreseen::Route(target, unread) => route(question, target, unread, known, it),
+        Foreseen::Route(target, unread) => {
+            route(question, (target, unread), &known.config.streams, known, it);
+        }
         Foreseen::PassThrough => {
             it.steps.push(Step::new("stream route", "none"));
             let to = question.original_dst.map(|to| to.to_string());
@@ -39,15 +41,15 @@ pub(super) fn steps(
     }
 }
 
-fn route(
+/// One that goes along a route of `routes`; the flag is true where nothing is read before.
+pub(super) fn route(
     question: &Question,
-    target: &StreamTarget,
-    unread: bool,
+    (target, unread): (&StreamTarget, bool),
+    routes: &[StreamRoute],
     known: &Known<'_>,
     it: &mut Explanation,
 ) {
-    let written = known.config.streams.iter();
-    let written = written.clone().find(|route| is_of(route, target, question));
+    let written = routes.iter().find(|route| is_of(route, target, question));
     let how = written.map_or(String::new(), |route| words(route, question));
     let how = match (unread, &target.name) {
         (true, _) => format!("{how}; nothing is read before it is connected"),

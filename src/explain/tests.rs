@@ -15,7 +15,7 @@ use crate::telemetry::Metrics;
 use crate::upstream::{OwnAddrs, Resolver, UpstreamContext};
 
 /// Files of certificates that are not there are told, and are no failure.
-fn ask(config: &Config, asked: &Asked) -> Explanation {
+pub(super) fn ask(config: &Config, asked: &Asked) -> Explanation {
     let metrics = Metrics::new(1);
     let mut store = CertStore::new(Arc::clone(&metrics));
     store.set(config.credentials());
@@ -55,7 +55,7 @@ fn read(text: &str) -> Config {
 }
 
 /// `what: how` of every step, those of the destinations behind.
-fn steps(explanation: &Explanation) -> Vec<String> {
+pub(super) fn steps(explanation: &Explanation) -> Vec<String> {
     let branches = explanation
         .destinations
         .iter()

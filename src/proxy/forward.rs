@@ -74,7 +74,7 @@ pub(super) async fn forward(
         ),
         Found::UnknownHost => {
             if let Some(entrance) = ground.entrance {
-                let error = not_here(&snapshot, &connection, entrance, &destination);
+                let error = not_here(&snapshot, came(&connection), entrance, &destination);
                 return answer::error(&error, record, None, false);
             }
             let asked = Asked {
@@ -122,17 +122,22 @@ fn scheme(connection: &Connection, entrance: Option<&Entrance>, parts: &Parts) -
     }
 }
 
+/// By which listener a request came, and by which server name.
+fn came(connection: &Connection) -> (ListenerKind, Option<&str>) {
+    let facts = connection.secured.as_ref();
+    let name = facts.and_then(|facts| facts.server_name.as_deref());
+    (connection.kind, name)
+}
+
 /// Why a host that the entrance does not know is not served: it may be another one's (G9).
-fn not_here(
+pub(super) fn not_here(
     snapshot: &Snapshot,
-    connection: &Connection,
+    (kind, asked): (ListenerKind, Option<&str>),
     entrance: &Entrance,
     destination: &Destination<'_>,
 ) -> ProxyError {
     let host = destination.host.as_ref();
-    let asked = connection.secured.as_ref();
-    let asked = asked.and_then(|facts| facts.server_name.as_deref());
-    let other = match connection.kind {
+    let other = match kind {
         ListenerKind::Gateway(port) => snapshot.entrances.secure(port, Some(host)),
         ListenerKind::Direct | ListenerKind::Capture | ListenerKind::Inbound(_) => None,
     };

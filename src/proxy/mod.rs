@@ -48,7 +48,7 @@ pub use arrival::{FirstStep, carries_http, first_step};
 pub use context::{PassThrough, ProxyContext};
 pub use destination::destination_of;
 pub use downstream::{Arrived, Downstream, Hello, Opaque, Protocol};
-pub use foresee::{Foreseen, Spoken, foresee, tls_in_tls};
+pub use foresee::{Entered, Foreseen, Spoken, enter, foresee, not_here, tls_in_tls};
 pub use mirror::Mirrors;
 pub use refusal::Refusal;
 pub use serve::serve;

@@ -18,6 +18,7 @@ use rustls::{
 use super::accept::ClientCertificate;
 use super::client_config::provider;
 use super::credential::{Credential, Generation, Identity};
+use super::facts::CertFacts;
 use super::server_cert::OurCertificates;
 use super::tickets::Tickets;
 use super::verify_client::ClientVerifier;
@@ -99,6 +100,12 @@ impl ServerTls {
     /// What it was built from.
     pub fn spec(&self) -> &ServerTlsSpec {
         &self.spec
+    }
+
+    /// What our certificate says.
+    pub fn leaf(&self) -> Option<&CertFacts> {
+        let identity = self.credential.identity.as_ref();
+        identity.map(|identity| &identity.leaf)
     }
 
     /// The generations of its credentials: others make another one.
