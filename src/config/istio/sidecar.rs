@@ -1,15 +1,18 @@
-//! Sidecar: what a proxy sees, and what becomes of unknown hosts (ISTIO.md H7, O1).
+//! Sidecar: what a proxy sees, what becomes of unknown hosts, and which ports of its application it
+//! takes connections for (ISTIO.md H7, O1, X14).
 //!
 //! Owns: [`Sidecar`].
 //! Never: chooses one (that is `lower::scope`).
 //! Called by: read, lower.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::meta::{Labels, Meta};
-use crate::model::HostPattern;
+use super::service_entry::Protocol;
+use crate::model::{HostPattern, Place};
 
-/// A Sidecar, its outbound side.
+/// A Sidecar.
 #[derive(Clone, Debug)]
 pub struct Sidecar {
     pub meta: Meta,
@@ -18,6 +21,44 @@ pub struct Sidecar {
     /// `None` where there is no `egress`: everything is visible.
     pub egress: Option<Vec<EgressListener>>,
     pub outbound: Option<OutboundMode>,
+    /// In place of the ports that Services declare; empty: there is no `ingress`.
+    pub ingress: Vec<IngressListener>,
+}
+
+/// One of `ingress`.
+#[derive(Clone, Debug)]
+pub struct IngressListener {
+    /// `port.number`.
+    pub number: u16,
+    pub protocol: Protocol,
+    /// An address of its own; `None`: wherever connections are captured.
+    pub bind: Option<IpAddr>,
+    pub capture: CaptureMode,
+    /// `defaultEndpoint`.
+    pub to: DefaultEndpoint,
+    pub place: Place,
+}
+
+/// `captureMode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CaptureMode {
+    /// As the proxy is run.
+    #[default]
+    Default,
+    Captured,
+    /// Clients address the listener itself.
+    None,
+}
+
+/// Where the connections of an ingress listener go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultEndpoint {
+    /// Where they were going.
+    Dialled,
+    /// This port of the address where they were going: `0.0.0.0:PORT`.
+    Own(u16),
+    /// `127.0.0.1:PORT` or `[::1]:PORT`.
+    Loopback(SocketAddr),
 }
 
 /// One of `egress`.

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::auto_mtls;
+use super::mtls_analysis;
 use super::names;
 use super::registry::{Known, Registry};
 use super::report;
@@ -37,6 +38,7 @@ pub fn check(
         rule_for(rule, manifests, registry, options, out);
     }
     auto_mtls::unknown_targets(manifests, out);
+    mtls_analysis::check(manifests, registry, options, out);
 }
 
 /// IST0118: a Service's port whose name says nothing of the protocol.

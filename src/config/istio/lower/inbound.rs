@@ -6,7 +6,7 @@
 //! Called by: lower.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,12 +20,14 @@ use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::config::istio::Manifests;
 use crate::config::istio::peer_authentication::MtlsMode;
 use crate::config::istio::service_entry::Protocol;
+use crate::config::istio::sidecar::{CaptureMode, DefaultEndpoint, Sidecar};
 use crate::config::options::LoadOptions;
 use crate::model::{
-    Action, Carries, ClientCertificates, Config, DialSource, DownstreamTls, EntranceAt,
-    EntranceSpec, HostPattern, HostRoutes, HttpChoice, ListenerKind, ListenerSpec, MeshIdentity,
-    Outlier, Place, PoolLimits, ProxyFacts, Reason, Reasons, Resolution, Retries, RuleSpec,
-    ServerTlsSpec, ServiceLabels, StreamMatch, StreamRoute, UpstreamSpec, Weighted,
+    Action, Carries, ClientCertificates, Config, DialSource, DownstreamTls, EndpointSpec,
+    EntranceAt, EntranceSpec, Host, HostPattern, HostRoutes, HttpChoice,
+    ListenerKind, ListenerSpec, MeshIdentity, Outlier, Place, PoolLimits, ProxyFacts, Reason,
+    Reasons, Resolution, Retries, RuleSpec, ServerTlsSpec, ServiceLabels, StreamMatch, StreamRoute,
+    UpstreamSpec, Weighted,
 };
 
 /// The upstream of every port that nobody declares (P13).
@@ -40,12 +42,19 @@ pub fn lower(
     config: &mut Config,
     out: &mut Diagnostics,
 ) {
+    let sidecar = scope.sidecar().filter(|one| !one.ingress.is_empty());
     if options.inbound.is_empty() {
-        return;
+        return sidecar
+            .into_iter()
+            .for_each(|one| out.push(say::no_listener(one)));
     }
     listeners(&options.inbound, config, out);
     let facts = &*options.facts;
-    let own = OwnPorts::new(manifests, facts, out);
+    let mut own = OwnPorts::new(manifests, facts, out);
+    if let Some(sidecar) = sidecar {
+        bound(sidecar, &options.inbound, config, out);
+        own = own.replaced(sidecar);
+    }
     let room = Room {
         facts,
         mesh: &scope.mesh,
@@ -83,6 +92,43 @@ fn listeners(
             address: *address,
             kind: ListenerKind::Inbound(*to),
             place: Place::default(),
+        });
+    }
+}
+
+/// Ingress listeners that clients address themselves: those that say so, and where nothing is captured
+/// those that name an address.
+fn bound(
+    sidecar: &Sidecar,
+    wanted: &[(SocketAddr, Option<SocketAddr>)],
+    config: &mut Config,
+    out: &mut Diagnostics,
+) {
+    let captured = wanted.iter().any(|(_, to)| to.is_none());
+    for one in &sidecar.ingress {
+        let own = match one.capture {
+            CaptureMode::None => true,
+            CaptureMode::Default => one.bind.is_some() && !captured,
+            CaptureMode::Captured => false,
+        };
+        if !own {
+            continue;
+        }
+        let ip = one.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let address = SocketAddr::new(ip, one.number);
+        let mut there = config.listeners.iter();
+        if let Some(first) = there.find(|other| other.address == address) {
+            out.push(say::bound_twice(sidecar, one, address, &first.place));
+            continue;
+        }
+        let app = match ip.is_unspecified() {
+            true => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            false => ip,
+        };
+        config.listeners.push(ListenerSpec {
+            address,
+            kind: ListenerKind::Inbound(Some(SocketAddr::new(app, one.number))),
+            place: one.place.clone(),
         });
     }
 }
@@ -192,7 +238,7 @@ impl<'a> Room<'a> {
                 place: place.clone(),
             }],
             headers: self.mesh.headers.inbound(),
-            service: way.declared.map(|own| self.labels(own)),
+            service: way.declared.and_then(|own| self.labels(own)),
             broken: self.refused.clone(),
             object,
             reasons: Reasons(self.reasons(way)),
@@ -201,15 +247,16 @@ impl<'a> Room<'a> {
     }
 
     /// With the name of the certificate that clients see, where it is known.
-    fn labels(&self, own: &OwnPort) -> Arc<ServiceLabels> {
+    fn labels(&self, own: &OwnPort) -> Option<Arc<ServiceLabels>> {
+        let labels = own.labels.as_ref()?;
         let Some(account) = &self.facts.service_account else {
-            return Arc::clone(&own.labels);
+            return Some(Arc::clone(labels));
         };
         let mut names = self.mesh.spiffe(&self.facts.namespace, account);
-        Arc::new(ServiceLabels {
+        Some(Arc::new(ServiceLabels {
             principal: names.next().map(Arc::from),
-            ..ServiceLabels::clone(&own.labels)
-        })
+            ..ServiceLabels::clone(labels)
+        }))
     }
 
     fn tls(&self, mode: MtlsMode) -> DownstreamTls {
@@ -263,7 +310,16 @@ impl<'a> Room<'a> {
             _ => PASSTHROUGH.into(),
         };
         let mut spec = UpstreamSpec::new(&name);
-        spec.resolution = Resolution::OriginalDst { port: None };
+        spec.resolution = match way.declared.map(|own| own.to) {
+            Some(DefaultEndpoint::Own(port)) => Resolution::OriginalDst { port: Some(port) },
+            Some(DefaultEndpoint::Loopback(to)) => {
+                let host = Host::parse(&to.ip().to_string()).ok();
+                let endpoint = host.map(|host| EndpointSpec::new(host, to.port()));
+                spec.endpoints.extend(endpoint);
+                Resolution::Static
+            }
+            Some(DefaultEndpoint::Dialled) | None => Resolution::OriginalDst { port: None },
+        };
         spec.source = DialSource::Inbound;
         spec.connect_timeout = self.mesh.connect_timeout;
         spec.http = match way.declared.map(|own| own.protocol) {
@@ -280,7 +336,7 @@ impl<'a> Room<'a> {
             ..Outlier::default()
         };
         if let Some(own) = way.declared {
-            spec.service = Some(self.labels(own));
+            spec.service = self.labels(own);
             spec.place = own.place.clone();
         }
         spec
@@ -723,6 +779,88 @@ spec: {meshConfig: {trustDomain: a@b, trustDomainAliases: [old.example]}}
         let service = config.entrances[1].service.clone().unwrap();
         assert_eq!(&*service.host, "n.s.svc.cluster.local");
         assert!(config.entrances[2].service.is_none());
+    }
+
+    const SIDECAR: &str = "apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: s}
+spec:
+  ingress:
+  - {port: {number: 8080, name: http, protocol: HTTP}, defaultEndpoint: '127.0.0.1:9090'}
+  - {port: {number: 7000, name: tcp, protocol: TCP}, defaultEndpoint: '0.0.0.0:7001', bind: 10.0.0.1}
+  - {port: {number: 7002, name: grpc, protocol: GRPC}, captureMode: NONE}
+---
+";
+
+    #[test]
+    fn x14_the_ports_of_a_sidecars_ingress_are_the_declared_ones() {
+        let lab = lab(SIDECAR);
+        assert_eq!(
+            ways(&lab),
+            "7000 PERMISSIVE Opaque, 7002 PERMISSIVE Http, 8080 PERMISSIVE Http, \
+             * PERMISSIVE Either"
+        );
+        let (config, _) = lab.config();
+        let upstream = |name: &str| {
+            let found = config.upstreams.iter().find(|one| &*one.name == name);
+            found.unwrap()
+        };
+        let http = upstream("inbound|8080||");
+        assert_eq!(http.resolution, Resolution::Static);
+        let to = &http.endpoints[0];
+        assert_eq!(
+            (to.host.to_string(), to.port),
+            ("127.0.0.1".to_owned(), 9090)
+        );
+        assert_eq!(http.service.as_ref().map(|one| &*one.name), Some("n"));
+        let own = Resolution::OriginalDst { port: Some(7001) };
+        assert_eq!(upstream("inbound|7000||").resolution, own);
+        let dialled = Resolution::OriginalDst { port: None };
+        assert_eq!(upstream("inbound|7002||").resolution, dialled);
+        let strict = peers(
+            "w",
+            "s",
+            "{selector: {matchLabels: {app: n}}, portLevelMtls: {7000: {mode: STRICT}}}",
+        );
+        let text = ways(&self::lab(&format!("{SIDECAR}{strict}")));
+        assert!(
+            text.starts_with("7000 STRICT Opaque, 7002 PERMISSIVE"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn x14_ingress_listens_by_itself_where_it_says_so_or_nothing_is_captured() {
+        let listening = |direct: bool| {
+            let lab = lab(SIDECAR).options(|options| {
+                if direct {
+                    options.inbound[0].1 = Some("127.0.0.1:80".parse().unwrap());
+                }
+            });
+            let (config, _) = lab.config();
+            let own = config.listeners[1..].iter();
+            own.map(|one| one.address.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(listening(false), ["0.0.0.0:7002"]);
+        assert_eq!(listening(true), ["10.0.0.1:7000", "0.0.0.0:7002"]);
+        let (_, said) = lab(SIDECAR)
+            .options(|options| options.inbound.clear())
+            .config();
+        let told = said.iter().filter(|line| line.contains("SRT0507"));
+        assert_eq!(told.count(), 1, "{said:?}");
+    }
+
+    #[test]
+    fn x14_an_endpoint_elsewhere_and_a_unix_socket_are_refused() {
+        for endpoint in ["10.0.0.9:80", "unix:///run/app", "127.0.0.1", "127.0.0.1:0"] {
+            let sidecar = SIDECAR.replace("127.0.0.1:9090", endpoint);
+            let (config, said) = lab(&sidecar).config();
+            assert_eq!(config.refused.len(), 1, "{endpoint} {said:?}");
+            assert!(
+                config.entrances.iter().all(|one| one.broken.is_some()),
+                "{endpoint}"
+            );
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::config::diagnostic::{Code, Diagnostics};
 use crate::config::istio::Manifests;
 use crate::config::istio::meta::{Labels, Meta, selects};
 use crate::config::istio::service_entry::{Protocol, ServicePort, TargetPort};
+use crate::config::istio::sidecar::{DefaultEndpoint, Sidecar};
 use crate::model::{Carries, Place, ProxyFacts, ServiceLabels};
 
 /// The ports of this proxy's own workload.
@@ -31,19 +32,21 @@ pub struct OwnPort {
     pub protocol: Protocol,
     /// The port by which the service is reached.
     pub service_port: u16,
-    pub labels: Arc<ServiceLabels>,
-    /// `Service ns/name`.
+    /// `None`: an ingress listener whose port no Service leads to.
+    pub labels: Option<Arc<ServiceLabels>>,
+    pub to: DefaultEndpoint,
+    /// `Service ns/name`, `Sidecar ns/name`.
     pub object: Arc<str>,
     pub place: Place,
 }
 
-/// A service that selects this workload.
-struct Service<'a> {
-    meta: &'a Meta,
-    selector: &'a Labels,
+/// A service that selects workloads.
+pub struct Service<'a> {
+    pub meta: &'a Meta,
+    pub selector: &'a Labels,
     host: Arc<str>,
     name: Arc<str>,
-    ports: &'a [ServicePort],
+    pub ports: &'a [ServicePort],
 }
 
 impl OwnPorts {
@@ -66,6 +69,25 @@ impl OwnPorts {
         own
     }
 
+    /// X14: the listeners of a Sidecar are what is declared, in place of the Services.
+    pub fn replaced(mut self, sidecar: &Sidecar) -> OwnPorts {
+        let object = sidecar.meta.object();
+        let mut services = std::mem::take(&mut self.declared);
+        for one in &sidecar.ingress {
+            let service = services.remove(&one.number);
+            let port = OwnPort {
+                protocol: one.protocol,
+                service_port: service.as_ref().map_or(one.number, |own| own.service_port),
+                labels: service.and_then(|own| own.labels),
+                to: one.to,
+                object: Arc::clone(&object),
+                place: one.place.clone(),
+            };
+            self.declared.insert(one.number, port);
+        }
+        self
+    }
+
     fn declare(&mut self, service: &Service<'_>, port: &ServicePort, out: &mut Diagnostics) {
         let object = service.meta.object();
         let entry = self.entry.get(port.name.as_ref()).copied();
@@ -81,7 +103,8 @@ impl OwnPorts {
         let found = OwnPort {
             protocol: port.protocol,
             service_port: port.number,
-            labels: Arc::new(labels),
+            labels: Some(Arc::new(labels)),
+            to: DefaultEndpoint::Dialled,
             object,
             place: port.place.clone(),
         };
@@ -115,17 +138,25 @@ pub fn carries(protocol: Protocol) -> Carries {
     }
 }
 
-/// The older first.
+/// Those that select this proxy's own workload, the older first.
 fn selecting<'a>(manifests: &'a Manifests, facts: &ProxyFacts) -> Vec<Service<'a>> {
-    let ours = |meta: &Meta, selector: &Labels| {
-        meta.namespace == facts.namespace
-            && !selector.is_empty()
-            && selects(selector, &facts.labels)
+    let all = with_selectors(manifests, &facts.cluster_domain);
+    let ours = |one: &Service<'_>| {
+        one.meta.namespace == facts.namespace && selects(one.selector, &facts.labels)
     };
-    let domain = &facts.cluster_domain;
+    let mut found: Vec<_> = all.filter(ours).collect();
+    found.sort_by(|a, b| a.meta.by_age(b.meta));
+    found
+}
+
+/// Services and ServiceEntries that select workloads.
+pub fn with_selectors<'a>(
+    manifests: &'a Manifests,
+    domain: &str,
+) -> impl Iterator<Item = Service<'a>> {
     let services = manifests.services.iter();
     let services = services.filter(|one| one.external_name.is_none());
-    let services = services.map(|one| Service {
+    let services = services.map(move |one| Service {
         meta: &one.meta,
         selector: &one.selector,
         host: format!("{}.{}.svc.{domain}", one.meta.name, one.meta.namespace).into(),
@@ -144,9 +175,7 @@ fn selecting<'a>(manifests: &'a Manifests, facts: &ProxyFacts) -> Vec<Service<'a
         })
     });
     let all = services.chain(entries);
-    let mut found: Vec<_> = all.filter(|one| ours(one.meta, one.selector)).collect();
-    found.sort_by(|a, b| a.meta.by_age(b.meta));
-    found
+    all.filter(|one| !one.selector.is_empty())
 }
 
 /// True where a document is of this very workload: it has no label that the workload has not.

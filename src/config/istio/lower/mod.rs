@@ -23,6 +23,7 @@ mod inbound;
 mod inbound_ports;
 mod inbound_refused;
 mod inbound_say;
+mod mtls_analysis;
 mod names;
 mod outbound;
 mod owners;

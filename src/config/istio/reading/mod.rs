@@ -26,6 +26,7 @@ mod secret;
 mod service;
 mod service_entry;
 mod sidecar;
+mod sidecar_ingress;
 mod streams;
 #[cfg(test)]
 mod tests;

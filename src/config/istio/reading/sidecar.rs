@@ -1,6 +1,6 @@
 //! Sidecar (ISTIO.md H7, O1, X8).
 //!
-//! Owns: reading it, its outbound side.
+//! Owns: reading it; `ingress` is read in a file of its own.
 //! Never: chooses one (that is `lower::scope`).
 //! Called by: read, mesh (the mode).
 
@@ -16,7 +16,7 @@ use crate::config::istio::tables::sidecar::OUTBOUND_MODE;
 use crate::model::HostPattern;
 
 use super::context::Reading;
-use super::{metadata, value};
+use super::{metadata, sidecar_ingress, value};
 
 /// A Sidecar.
 pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<Sidecar> {
@@ -44,6 +44,7 @@ pub fn read(root: &At<'_>, meta: Meta, r: &mut Reading<'_>) -> Option<Sidecar> {
         meta,
         selector,
         egress: egress.filter(|listeners| !listeners.is_empty()),
+        ingress: sidecar_ingress::read(&spec, r),
         // Nothing said in it is the first of the words: REGISTRY_ONLY.
         outbound: spec
             .key("outboundTrafficPolicy")

@@ -16,7 +16,8 @@ pub const OUTBOUND_MODE: Words = &[
     ("ALLOW_ANY", 1),
     ("ALLOW_ANY_DYNAMIC_DNS", 2),
 ];
-const CAPTURE: Words = &[("DEFAULT", 0), ("IPTABLES", 1), ("NONE", 2)];
+/// `captureMode`.
+pub const CAPTURE: Words = &[("DEFAULT", 0), ("IPTABLES", 1), ("NONE", 2)];
 
 static OUTBOUND: Table = Table::new(&[
     yes("mode", Kind::Enum(OUTBOUND_MODE)),
@@ -37,27 +38,29 @@ static EGRESS: Table = Table::new(&[
 ]);
 
 static INGRESS: Table = Table::new(&[
-    silent("port", Kind::Object(&PORT)),
-    silent("bind", Kind::Text),
-    silent("captureMode", Kind::Enum(CAPTURE)),
-    silent("defaultEndpoint", Kind::Text),
-    silent("tls", Kind::Object(&SERVER_TLS)),
-    silent("connectionPool", Kind::Object(&CONNECTION_POOL)),
+    yes("port", Kind::Object(&PORT)),
+    yes("bind", Kind::Text),
+    yes("captureMode", Kind::Enum(CAPTURE)),
+    yes("defaultEndpoint", Kind::Text),
+    refused(
+        "tls",
+        Kind::Object(&SERVER_TLS),
+        "end the TLS of clients outside the mesh at a Gateway; the mesh's own needs no tls here",
+    ),
+    warned("connectionPool", Kind::Object(&CONNECTION_POOL), UNBOUNDED),
 ]);
+
+const UNBOUNDED: &str = "connections to the application are not bounded";
 
 static SPEC: Table = Table::new(&[
     yes("workloadSelector", Kind::Object(&WORKLOAD_SELECTOR)),
-    warned(
-        "ingress",
-        Kind::List(&Kind::Object(&INGRESS)),
-        "this version of sortie takes no inbound connections",
-    ),
+    yes("ingress", Kind::List(&Kind::Object(&INGRESS))),
     yes("egress", Kind::List(&Kind::Object(&EGRESS))),
     yes("outboundTrafficPolicy", Kind::Object(&OUTBOUND)),
     warned(
         "inboundConnectionPool",
         Kind::Object(&CONNECTION_POOL),
-        "this version of sortie takes no inbound connections",
+        UNBOUNDED,
     ),
 ]);
 
