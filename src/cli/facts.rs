@@ -5,6 +5,7 @@
 //! Called by: every command that loads configuration.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -220,6 +221,7 @@ impl FactsArgs {
                 .unwrap_or(default.root_namespace),
             cluster_domain: text(&self.cluster_domain, default.cluster_domain),
             identity: self.identity(),
+            mounted_identity: self.identity.is_none() && mounted("CLIENT").is_some(),
             server_identity: self.server_identity(),
             credentials: self.credentials.as_slice().into(),
         })
@@ -249,8 +251,12 @@ impl FactsArgs {
 
 /// T14: files that variables of this side, CLIENT or SERVER, point at.
 fn mounted(side: &str) -> Option<MeshIdentity> {
+    pointed_at(side, |name| std::env::var_os(name))
+}
+
+fn pointed_at(side: &str, value: impl Fn(&str) -> Option<OsString>) -> Option<MeshIdentity> {
     let variable = |what| {
-        let value = std::env::var_os(format!("ISTIO_META_TLS_{side}_{what}"));
+        let value = value(&format!("ISTIO_META_TLS_{side}_{what}"));
         value.filter(|value| !value.is_empty()).map(PathBuf::from)
     };
     let ca = variable("ROOT_CERT");
@@ -393,5 +399,22 @@ mod tests {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         assert!(said(folder.path()).ca.ends_with("ca_certificates.pem"));
+    }
+
+    #[test]
+    fn t14_variables_point_at_the_files_of_either_side() {
+        let said = |name: &str| match name {
+            "ISTIO_META_TLS_SERVER_CERT_CHAIN" => Some("/s/chain".into()),
+            "ISTIO_META_TLS_SERVER_KEY" => Some("/s/key".into()),
+            "ISTIO_META_TLS_CLIENT_CERT_CHAIN" => Some("/c/chain".into()),
+            // Set, and empty: not said.
+            "ISTIO_META_TLS_CLIENT_KEY" => Some(OsString::new()),
+            _ => None,
+        };
+        let server = pointed_at("SERVER", said).unwrap();
+        let files = [&server.certificate, &server.key, &server.ca];
+        let expected = ["/s/chain", "/s/key", "/etc/certs/root-cert.pem"];
+        assert_eq!(files, expected.map(Path::new));
+        assert_eq!(pointed_at("CLIENT", said), None);
     }
 }

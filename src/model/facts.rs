@@ -29,6 +29,9 @@ pub struct ProxyFacts {
     pub cluster_domain: Arc<str>,
     /// Chain, key and root of the mesh identity (ISTIO.md T14, T16); `None`: there is none.
     pub identity: Option<MeshIdentity>,
+    /// It was named by ISTIO_META_TLS_CLIENT_* variables, and so it stands in for every client
+    /// certificate inside the mesh (T14).
+    pub mounted_identity: bool,
     /// The same for what inbound connections are shown, where it is another one (T14).
     pub server_identity: Option<MeshIdentity>,
     /// Folders of mounted Secrets (ISTIO.md S2).
@@ -69,6 +72,7 @@ impl Default for ProxyFacts {
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),
             identity: None,
+            mounted_identity: false,
             server_identity: None,
             credentials: Arc::new([]),
         }

@@ -7,6 +7,7 @@
 mod build;
 mod entrances;
 mod fingerprint;
+mod identity;
 mod overrides;
 mod refused;
 mod reload;

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::build::build;
 use super::fingerprint::fingerprint;
+use super::identity;
 use super::overrides::{Overrides, Sockets};
 use super::refused::{log, refusals, show};
 use crate::certs::{CertStore, Checked, CredentialRow, Credentials};
@@ -206,6 +207,7 @@ impl State {
     fn accepted(&self, config: &Config) {
         let now = SystemTime::now();
         show(config, &self.parts.status);
+        identity::compare(&config.facts, &self.store.current());
         self.parts.metrics.config.accepted(self.version, now);
         self.parts.status.accepted(self.version, now);
     }

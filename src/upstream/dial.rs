@@ -308,7 +308,7 @@ mod tests {
     }
 
     /// This machine's address on a network, where it has one: no packet is sent.
-    fn on_a_network(v6: bool) -> Option<std::net::IpAddr> {
+    fn on_a_network(v6: bool) -> Option<IpAddr> {
         let (here, there) = match v6 {
             false => ("0.0.0.0:0", "192.0.2.1:9"),
             true => ("[::]:0", "[2001:db8::1]:9"),
@@ -318,7 +318,7 @@ mod tests {
         Some(socket.local_addr().ok()?.ip())
     }
 
-    async fn dialled_from(ip: std::net::IpAddr) -> (SocketAddr, SocketAddr) {
+    async fn dialled_from(ip: IpAddr) -> (SocketAddr, SocketAddr) {
         let listener = TcpListener::bind(SocketAddr::new(ip, 0)).await.unwrap();
         let to = listener.local_addr().unwrap();
         let own = OwnAddrs::new();
@@ -331,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn p13_the_machines_own_address_is_dialled_from_127_0_0_6() {
         // Every loopback address is this machine's; all but 127.0.0.1 are captured (C2).
-        let mut own: Vec<std::net::IpAddr> = vec![[127, 0, 0, 77].into()];
+        let mut own: Vec<IpAddr> = vec![[127, 0, 0, 77].into()];
         own.extend(on_a_network(false));
         for ip in own {
             let (local, peer) = dialled_from(ip).await;

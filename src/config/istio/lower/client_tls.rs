@@ -4,6 +4,8 @@
 //! Never: finds the settings (that is `traffic`) or the certificates (that is `credential`).
 //! Called by: clusters.
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::credential::Credentials;
@@ -12,6 +14,7 @@ use super::scope::Mesh;
 use super::traffic::{Said, mode_name};
 use crate::config::diagnostic::Code;
 use crate::config::istio::destination_rule::{TlsMode, TlsSettings};
+use crate::config::istio::service_entry::Location;
 use crate::config::options::LoadOptions;
 use crate::model::{
     AlpnOffer, CaSource, CredentialSpec, Host, HostPattern, IdentitySource, NameCheck, Place,
@@ -67,7 +70,7 @@ impl Context<'_> {
     /// # Errors
     /// In words, where it can never be had: the upstream fails closed with them.
     pub fn explicit(&self, said: Said<'_, TlsSettings>) -> Result<Decided, String> {
-        let tls = said.value;
+        let tls = &*self.mounted(said.value);
         let by = By {
             object: said.rule.meta.object(),
             place: Some(tls.place.clone()),
@@ -78,8 +81,29 @@ impl Context<'_> {
             TlsMode::Disable | TlsMode::Simple | TlsMode::Mutual => self.originate(tls, &by)?,
         };
         decided.reasons.insert(0, mode);
+        let said = Said { value: tls, ..said };
         decided.findings.extend(self.remarks(said));
         Ok(decided)
+    }
+
+    /// T14: inside the mesh, the identity that variables point at stands in for the certificate, the
+    /// key and the CA of MUTUAL. Names and SNI stay.
+    fn mounted<'t>(&self, tls: &'t TlsSettings) -> Cow<'t, TlsSettings> {
+        let facts = &self.options.facts;
+        let inside = self.known.location == Location::Internal;
+        let identity = facts.identity.as_ref().filter(|_| facts.mounted_identity);
+        let Some(identity) = identity.filter(|_| inside && tls.mode == TlsMode::Mutual) else {
+            return Cow::Borrowed(tls);
+        };
+        let file = |path: &Path| Some(path.to_string_lossy().into_owned());
+        Cow::Owned(TlsSettings {
+            client_certificate: file(&identity.certificate),
+            private_key: file(&identity.key),
+            ca_certificates: file(&identity.ca),
+            credential_name: None,
+            insecure_skip_verify: false,
+            ..tls.clone()
+        })
     }
 
     /// What automatic mutual TLS asks for (T13).
@@ -335,7 +359,7 @@ fn with_aliases(name: &str, mesh: &Mesh) -> Vec<String> {
         .and_then(|rest| rest.split_once('/'))
         .map(|(_, path)| path);
     let aliases = path.into_iter().flat_map(|path| {
-        let domains = mesh.trust_domain_aliases.iter();
+        let domains = mesh.trust_domains().skip(1);
         domains.map(move |domain| format!("spiffe://{domain}/{path}"))
     });
     std::iter::once(name.to_owned()).chain(aliases).collect()
@@ -576,6 +600,79 @@ spec: {meshConfig: {trustDomain: td, trustDomainAliases: [old]}}
         let own = refer("mode: ISTIO_MUTUAL, subjectAltNames: ['spiffe://only']");
         assert_eq!(own.tls().subject_alt_names, ["spiffe://only"]);
         assert_eq!(own.tls().name_check, NameCheck::Enforce);
+    }
+
+    #[test]
+    fn t12_automatic_mutual_tls_and_a_gateway_expect_the_same_names() {
+        let mesh = "---
+apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+metadata: {name: mesh}
+spec: {meshConfig: {trustDomain: t@d, trustDomainAliases: [o@ld]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: n, namespace: s}
+spec: {selector: {app: n}, ports: [{port: 80, name: http, targetPort: 8080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: s}
+spec: {address: 10.0.0.1, labels: {app: n}, serviceAccount: sa}
+";
+        for role in [Role::Sidecar, Role::Gateway] {
+            let lab = Lab::new(mesh).identity().facts(|facts| facts.role = role);
+            let told = lab.refer("n.s.svc.cluster.local", 80, "");
+            assert_eq!(
+                told.tls().subject_alt_names,
+                ["spiffe://t.d/ns/s/sa/sa", "spiffe://o.ld/ns/s/sa/sa"]
+            );
+            assert_eq!(told.tls().name_check, NameCheck::Enforce);
+            assert_eq!(sni(&told), Some("outbound_.80_._.n.s.svc.cluster.local"));
+            assert_eq!(told.tls().alpn, AlpnOffer::Istio);
+            assert_eq!(
+                told.reason("credential"),
+                "/id/cert.pem, /id/key.pem by \"\""
+            );
+        }
+    }
+
+    #[test]
+    fn t14_a_mounted_identity_stands_in_for_client_certificates_inside_the_mesh() {
+        let mutual = "mode: MUTUAL, clientCertificate: /c, privateKey: /k, caCertificates: /ca.pem, \
+                      sni: x.y, subjectAltNames: [z]";
+        let inside = format!("location: MESH_INTERNAL, {STATIC}");
+        for (entry, settings, mounted, expected) in [
+            (inside.as_str(), mutual, true, "/id/cert.pem, /id/key.pem"),
+            (inside.as_str(), mutual, false, "/c, /k"),
+            (STATIC, mutual, true, "/c, /k"),
+            (
+                inside.as_str(),
+                "mode: SIMPLE, caCertificates: /ca.pem",
+                true,
+                "none",
+            ),
+            (
+                inside.as_str(),
+                "mode: MUTUAL, credentialName: c",
+                true,
+                "/id/cert.pem, /id/key.pem",
+            ),
+        ] {
+            let lab = lab(entry, settings).facts(|facts| facts.mounted_identity = mounted);
+            let told = lab.refer("a.example", 443, "");
+            let found = told.reason("credential");
+            assert!(
+                found.starts_with(expected),
+                "{entry} {settings} {mounted}: {found}"
+            );
+            if settings == mutual {
+                assert_eq!(
+                    (sni(&told), &*told.tls().subject_alt_names[0]),
+                    (Some("x.y"), "z")
+                );
+            }
+        }
     }
 
     #[test]
