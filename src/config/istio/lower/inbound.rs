@@ -24,9 +24,9 @@ use crate::config::istio::sidecar::{CaptureMode, DefaultEndpoint, Sidecar};
 use crate::config::options::LoadOptions;
 use crate::model::{
     Action, Carries, ClientCertificates, Config, DialSource, DownstreamTls, EndpointSpec,
-    EntranceAt, EntranceSpec, Host, HostPattern, HostRoutes, HttpChoice,
-    ListenerKind, ListenerSpec, MeshIdentity, Outlier, Place, PoolLimits, ProxyFacts, Reason,
-    Reasons, Resolution, Retries, RuleSpec, ServerTlsSpec, ServiceLabels, StreamMatch, StreamRoute,
+    EntranceAt, EntranceSpec, Host, HostPattern, HostRoutes, HttpChoice, ListenerKind,
+    ListenerSpec, MeshIdentity, Outlier, Place, PoolLimits, ProxyFacts, Reason, Reasons,
+    Resolution, Retries, RuleSpec, ServerTlsSpec, ServiceLabels, StreamMatch, StreamRoute,
     UpstreamSpec, Weighted,
 };
 
