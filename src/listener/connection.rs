@@ -84,7 +84,8 @@ pub(super) async fn serve(
         held: Box::new(open),
     };
     match proxy::has_entrances(arrival.kind) {
-        true => handshake::serve(downstream, context, guard).await,
+        // Boxed, so that connections of the mesh need not have room for it.
+        true => Box::pin(handshake::serve(downstream, context, guard)).await,
         false => mesh(downstream, context, guard).await,
     }
 }

@@ -4,6 +4,7 @@
 //! Never: decides who may come in (that is `proxy::admit`), or looks at a request.
 //! Called by: `listener::connection`.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::proxy::{
     self, Admission, Before, Downstream, Hello, Inside, Opaque, Protocol, ProxyContext, Refusal,
     Said, Socket,
 };
+use crate::snapshot::{Entrance, EntranceKey};
 use crate::tls::{Alpn, Offered, ServerTls};
 
 /// How long a handshake may take, and the silence before it where nothing but TLS is let in
@@ -95,7 +97,8 @@ async fn come_in(
             }
             Admission::Http(entrance) => (entrance, Next::Http),
             Admission::Stream(entrance) => (entrance, Next::Stream),
-            Admission::Refuse(refusal) => {
+            Admission::Refuse(entrance, refusal) => {
+                downstream.entrance = entrance.map(Entrance::key);
                 let hello = match spoken {
                     Spoken::Tls(hello) => Some(hello),
                     _ => None,
@@ -137,17 +140,17 @@ async fn secure(
     context: Arc<ProxyContext>,
     mut guard: DrainGuard,
 ) {
-    let arrived = downstream.arrived();
+    let (arrived, entrance) = (downstream.arrived(), downstream.entrance.clone());
     let mut downstream = match shake_hands(downstream, &hello, &server, limits).await {
         Ok(downstream) => downstream,
-        Err((refusal, stream)) => {
-            proxy::refuse(&arrived, &refusal, Some(hello), &context);
-            if let Some(stream) = stream {
-                linger(stream).await;
-            }
-            return;
+        Err(failed) => {
+            let entrance = entrance.as_ref().map(EntranceKey::name);
+            proxy::refuse((&arrived, entrance), &failed.refusal, Some(hello), &context);
+            return failed.linger().await;
         }
     };
+    // An open connection keeps no key alive (ISTIO.md R19).
+    drop(server);
     context.metrics.downstream.handshakes.inc();
     let inside = proxy::inside(carries, &hello);
     if inside == Inside::Opaque {
@@ -176,16 +179,22 @@ async fn secure(
     proxy::serve(downstream, protocol, context, guard).await;
 }
 
-/// The same connection without TLS around it; else why not, and what is left of it.
+/// The same connection without TLS around it.
 async fn shake_hands(
     downstream: Downstream,
     hello: &Hello,
     server: &Arc<ServerTls>,
     limits: &Limits,
-) -> Result<Downstream, (Refusal, Option<TcpStream>)> {
+) -> Result<Downstream, Failed> {
+    let failed = |refusal, stream, held| Failed {
+        refusal,
+        stream,
+        _held: held,
+    };
     let Socket::Plain(stream) = downstream.stream else {
         // Not reached: TLS is ended once.
-        return Err((Refusal::TlsOnPlaintext(hello.server_name.clone()), None));
+        let refusal = Refusal::TlsOnPlaintext(hello.server_name.clone());
+        return Err(failed(refusal, None, downstream.held));
     };
     let offered = Offered {
         server_name: hello.server_name.as_deref(),
@@ -204,25 +213,39 @@ async fn shake_hands(
         Ok(Err(rejected)) => {
             let error = rejected.error;
             let refusal = Refusal::Handshake(error.label, error.to_string().into());
-            Err((refusal, Some(rejected.stream)))
+            Err(failed(refusal, Some(rejected.stream), downstream.held))
         }
         Err(_) => {
             let words = format!("it was not done after {patience:?}").into();
-            Err((Refusal::Handshake("timeout", words), None))
+            let refusal = Refusal::Handshake("timeout", words);
+            Err(failed(refusal, None, downstream.held))
         }
     }
 }
 
-/// A socket closed with unread bytes is reset, and the alert in it lost: what the client still sends
-/// is read away for a while.
-async fn linger(mut stream: TcpStream) {
-    let _ = timeout(LINGER, async {
-        let mut waste = [0_u8; 4096];
-        stream.shutdown().await?;
-        while stream.read(&mut waste).await? > 0 {}
-        std::io::Result::Ok(())
-    })
-    .await;
+/// A handshake that failed, and what is left of the connection.
+struct Failed {
+    refusal: Refusal,
+    stream: Option<TcpStream>,
+    /// Its place under the limit.
+    _held: Box<dyn Any + Send + Sync>,
+}
+
+impl Failed {
+    /// A socket closed with unread bytes is reset, and the alert in it lost: what the client still
+    /// sends is read away for a while.
+    async fn linger(self) {
+        let Some(mut stream) = self.stream else {
+            return;
+        };
+        let _ = timeout(LINGER, async {
+            let mut waste = [0_u8; 4096];
+            stream.shutdown().await?;
+            while stream.read(&mut waste).await? > 0 {}
+            std::io::Result::Ok(())
+        })
+        .await;
+    }
 }
 
 /// Tells why, and closes; where the client waits for TLS, with a reset (ISTIO.md P7).
@@ -235,5 +258,9 @@ fn close(
     if refusal.resets() {
         downstream.stream.reset();
     }
-    proxy::refuse(&downstream.arrived(), refusal, hello, context);
+    let entrance = downstream.entrance.as_ref().map(EntranceKey::name);
+    proxy::refuse((&downstream.arrived(), entrance), refusal, hello, context);
 }
+
+#[cfg(test)]
+mod tests;

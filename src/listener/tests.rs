@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -40,10 +40,11 @@ impl OriginalDestination for Says {
     }
 }
 
-struct Bench {
-    context: Arc<ProxyContext>,
-    drain: Drain,
+pub(super) struct Bench {
+    pub(super) context: Arc<ProxyContext>,
+    pub(super) drain: Drain,
     folder: tempfile::TempDir,
+    upstreams: UpstreamContext,
 }
 
 fn stream(port: u16, on: StreamMatch, to: &str) -> StreamRoute {
@@ -109,6 +110,10 @@ fn config(upstreams: Vec<UpstreamSpec>, streams: Vec<StreamRoute>) -> Config {
 
 impl Bench {
     fn new(config: &Config) -> Bench {
+        Bench::with(config, &Credentials::default())
+    }
+
+    pub(super) fn with(config: &Config, credentials: &Credentials) -> Bench {
         let metrics = Metrics::new(1);
         let upstreams = UpstreamContext {
             workers: 1,
@@ -116,7 +121,7 @@ impl Bench {
             own: OwnAddrs::new(),
             metrics: Arc::clone(&metrics),
         };
-        let built = crate::publish::build(config, &Credentials::default(), None, &upstreams, 1);
+        let built = crate::publish::build(config, credentials, None, &upstreams, 1);
         let snapshot = built.unwrap_or_else(|errors| panic!("{errors:?}"));
         let spec = UpstreamSpec {
             resolution: Resolution::OriginalDst { port: None },
@@ -149,11 +154,22 @@ impl Bench {
             context: Arc::new(context),
             drain,
             folder,
+            upstreams,
         }
     }
 
+    /// Another configuration takes the place of the one before.
+    pub(super) fn reload(&self, config: &Config, credentials: &Credentials) {
+        let cell = &self.context.cell;
+        let before = cell.peek();
+        let version = before.version + 1;
+        let before = Some(before.as_ref());
+        let built = crate::publish::build(config, credentials, before, &self.upstreams, version);
+        cell.publish(built.unwrap_or_else(|errors| panic!("{errors:?}")));
+    }
+
     /// A connection to a listener of that kind, and the listener's address.
-    async fn arrive(
+    pub(super) async fn arrive(
         &self,
         kind: ListenerKind,
         original_dst: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
@@ -185,7 +201,7 @@ impl Bench {
         self.arrive(ListenerKind::Capture, |_| Some(to)).await
     }
 
-    fn rejected(&self, reason: &str) -> u64 {
+    pub(super) fn rejected(&self, reason: &str) -> u64 {
         self.context.metrics.downstream.rejected.value(reason)
     }
 
@@ -198,7 +214,7 @@ impl Bench {
     }
 
     /// The only line of the access log, without the time at its beginning.
-    async fn line(self) -> String {
+    pub(super) async fn line(self) -> String {
         let path = self.folder.path().join("access.log");
         // Every connection has been told once nobody holds a guard.
         self.drain.finished().await;
@@ -211,24 +227,24 @@ impl Bench {
     }
 }
 
-async fn origin() -> (TcpListener, SocketAddr) {
+pub(super) async fn origin() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+pub(super) async fn accept(listener: &TcpListener) -> TcpStream {
     listener.accept().await.unwrap().0
 }
 
 /// Everything until the end; an end by reset is one too.
-async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+pub(super) async fn rest<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
     let mut all = Vec::new();
     let _ = stream.read_to_end(&mut all).await;
     all
 }
 
-async fn exactly(stream: &mut TcpStream, bytes: &[u8]) {
+pub(super) async fn exactly<S: AsyncRead + Unpin>(stream: &mut S, bytes: &[u8]) {
     let mut seen = vec![0; bytes.len()];
     stream.read_exact(&mut seen).await.unwrap();
     assert_eq!(seen, bytes);

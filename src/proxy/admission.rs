@@ -53,8 +53,8 @@ pub enum Admission<'a> {
     Http(&'a Entrance),
     /// Its bytes go along a stream of the entrance.
     Stream(&'a Entrance),
-    /// It is closed.
-    Refuse(Refusal),
+    /// It is closed; at which entrance, where one is for it.
+    Refuse(Option<&'a Entrance>, Refusal),
 }
 
 /// What is inside TLS that has ended here.
@@ -156,46 +156,45 @@ pub fn admit<'a>(snapshot: &'a Snapshot, arrived: &Arrived, said: Said<'_>) -> A
     };
     match found {
         Ok(entrance) => by_policy(entrance, said),
-        Err(refusal) => Admission::Refuse(refusal),
+        Err(refusal) => Admission::Refuse(None, refusal),
     }
 }
 
 fn by_policy<'a>(entrance: &'a Entrance, said: Said<'_>) -> Admission<'a> {
+    let refuse = |refusal| Admission::Refuse(Some(entrance), refusal);
     if let Some(reason) = &entrance.spec.broken {
         return match said {
             // A request can be told (ISTIO.md X1).
             Said::Http => Admission::Http(entrance),
-            _ => Admission::Refuse(Refusal::Broken(Arc::clone(reason))),
+            _ => refuse(Refusal::Broken(Arc::clone(reason))),
         };
     }
     match (&entrance.tls, said) {
         (EntranceTls::Strict(side), Said::Tls(_)) => handshake(entrance, side),
-        (EntranceTls::Strict(_), Said::NotTls(why)) => Admission::Refuse(Refusal::NotTls(why)),
-        (EntranceTls::Strict(_), said) => Admission::Refuse(plaintext(said)),
+        (EntranceTls::Strict(_), Said::NotTls(why)) => refuse(Refusal::NotTls(why)),
+        (EntranceTls::Strict(_), said) => refuse(plaintext(said)),
         (EntranceTls::Permissive(side), Said::Tls(hello)) if of_mesh(hello) => {
             handshake(entrance, side)
         }
         (EntranceTls::Permissive(_), Said::Tls(_)) => match entrance.carries() {
-            Carries::Http => Admission::Refuse(Refusal::ForeignTls),
+            Carries::Http => refuse(Refusal::ForeignTls),
             Carries::Opaque | Carries::Either => Admission::Stream(entrance),
         },
         (EntranceTls::PassThrough { mesh_only }, Said::Tls(hello)) => {
             match *mesh_only && !of_mesh(hello) {
-                true => Admission::Refuse(Refusal::ForeignTls),
+                true => refuse(Refusal::ForeignTls),
                 false => Admission::Stream(entrance),
             }
         }
-        (EntranceTls::PassThrough { .. }, Said::NotTls(why)) => {
-            Admission::Refuse(Refusal::NotTls(why))
-        }
-        (EntranceTls::PassThrough { .. }, said) => Admission::Refuse(plaintext(said)),
+        (EntranceTls::PassThrough { .. }, Said::NotTls(why)) => refuse(Refusal::NotTls(why)),
+        (EntranceTls::PassThrough { .. }, said) => refuse(plaintext(said)),
         (EntranceTls::Disable, Said::Tls(hello)) if entrance.carries() == Carries::Http => {
-            Admission::Refuse(Refusal::TlsOnPlaintext(hello.server_name.clone()))
+            refuse(Refusal::TlsOnPlaintext(hello.server_name.clone()))
         }
         (EntranceTls::Disable | EntranceTls::Permissive(_), Said::NotTls(why))
             if entrance.carries() == Carries::Http =>
         {
-            Admission::Refuse(Refusal::NotTls(why))
+            refuse(Refusal::NotTls(why))
         }
         (EntranceTls::Disable | EntranceTls::Permissive(_), Said::Http)
             if entrance.carries() != Carries::Opaque =>
@@ -222,7 +221,8 @@ fn handshake<'a>(entrance: &'a Entrance, side: &'a ServerSide) -> Admission<'a> 
     match side {
         ServerSide::Ready(server) => Admission::Handshake(entrance, server),
         ServerSide::Unavailable(reason) => {
-            Admission::Refuse(Refusal::NoCertificate(Arc::clone(reason)))
+            let refusal = Refusal::NoCertificate(Arc::clone(reason));
+            Admission::Refuse(Some(entrance), refusal)
         }
     }
 }

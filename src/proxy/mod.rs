@@ -34,6 +34,7 @@ mod relay;
 mod request_id;
 mod retire;
 mod retry;
+mod seldom;
 mod send;
 mod serve;
 mod socket;

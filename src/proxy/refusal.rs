@@ -173,7 +173,7 @@ impl fmt::Display for Refusal {
             }
             Refusal::ForeignTls => f.write_str(
                 "the client's TLS is not a sidecar's (its ALPN names no protocol of Istio's), and \
-                 here only theirs is let in beside plaintext",
+                 here no other TLS is let in",
             ),
             Refusal::NoFilterChain(Some(name)) => {
                 write!(f, "no server of this gateway port is for {name} (SNI)")

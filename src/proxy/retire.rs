@@ -28,9 +28,11 @@ pub(super) async fn retirement(connection: &Connection) {
     let Some(key) = &connection.entrance else {
         return std::future::pending().await;
     };
+    // Boxed, so that connections of the mesh need not have room for it.
+    let outlived = Box::pin(outlived(connection, key));
     tokio::select! {
         () = connection.control.retired() => {}
-        () = outlived(connection, key) => {}
+        () = outlived => {}
     }
 }
 

@@ -15,8 +15,10 @@ use super::error::ProxyError;
 use super::record::chain;
 use super::refusal::Refusal;
 use super::relay::{Ended, Terms, relay};
+use super::seldom::may_say;
 use super::stream_record::StreamRecord;
 use crate::drain::DrainGuard;
+use crate::snapshot::EntranceKey;
 use crate::telemetry::Flags;
 use crate::upstream::{Ask, OpenStream, StreamFailure, Upstream};
 
@@ -44,7 +46,9 @@ pub async fn stream(
             Way::PassThrough => (&context.pass_through.upstream, None),
             Way::Refuse(refusal) => {
                 let arrived = downstream.arrived();
-                return tell(&refusal, &context, &arrived, record, opaque.into_hello());
+                let entrance = downstream.entrance.as_ref().map(EntranceKey::name);
+                let hello = opaque.into_hello();
+                return tell(&refusal, &context, (&arrived, entrance), record, hello);
             }
         };
         record.counted(upstream.stats_handle(), route);
@@ -73,21 +77,21 @@ pub async fn stream(
 }
 
 /// Tells of a connection that is closed before a byte of it goes on, and counts it. The client
-/// hears nothing, so the log must tell.
+/// hears nothing, so the log must tell. `entrance`: its name, where one is for the connection.
 pub fn refuse(
-    arrived: &Arrived,
+    (arrived, entrance): (&Arrived, Option<&str>),
     refusal: &Refusal,
     hello: Option<Hello>,
     context: &Arc<ProxyContext>,
 ) {
     let record = StreamRecord::new(context, arrived);
-    tell(refusal, context, arrived, record, hello);
+    tell(refusal, context, (arrived, entrance), record, hello);
 }
 
 fn tell(
     refusal: &Refusal,
     context: &ProxyContext,
-    arrived: &Arrived,
+    (arrived, entrance): (&Arrived, Option<&str>),
     mut record: StreamRecord,
     hello: Option<Hello>,
 ) {
@@ -103,7 +107,13 @@ fn tell(
     match told.black_hole {
         // What the policy says of strangers is not worth a warning each.
         true => tracing::info!(%peer, %to, "connection closed: {refusal}"),
-        false => tracing::warn!(%peer, %to, "connection closed: {refusal}"),
+        false => match may_say((to.port(), told.label)) {
+            Some(0) => tracing::warn!(%peer, %to, entrance, "connection closed: {refusal}"),
+            Some(more) => {
+                tracing::warn!(%peer, %to, entrance, "connection closed: {refusal} (and {more} more)");
+            }
+            None => tracing::debug!(%peer, %to, entrance, "connection closed: {refusal}"),
+        },
     }
     if told.black_hole {
         record.counted(Arc::clone(&context.black_hole), None);
