@@ -101,7 +101,7 @@ pub fn enter<'a>(snapshot: &'a Snapshot, arrived: &Arrived, spoken: Spoken<'_>) 
     };
     let (entrance, opaque) = match admitted {
         Admission::Http(entrance) => return Entered::Http(entrance),
-        Admission::Refuse(refusal) => return refuse(&refusal),
+        Admission::Refuse(_, refusal) => return refuse(&refusal),
         Admission::Handshake(entrance, _) => match inside(entrance.carries(), &hello) {
             Inside::Http | Inside::Unknown => return Entered::Http(entrance),
             Inside::Opaque => (entrance, Opaque::Other),
