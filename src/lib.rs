@@ -4,7 +4,7 @@
 //! ```text
 //!    COLD HALF: decides                            HOT HALF: serves (one copy per core, nothing shared but the snapshot)
 //!
-//!                                                  listener   a connection arrives, plain, captured or direct
+//!                                                  listener   a connection arrives, plain or TLS, captured or direct
 //!    files --> config --\                             v
 //!                        >--> publish --> snapshot <-- proxy   one request, one answer
 //!    files --> certs  --/             (one pointer)    v
@@ -23,13 +23,20 @@
 //!    [`upstream`] (connections, addresses, recent failures). All else is immutable, counters aside.
 //! 4. One request sees one snapshot, from its first byte to its last.
 //!
+//! Outbound, inbound and gateway are not three programs. A listener has an address and a way to learn
+//! the destination; an entrance adds a downstream TLS policy and a route table of its own; an upstream
+//! has endpoints and an upstream TLS policy. A sidecar's outbound side is a plain listener and mutual
+//! upstreams; its inbound side is permissive entrances and a plain upstream; an egress gateway is
+//! mutual on both.
+//!
 //! # Rooms, floor by floor
 //! - 0 [`model`] the shared words; [`drain`] one shutdown signal; [`watch`] "a path changed";
 //!   [`telemetry`] log, metrics, access log.
 //! - 1 [`tls`] credentials, verification, the handshake and why it failed. Cold: [`config`], files
 //!   to a validated configuration.
 //! - 2 [`upstream`] endpoints, pools, connections. Cold: [`certs`], files to credentials.
-//! - 3 [`route`] the table. 4 [`snapshot`] the wall. Cold: [`publish`] builds and swaps.
+//! - 3 [`route`] the table. 4 [`snapshot`] the wall: all tables, and the entrances, which say who
+//!   comes in by an inbound or gateway listener. Cold: [`publish`] builds and swaps.
 //! - 5 [`proxy`] one request, one answer. 6 [`listener`] sockets; [`worker`] one thread each.
 //!   [`explain`] asks the tables why.
 //! - 7 [`admin`] its own port. 8 [`app`] wiring; [`cli`] one file per command; `main`.
