@@ -113,7 +113,7 @@ impl Sockets for OpenListeners {
     fn commit(&mut self) {
         for (key, bound) in std::mem::take(&mut self.prepared) {
             let closed = watch::Sender::new(false);
-            tracing::info!(address = %bound.address, kind = ?bound.kind, "listening");
+            tracing::info!(address = %bound.address, kind = %bound.kind, "listening");
             for (worker, socket) in self.workers.iter().zip(bound.sockets) {
                 worker.serve(Serve {
                     socket,

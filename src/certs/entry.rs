@@ -213,7 +213,7 @@ fn refuse(
         return Ok(());
     }
     let file = file.to_owned();
-    let subject = leaf.subject.clone();
+    let subject = leaf.called().to_owned();
     let cause = if leaf.not_after < now {
         LoadCause::Expired {
             file: file.clone(),

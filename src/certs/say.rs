@@ -40,7 +40,7 @@ pub(super) fn taken(resource: &str, part: Part, again: bool, new: &Credential, n
     match (&new.identity, part) {
         (Some(identity), Part::Identity) => {
             let leaf = &identity.leaf;
-            let (subject, end) = (&leaf.subject, rfc3339_seconds(leaf.not_after));
+            let (subject, end) = (leaf.called(), rfc3339_seconds(leaf.not_after));
             let serial = serial(leaf);
             tracing::info!(
                 resource,

@@ -254,7 +254,7 @@ impl Ending {
         Ending {
             resource: resource.to_owned(),
             usage,
-            what: format!("certificate {}", facts.subject),
+            what: format!("certificate {}", facts.called()),
             serial: rows::serial(facts),
             from: facts.not_before,
             to: facts.not_after,

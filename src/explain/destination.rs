@@ -234,7 +234,7 @@ fn shown(upstream: &Upstream) -> Option<Step> {
     let leaf = &client.credential().identity.as_ref()?.leaf;
     let words = format!(
         "{}, serial {}, until {}",
-        leaf.subject,
+        leaf.called(),
         leaf.serial,
         rfc3339_seconds(leaf.not_after)
     );

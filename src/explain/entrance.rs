@@ -217,10 +217,7 @@ fn leaf(entrance: &Entrance) -> Option<CertFacts> {
 }
 
 fn certificate(leaf: CertFacts) -> Step {
-    let subject = match (leaf.subject.as_str(), leaf.sans.first()) {
-        ("", Some(name)) => name.to_string(),
-        (subject, _) => subject.to_owned(),
-    };
+    let subject = leaf.called();
     let until = rfc3339_seconds(leaf.not_after);
     Step::new(
         "certificate",

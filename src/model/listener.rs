@@ -4,6 +4,7 @@
 //! Never: binds anything.
 //! Called by: config (makes it), app and listener (open it), proxy (asks the kind).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::config::Place;
@@ -31,6 +32,19 @@ pub enum ListenerKind {
     Inbound(Option<SocketAddr>),
     /// A port of Gateway documents (ISTIO.md X13): SNI and authority.
     Gateway(GatewayPort),
+}
+
+impl fmt::Display for ListenerKind {
+    /// As people say it: `direct`, `captured`, `inbound`, `inbound for 127.0.0.1:8080`, `gateway`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenerKind::Direct => f.write_str("direct"),
+            ListenerKind::Capture => f.write_str("captured"),
+            ListenerKind::Inbound(None) => f.write_str("inbound"),
+            ListenerKind::Inbound(Some(app)) => write!(f, "inbound for {app}"),
+            ListenerKind::Gateway(port) => write!(f, "gateway port {}", port.number),
+        }
+    }
 }
 
 /// A port as Gateway documents name it, wherever it is bound (ISTIO.md G11).

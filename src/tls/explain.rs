@@ -406,7 +406,8 @@ fn refused(tls: &ClientTls, alert: AlertDescription, shown: bool, wanted: &[Vec<
             let meaning = alert::about_certificate(alert).unwrap_or_else(|| alert::meaning(alert));
             let mut words = format!(
                 "the server refused our client certificate (\"{}\", {}): alert {name}: {meaning}",
-                identity.leaf.subject, file
+                identity.leaf.called(),
+                file
             );
             if alert == AlertDescription::UnknownCA {
                 words.push_str(&format!(" (\"{}\")", identity.leaf.issuer));

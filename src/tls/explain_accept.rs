@@ -62,7 +62,7 @@ fn common(tls: &ServerTls, cause: &Cause) -> (HandshakeReason, String) {
     match cause {
         Cause::Refused(refusal) => {
             let (reason, what) = explain_certificate::words(tls.ground(), refusal);
-            let whose = refusal.leaf.as_ref().map(|leaf| leaf.subject.as_str());
+            let whose = refusal.leaf.as_ref().map(|leaf| leaf.called());
             let whose = whose.map_or(String::new(), |subject| format!(" \"{subject}\""));
             (reason, format!("client certificate{whose}: {what}"))
         }
@@ -233,7 +233,7 @@ impl ServerTls {
     /// Subject and source of the certificate that we prefer to show.
     fn ours(&self) -> String {
         let identity = self.credential.identity.as_ref();
-        let subject = identity.map(|identity| identity.leaf.subject.as_str());
+        let subject = identity.map(|identity| identity.leaf.called());
         let source = self.spec.credential.identity.as_ref();
         format!(
             "\"{}\", {}",

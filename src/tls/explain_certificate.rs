@@ -80,7 +80,7 @@ pub(super) fn words(on: Ground<'_>, refusal: &Refusal) -> (HandshakeReason, Stri
                 match (subject, &refusal.leaf) {
                     (Some(subject), Some(leaf)) if *subject != leaf.subject =>
                         format!("the CA \"{subject}\" in its chain"),
-                    (_, Some(leaf)) => format!("\"{}\" (serial {})", leaf.subject, leaf.serial),
+                    (_, Some(leaf)) => format!("\"{}\" (serial {})", leaf.called(), leaf.serial),
                     (_, None) => "it".to_owned(),
                 },
                 crl_name(on)
@@ -254,7 +254,7 @@ fn revocation(on: Ground<'_>, check: &Check) -> String {
 }
 
 fn form(on: Ground<'_>, refusal: &Refusal) -> String {
-    let subject = refusal.leaf.as_ref().map(|leaf| leaf.subject.as_str());
+    let subject = refusal.leaf.as_ref().map(CertFacts::called);
     let subject = subject.unwrap_or("unreadable");
     match &refusal.check {
         Check::Version1 => {
@@ -292,7 +292,7 @@ fn form(on: Ground<'_>, refusal: &Refusal) -> String {
 /// Which certificate of the chain, or which anchor, `fits`.
 fn whose(on: Ground<'_>, refusal: &Refusal, fits: impl Fn(&CertFacts) -> bool) -> String {
     if let Some(leaf) = refusal.leaf.as_ref().filter(|leaf| fits(leaf)) {
-        return format!("\"{}\"", leaf.subject);
+        return format!("\"{}\"", leaf.called());
     }
     if let Some(facts) = refusal.sent.iter().find(|facts| fits(facts)) {
         return format!(
@@ -310,7 +310,7 @@ fn whose(on: Ground<'_>, refusal: &Refusal, fits: impl Fn(&CertFacts) -> bool) -
 
 /// None of the pins fits (ISTIO.md G6).
 fn wrong_pin(refusal: &Refusal, spki: &[u8; 32], hash: &[u8; 32]) -> String {
-    let subject = refusal.leaf.as_ref().map(|leaf| leaf.subject.as_str());
+    let subject = refusal.leaf.as_ref().map(CertFacts::called);
     format!(
         "\"{}\" is not one of those that are pinned: the SHA-256 of its public key is {}, that of \
          the certificate itself {}; if it is the client that you mean, list one of them",
@@ -338,11 +338,7 @@ fn wrong_trust_domain(refusal: &Refusal, expected: &[Arc<str>]) -> String {
 
 /// Our own certificate has ended, and is not offered any more (ISTIO.md R17).
 pub(super) fn own_expired(on: Ground<'_>, until: i64, now: i64) -> String {
-    let subject = on
-        .credential
-        .identity
-        .as_ref()
-        .map(|i| i.leaf.subject.as_str());
+    let subject = on.credential.identity.as_ref().map(|i| i.leaf.called());
     let file = on.sources.identity.as_ref();
     let (role, peer) = match on.peer {
         Peer::Server => ("client", "server"),
