@@ -48,8 +48,8 @@ pub(super) fn error(
             2 => 14,
             code => code,
         };
-        let answer = trailers_only(code, &words);
-        record.answers(answer.status(), answer.headers());
+        let mut answer = trailers_only(code, &words);
+        record.answers(answer.status(), answer.headers_mut());
         record.tell(stats);
         return answer;
     }
@@ -68,7 +68,7 @@ pub(super) fn error(
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    record.answers(status, answer.headers());
+    record.answers(status, answer.headers_mut());
     record.tell(stats);
     answer
 }
@@ -105,7 +105,7 @@ pub(super) fn aborted(
     stats: &UpstreamStats,
 ) -> Response<AnswerBody> {
     const WORDS: &str = "fault filter abort";
-    let answer = match abort {
+    let mut answer = match abort {
         Abort::Grpc(code) => trailers_only(code, WORDS),
         Abort::Http(status) if record.is_grpc() => trailers_only(grpc_code(status), WORDS),
         Abort::Http(status) => {
@@ -114,7 +114,7 @@ pub(super) fn aborted(
         }
     };
     record.aborted(answer.status().as_u16(), grpc_status(answer.headers()));
-    record.answers(answer.status(), answer.headers());
+    record.answers(answer.status(), answer.headers_mut());
     record.tell(Some(stats));
     answer
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use super::context::ProxyContext;
 use super::control::Control;
+use super::entering::Entering;
+use super::identity::Identity;
 use crate::model::{ListenerKind, OriginalDst, PeerAddr};
 use crate::snapshot::EntranceKey;
 use crate::tls::{AcceptFacts, ServerTls};
@@ -29,6 +31,10 @@ pub(super) struct Connection {
     pub(super) secured: Option<Arc<AcceptFacts>>,
     /// What it was agreed by; holds no key.
     pub(super) made_with: Option<Weak<ServerTls>>,
+    /// What becomes of its requests' heads at the entrance.
+    pub(super) entering: Option<Entering>,
+    /// Who the client is, for those who look from outside.
+    pub(super) identity: Identity,
     /// A body that moves no byte for this long ends its request.
     pub(super) stream_idle: Duration,
     /// Let go with the last of its requests: a tunnel outlives the HTTP on its connection.

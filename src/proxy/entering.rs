@@ -11,10 +11,12 @@ use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue};
 
 use super::client_cert;
+use super::connection::Connection;
 use super::normal_path::{self, PathError};
 use super::record::{REQUEST_ID, XFF};
 use super::request_id;
 use crate::model::{EntranceHeaders, PeerAddr};
+use crate::snapshot::Entrance;
 use crate::tls::AcceptFacts;
 
 pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -87,11 +89,49 @@ impl Entering {
         Ok(())
     }
 
-    /// Says in an answer's head who gave it, where the entrance has a word for it.
-    pub(super) fn answer(&self, headers: &mut HeaderMap) {
-        if let Some(server) = &self.server {
-            headers.insert(SERVER, server.clone());
+    /// Who answers, where the entrance has a word for it (ISTIO.md B10).
+    pub(super) fn server(&self) -> Option<&HeaderValue> {
+        self.server.as_ref()
+    }
+}
+
+/// What is remembered of a request's entering.
+pub(super) struct Entered {
+    /// The `Server` of its answer; `None`: what the upstream says.
+    pub(super) server: Option<HeaderValue>,
+    /// The request is one that can be routed; else 400.
+    pub(super) fit: Result<(), PathError>,
+}
+
+/// Changes the head of a request that came in by `entrance`; of mesh traffic nothing is changed.
+pub(super) fn enter(
+    connection: &Connection,
+    entrance: Option<&Entrance>,
+    parts: &mut Parts,
+) -> Entered {
+    let Some(rules) = entrance.map(|entrance| &entrance.spec.headers) else {
+        return Entered {
+            server: None,
+            fit: Ok(()),
+        };
+    };
+    let mut apply = |entering: &Entering| Entered {
+        fit: entering.request(parts),
+        server: entering.server().cloned(),
+    };
+    match &connection.entering {
+        Some(entering) if entering.is_by(rules) => apply(entering),
+        _ => {
+            let secured = connection.secured.as_deref();
+            apply(&Entering::new(rules, connection.peer, secured))
         }
+    }
+}
+
+/// Says in an answer's head who gave it.
+pub(super) fn sign(server: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    if let Some(server) = server {
+        headers.insert(SERVER, server.clone());
     }
 }
 
@@ -307,9 +347,12 @@ mod tests {
             server: None,
             ..EntranceHeaders::gateway()
         };
-        Entering::new(&silent, peer(), None).answer(&mut headers);
+        sign(Entering::new(&silent, peer(), None).server(), &mut headers);
         assert_eq!(headers[SERVER], "nginx");
-        Entering::new(&gateway(0), peer(), None).answer(&mut headers);
+        sign(
+            Entering::new(&gateway(0), peer(), None).server(),
+            &mut headers,
+        );
         assert_eq!(headers.get_all(SERVER).iter().count(), 1);
         assert_eq!(headers[SERVER], "istio-envoy");
     }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::normal_path::PathError;
 use crate::model::BrokenKind;
 use crate::route::RewriteError;
 use crate::telemetry::Flags;
@@ -27,6 +28,9 @@ pub(super) enum ProxyError {
     /// The request cannot be understood.
     #[error("{0}")]
     BadRequest(String),
+    /// The path has no normal form (ISTIO.md G12).
+    #[error(transparent)]
+    Path(PathError),
     /// A tunnel was asked for.
     #[error(
         "CONNECT asks for a tunnel, whose TLS would be the application's own; \
@@ -156,6 +160,7 @@ impl ProxyError {
         match self {
             E::UnknownHost(_)  => row!(Downstream 502 NONE "direct_response", "", "destination_not_found"),
             E::NoRule(_)       => row!(Downstream 404 NR   "route_not_found", "", "destination_not_found"),
+            E::Path(_)         => row!(Downstream 400 NONE "path_normalization_failed", "Bad Request", "http_request_error"),
             E::BadRequest(_)   => row!(Downstream 400 DPE  "http1.codec_error", "Bad Request", "http_request_error"),
             E::Connect         => row!(Downstream 405 NONE "direct_response", "", "http_request_denied"),
             E::Expectation     => row!(Downstream 417 NONE "direct_response", "", "http_request_error"),

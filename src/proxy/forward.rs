@@ -19,6 +19,7 @@ use super::body::AnswerBody;
 use super::changes::Changes;
 use super::connection::Connection;
 use super::destination::learn;
+use super::entering::enter;
 use super::error::ProxyError;
 use super::fault;
 use super::headers;
@@ -43,9 +44,13 @@ pub(super) async fn forward(
     let snapshot = connection.context.cell.load();
     let asked = headers::upgrade_asked(request.headers(), request.version());
     let upgrade = asked.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let ground = ground(&snapshot, &connection);
+    let entrance = ground.as_ref().ok().and_then(|ground| ground.entrance);
+    let entered = enter(&connection, entrance, &mut parts);
     let mut record = Record::new(Arc::clone(&connection), &parts);
-    let ground = match ground(&snapshot, &connection) {
+    record.signed(entered.server);
+    let ground = match entered.fit.map_err(ProxyError::Path).and(ground) {
         Ok(ground) => ground,
         Err(error) => return answer::error(&error, record, None, false),
     };
@@ -371,6 +376,6 @@ fn finish(
     parts.version = http::Version::HTTP_11;
     headers::remove_hop_by_hop(&mut parts.headers);
     changes.to_answer(&mut parts.headers, &record, body.stats().name());
-    record.answers(parts.status, &parts.headers);
+    record.answers(parts.status, &mut parts.headers);
     Response::from_parts(parts, AnswerBody::relay(body, record, deadline))
 }

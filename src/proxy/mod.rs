@@ -24,6 +24,7 @@ mod forward;
 mod grpc;
 mod guarded;
 pub mod headers;
+mod identity;
 mod mirror;
 mod normal_path;
 mod ready;

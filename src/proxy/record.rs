@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 
 use super::connection::Connection;
 use super::control::Fault;
+use super::entering::sign;
 use super::error::{ProxyError, Verdict};
 use super::headers::wire_size;
 use super::received::Received;
@@ -53,6 +54,8 @@ pub(super) struct Record {
     line: Option<Box<Line>>,
     head: bool,
     protocol: RequestProtocol,
+    /// The `Server` of the answer, where its entrance has a word for it.
+    server: Option<HeaderValue>,
     /// Bytes of the two heads, as HTTP/1 writes them (ISTIO.md B1).
     heads: (u64, u64),
     /// Shared with the request's body, where there is one.
@@ -89,6 +92,7 @@ impl Record {
             line,
             head: parts.method == Method::HEAD,
             protocol,
+            server: None,
             heads: (request_head(parts), 0),
             received: None,
             sent: 0,
@@ -117,8 +121,14 @@ impl Record {
         &self.connection
     }
 
-    /// This head goes to the client.
-    pub(super) fn answers(&mut self, status: StatusCode, headers: &HeaderMap) {
+    /// The answer is to say that this server gave it.
+    pub(super) fn signed(&mut self, server: Option<HeaderValue>) {
+        self.server = server;
+    }
+
+    /// This head goes to the client, signed.
+    pub(super) fn answers(&mut self, status: StatusCode, headers: &mut HeaderMap) {
+        sign(self.server.as_ref(), headers);
         let reason = status.canonical_reason().unwrap_or_default().len() as u64;
         self.heads.1 = reason + 17 + wire_size(headers);
     }
@@ -179,6 +189,7 @@ impl Record {
         upstream_cluster: &'a str,
         (request_headers, response_headers): (&'a Captured, &'a Captured),
     ) -> AccessEntry<'a> {
+        let identity = &self.connection.identity;
         AccessEntry {
             start: self.start,
             method: line.method.as_str(),
@@ -205,8 +216,11 @@ impl Record {
             upstream_local: self.upstream_local,
             downstream_local: self.connection.local,
             downstream_remote: self.connection.peer,
-            requested_server_name: line.server_name.as_deref().unwrap_or_default(),
-            downstream_tls: None,
+            requested_server_name: identity
+                .server_name()
+                .or(line.server_name.as_deref())
+                .unwrap_or_default(),
+            downstream_tls: identity.tls.as_deref(),
             downstream_failure: "",
             route_name: line.route.as_deref().unwrap_or_default(),
             request_headers,
@@ -264,7 +278,8 @@ impl Record {
         }
     }
 
-    /// Tells it, once.
+    /// Tells it, once. `stats`: those of its upstream, which has its name in the log; it is counted
+    /// there too, unless its connection has counters of its own (ISTIO.md B3).
     pub(super) fn tell(&mut self, stats: Option<&UpstreamStats>) {
         if std::mem::replace(&mut self.told, true) {
             return;
@@ -273,7 +288,9 @@ impl Record {
             .control
             .in_flight
             .fetch_sub(1, Ordering::Relaxed);
-        let counted = stats.unwrap_or(&self.connection.context.unrouted);
+        let reported = self.connection.identity.reported.as_deref();
+        let unrouted = &self.connection.context.unrouted;
+        let counted = reported.or(stats).unwrap_or(unrouted);
         let received = self.received.as_ref();
         let asked = received.map_or(0, |received| received.messages.load(Ordering::Relaxed));
         counted.record(&RequestRecord {
@@ -357,8 +374,8 @@ pub(super) fn refused(connection: &Connection, fault: &Fault, began: (SystemTime
         upstream_local: None,
         downstream_local: connection.local,
         downstream_remote: connection.peer,
-        requested_server_name: "",
-        downstream_tls: None,
+        requested_server_name: connection.identity.server_name().unwrap_or_default(),
+        downstream_tls: connection.identity.tls.as_deref(),
         downstream_failure: "",
         route_name: "",
         request_headers: &Captured::NONE,

@@ -69,6 +69,8 @@ pub(super) struct Told {
     /// For `sortie_downstream_rejected_requests_total`.
     pub(super) label: &'static str,
     pub(super) flags: Flags,
+    /// ISTIO.md B9; mostly nothing.
+    pub(super) details: &'static str,
     /// Under BlackHoleCluster (ISTIO.md B4): nobody is known there.
     pub(super) black_hole: bool,
 }
@@ -77,7 +79,7 @@ impl Refusal {
     /// The table.
     #[rustfmt::skip]
     pub(super) fn told(&self) -> Told {
-        let told = |label, flags, black_hole| Told { label, flags, black_hole };
+        let told = |label, flags, black_hole| Told { label, flags, details: self.details(), black_hole };
         match self {
             Refusal::NotRedirected             => told("not_redirected", Flags::NR, false),
             Refusal::OwnListener               => told("own_listener", Flags::UH, true),
@@ -99,6 +101,18 @@ impl Refusal {
             Refusal::NotAdmitted(_)            => told("not_admitted", Flags::UH, false),
             Refusal::NoStream(_)               => told("no_stream_route", Flags::NR, false),
             Refusal::Silent(_)                 => told("silent", Flags::DPE, false),
+        }
+    }
+
+    /// Envoy's word where none of its filter chains would match (ISTIO.md B9, G8).
+    fn details(&self) -> &'static str {
+        match self {
+            Refusal::PlaintextOnTls { .. }
+            | Refusal::TlsOnPlaintext(_)
+            | Refusal::ForeignTls
+            | Refusal::NoFilterChain(_)
+            | Refusal::NoEntrance => "filter_chain_not_found",
+            _ => "",
         }
     }
 

@@ -20,8 +20,10 @@ use super::connection::Connection;
 use super::context::ProxyContext;
 use super::control::Control;
 use super::downstream::{Downstream, Protocol};
+use super::entering::Entering;
 use super::forward::forward;
 use super::guarded::Guarded;
+use super::identity::Identity;
 use super::record;
 use super::retire::retirement;
 use super::strict::{Strict, StrictLimits};
@@ -50,7 +52,15 @@ pub async fn serve(
     context: Arc<ProxyContext>,
     guard: DrainGuard,
 ) {
-    let limits = context.cell.load().limits.clone();
+    let snapshot = context.cell.load();
+    let limits = snapshot.limits.clone();
+    let key = downstream.entrance.as_ref();
+    let entrance = key.and_then(|key| snapshot.entrances.find(key));
+    let (peer, secured) = (downstream.peer, downstream.secured.as_deref());
+    let identity = Identity::of(&context, entrance, secured);
+    let rules = entrance.map(|entrance| &entrance.spec.headers);
+    let entering = rules.map(|rules| Entering::new(rules, peer, secured));
+    drop(snapshot);
     let control = Arc::new(Control::new(protocol == Protocol::Http1));
     let strict = (protocol == Protocol::Http1).then(|| {
         Strict::new(StrictLimits {
@@ -69,13 +79,15 @@ pub async fn serve(
     let connection = Arc::new(Connection {
         context,
         control,
-        peer: downstream.peer,
+        peer,
         local: downstream.local,
         kind: downstream.kind,
         original_dst: downstream.original_dst,
         entrance: downstream.entrance,
         secured: downstream.secured,
         made_with: downstream.made_with,
+        entering,
+        identity,
         stream_idle: limits.stream_idle_timeout,
         _held: downstream.held,
     });

@@ -12,6 +12,7 @@ use super::arrival::{self, Way};
 use super::context::ProxyContext;
 use super::downstream::{Arrived, Downstream, Hello, Opaque};
 use super::error::ProxyError;
+use super::identity::Identity;
 use super::record::chain;
 use super::refusal::Refusal;
 use super::relay::{Ended, Terms, relay};
@@ -36,6 +37,10 @@ pub async fn stream(
     let opened = {
         // Let go before the bytes flow: a long connection must not keep an old table alive.
         let snapshot = context.cell.load();
+        let key = downstream.entrance.as_ref();
+        let entrance = key.and_then(|key| snapshot.entrances.find(key));
+        let secured = downstream.secured.as_deref();
+        record.comes_from(Identity::of(&context, entrance, secured));
         let name = match &opaque {
             Opaque::Tls(hello) => hello.server_name.as_deref(),
             Opaque::Unread | Opaque::NotTls(_) | Opaque::Other => None,
@@ -121,7 +126,7 @@ fn tell(
     if let Some(hello) = hello {
         record.asks_for(hello.server_name);
     }
-    record.ends(told.flags, told.label, refusal.to_string());
+    record.refused(refusal);
     record.tell();
 }
 

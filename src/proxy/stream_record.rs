@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::context::ProxyContext;
 use super::downstream::Arrived;
+use super::identity::Identity;
+use super::refusal::Refusal;
 use super::relay::Meter;
 use crate::model::{EndpointAddr, OriginalDst, PeerAddr};
 use crate::telemetry::{AccessEntry, Captured, Flags, Tcp, UpstreamStats};
@@ -18,6 +20,7 @@ use crate::telemetry::{AccessEntry, Captured, Flags, Tcp, UpstreamStats};
 pub(super) struct StreamRecord {
     context: Arc<ProxyContext>,
     stats: Option<Arc<UpstreamStats>>,
+    identity: Identity,
     start: SystemTime,
     began: Instant,
     peer: PeerAddr,
@@ -30,8 +33,12 @@ pub(super) struct StreamRecord {
     pub(super) flags: Flags,
     /// Why it was ended, as one word.
     pub(super) termination: &'static str,
+    /// Envoy's words for how it was refused (ISTIO.md B9).
+    details: &'static str,
     /// The same in words.
     pub(super) failure: String,
+    /// Why TLS with the client failed, in words.
+    downstream_failure: String,
     pub(super) endpoint: Option<EndpointAddr>,
     pub(super) upstream_local: Option<SocketAddr>,
     told: bool,
@@ -43,6 +50,7 @@ impl StreamRecord {
         StreamRecord {
             context: Arc::clone(context),
             stats: None,
+            identity: Identity::default(),
             start: SystemTime::now(),
             began: Instant::now(),
             peer: arrived.peer,
@@ -53,11 +61,18 @@ impl StreamRecord {
             sent: 0,
             flags: Flags::NONE,
             termination: "",
+            details: "",
             failure: String::new(),
+            downstream_failure: String::new(),
             endpoint: None,
             upstream_local: None,
             told: false,
         }
+    }
+
+    /// Who the client is.
+    pub(super) fn comes_from(&mut self, identity: Identity) {
+        self.identity = identity;
     }
 
     /// The name that the client's TLS asks for.
@@ -65,11 +80,34 @@ impl StreamRecord {
         self.server_name = name;
     }
 
-    /// It is counted under `stats` from here on.
+    /// It goes to the upstream with these counters, and is counted from here on: there, or under
+    /// those of its own (ISTIO.md B3).
     pub(super) fn counted(&mut self, stats: Arc<UpstreamStats>, route: Option<Arc<str>>) {
-        stats.stream(Tcp::Opened);
         self.stats = Some(stats);
         self.route = route;
+        self.count(Tcp::Opened);
+    }
+
+    fn count(&self, what: Tcp) {
+        let Some(stats) = &self.stats else { return };
+        self.identity
+            .reported
+            .as_ref()
+            .unwrap_or(stats)
+            .stream(what);
+    }
+
+    /// It was refused before a byte of it went on.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        let told = refusal.told();
+        self.details = told.details;
+        match refusal {
+            Refusal::Handshake(_, words) => {
+                self.downstream_failure = words.to_string();
+                self.ends(told.flags, told.label, String::new());
+            }
+            _ => self.ends(told.flags, told.label, refusal.to_string()),
+        }
     }
 
     /// It ends so.
@@ -91,9 +129,7 @@ impl StreamRecord {
     }
 
     fn write(&self) {
-        if let Some(stats) = &self.stats {
-            stats.stream(Tcp::Closed(self.flags));
-        }
+        self.count(Tcp::Closed(self.flags));
         let Some(log) = &self.context.access_log else {
             return;
         };
@@ -104,7 +140,7 @@ impl StreamRecord {
             protocol: "",
             code: 0,
             flags: self.flags,
-            details: "",
+            details: self.details,
             termination_details: self.termination,
             upstream_failure: &self.failure,
             bytes_received: self.received,
@@ -120,9 +156,13 @@ impl StreamRecord {
             upstream_local: self.upstream_local,
             downstream_local: self.to,
             downstream_remote: self.peer,
-            requested_server_name: self.server_name.as_deref().unwrap_or_default(),
-            downstream_tls: None,
-            downstream_failure: "",
+            requested_server_name: self
+                .identity
+                .server_name()
+                .or(self.server_name.as_deref())
+                .unwrap_or_default(),
+            downstream_tls: self.identity.tls.as_deref(),
+            downstream_failure: &self.downstream_failure,
             route_name: self.route.as_deref().unwrap_or_default(),
             request_headers: &Captured::NONE,
             response_headers: &Captured::NONE,
@@ -133,16 +173,12 @@ impl StreamRecord {
 impl Meter for StreamRecord {
     fn received(&mut self, bytes: usize) {
         self.received += bytes as u64;
-        if let Some(stats) = &self.stats {
-            stats.stream(Tcp::Received(bytes as u64));
-        }
+        self.count(Tcp::Received(bytes as u64));
     }
 
     fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
-        if let Some(stats) = &self.stats {
-            stats.stream(Tcp::Sent(bytes as u64));
-        }
+        self.count(Tcp::Sent(bytes as u64));
     }
 }
 

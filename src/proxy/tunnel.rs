@@ -40,6 +40,7 @@ pub(super) fn upgraded(
     parts.version = http::Version::HTTP_11;
     headers::remove_hop_by_hop(&mut parts.headers);
     headers::set_upgrade(&mut parts.headers, protocol);
+    record.answers(parts.status, &mut parts.headers);
     tokio::spawn(async move {
         // The drain waits for the tunnel, up to its deadline.
         let _guard = guard;

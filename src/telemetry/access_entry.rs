@@ -19,7 +19,8 @@ pub struct AccessEntry<'a> {
     pub start: SystemTime,
     /// Empty for a connection without requests.
     pub method: &'a str,
-    /// Path and query as the client sent them, before any rewrite.
+    /// Path and query as the client sent them, in normal form where its entrance wants that; before
+    /// any rewrite.
     pub path: &'a str,
     /// `HTTP/1.0`, `HTTP/1.1`, `HTTP/2`; empty for a connection without requests.
     pub protocol: &'a str,
@@ -41,11 +42,11 @@ pub struct AccessEntry<'a> {
     pub duration: Duration,
     /// From the request sent to the head of the answer.
     pub upstream_service_time: Option<Duration>,
-    /// `X-Forwarded-For` as the client sent it.
+    /// `X-Forwarded-For`, with what our entrance appended.
     pub xff: &'a [u8],
     /// `User-Agent`.
     pub user_agent: &'a [u8],
-    /// `X-Request-Id`.
+    /// `X-Request-Id`, ours where the client sent none.
     pub request_id: &'a [u8],
     /// The authority as the client sent it.
     pub authority: &'a [u8],
