@@ -7,7 +7,7 @@
 //! Why a socket per worker: the kernel spreads connections, and no two cores share a queue.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,7 +104,20 @@ fn refuse_taken(address: SocketAddr) -> io::Result<()> {
     open(address, false).map(drop)
 }
 
+/// `[::]` is every address of both families. On a machine without IPv6 it is every one of IPv4.
 fn open(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+    const EAFNOSUPPORT: i32 = 97;
+    let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+    match open_exactly(address, shared) {
+        Err(error) if address == everywhere && error.raw_os_error() == Some(EAFNOSUPPORT) => {
+            let ipv4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            open_exactly(ipv4, shared)
+        }
+        opened => opened,
+    }
+}
+
+fn open_exactly(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -113,6 +126,10 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
     socket.set_reuse_address(true)?;
     if shared {
         socket.set_reuse_port(true)?;
+    }
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        // Whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -155,7 +172,7 @@ pub async fn run(
                 };
                 let arrival = Arrival {
                     stream,
-                    peer: PeerAddr(peer),
+                    peer: peer_of(peer),
                     kind,
                     permit,
                 };
@@ -211,12 +228,17 @@ fn take_what_is_queued(
         };
         let arrival = Arrival {
             stream,
-            peer: PeerAddr(peer),
+            peer: peer_of(peer),
             kind,
             permit: None,
         };
         spawn(arrival, context, original_dst, drain);
     }
+}
+
+/// A client of IPv4 is one, whatever the listener's family.
+fn peer_of(peer: SocketAddr) -> PeerAddr {
+    PeerAddr(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
 }
 
 fn spawn(
@@ -278,6 +300,19 @@ mod tests {
                 .iter()
                 .all(|s| s.local_addr().unwrap() == bound.address.0)
         );
+    }
+
+    #[test]
+    fn x13_every_address_is_that_of_both_families() {
+        let bound = bind(&spec("[::]:0".parse().unwrap()), 2, false).unwrap();
+        let port = bound.address.0.port();
+        for socket in &bound.sockets {
+            socket.set_nonblocking(true).unwrap();
+        }
+        // Without IPv6 on the machine it is IPv4 alone, and this one works all the same.
+        std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let peer = peer_of("[::ffff:10.0.0.1]:80".parse().unwrap());
+        assert_eq!(peer.0.to_string(), "10.0.0.1:80");
     }
 
     #[test]

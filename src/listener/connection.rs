@@ -4,6 +4,7 @@
 //! Never: looks at a request.
 //! Called by: `listener::accept`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub(super) async fn serve(
     let Ok(local) = arrival.stream.local_addr() else {
         return;
     };
+    // As its peer: of IPv4 where the client is, whatever the listener's family.
+    let local = SocketAddr::new(local.ip().to_canonical(), local.port());
     // Without it small answers wait for the client's delayed acknowledgement.
     let _ = arrival.stream.set_nodelay(true);
     let original_dst = match arrival.kind {

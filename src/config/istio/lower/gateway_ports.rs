@@ -27,8 +27,6 @@ pub struct Offer<'a> {
     pub server: &'a Server,
     /// Its document was refused, and this is how its hosts fail (X1).
     pub fails: Option<Fails>,
-    /// The same in words.
-    pub broken: Option<Arc<str>>,
 }
 
 impl Offer<'_> {
@@ -41,6 +39,11 @@ impl Offer<'_> {
             }
         }
         names
+    }
+
+    /// Why nobody is let in, where its document was refused (X1).
+    pub fn reason_closed(&self) -> Option<Arc<str>> {
+        self.fails.as_ref().map(|fails| Arc::clone(&fails.reason))
     }
 
     /// For `explain`: what the server does.
@@ -98,13 +101,11 @@ impl<'a> Ports<'a> {
         let mut bound: HashMap<SocketAddr, GatewayPort> = HashMap::new();
         let mut names: HashMap<(GatewayPort, HostPattern), Offer<'a>> = HashMap::new();
         for (gateway, refused) in chosen {
-            let broken: Option<Arc<str>> = refused.map(|refused| refused.to_string().into());
             for server in &gateway.servers {
                 let offer = Offer {
                     gateway,
                     server,
                     fails: refused.map(Fails::of),
-                    broken: broken.clone(),
                 };
                 let port = GatewayPort {
                     bind: server.bind.filter(|ip| Some(*ip) != options.gateway_bind),

@@ -55,20 +55,19 @@ pub struct Fails {
     pub upstream: Arc<str>,
     pub object: Arc<str>,
     pub place: Place,
+    /// In words.
+    pub reason: Arc<str>,
 }
 
 impl Fails {
     pub fn of(refused: &Refused) -> Fails {
         Fails {
-            upstream: upstream_name(refused),
+            upstream: format!("refused|{}", refused.object).into(),
             object: Arc::clone(&refused.object),
             place: refused.place.clone(),
+            reason: refused.to_string().into(),
         }
     }
-}
-
-fn upstream_name(refused: &Refused) -> Arc<str> {
-    format!("refused|{}", refused.object).into()
 }
 
 impl<'v, 'a> Claimed<'v, 'a> {
@@ -103,12 +102,18 @@ impl<'v, 'a> Claimed<'v, 'a> {
         claimed
     }
 
+    /// Those that name this Gateway, whatever their hosts.
+    pub fn of(&self, key: Key<'_>) -> Vec<&'v Active<'a>> {
+        let indexes = self.by_gateway.get(&key).map_or(&[][..], Vec::as_slice);
+        let found = indexes.iter().filter_map(|index| self.visible.get(*index));
+        found.collect()
+    }
+
     /// Those of one server (G2, V2).
     pub fn bound(&self, offer: &Offer<'_>) -> Bound<'v, 'a> {
         let key = offer.gateway.key();
-        let indexes = self.by_gateway.get(&key).into_iter().flatten();
         let mut routes = Vec::new();
-        for one in indexes.filter_map(|index| self.visible.get(*index)) {
+        for one in self.of(key) {
             let namespace = &one.vs.meta.namespace;
             let hosts = shared(
                 offer,
@@ -126,8 +131,9 @@ impl<'v, 'a> Claimed<'v, 'a> {
         };
         for one in self.refused.get(&key).into_iter().flatten() {
             let Some(hosts) = one.hosts else {
-                let reason = || one.refused.to_string().into();
-                bound.broken.get_or_insert_with(reason);
+                bound
+                    .broken
+                    .get_or_insert_with(|| one.refused.to_string().into());
                 continue;
             };
             let hosts = shared(offer, hosts.iter(), None);
@@ -139,26 +145,26 @@ impl<'v, 'a> Claimed<'v, 'a> {
     }
 
     /// Adds the upstreams that stand for refused documents, where they are not there yet.
-    pub fn broken_upstreams(&self, manifests: &Manifests, ports: &Ports<'_>, config: &mut Config) {
+    pub fn broken_upstreams(&self, ports: &Ports<'_>, config: &mut Config) {
         let served: HashSet<Key<'_>> = ports.offers().map(|offer| offer.gateway.key()).collect();
         let routes = self.refused.iter().filter(|(key, _)| served.contains(*key));
         let routes = routes.flat_map(|(_, list)| list).map(|one| one.refused);
-        let servers = manifests
-            .refused
-            .iter()
-            .filter(|one| matches!(one.on_gateways, OnGateways::Servers(_)))
-            .map(|one| &one.refused);
-        for refused in routes.chain(servers) {
-            let name = upstream_name(refused);
-            if config.upstreams.iter().any(|one| one.name == name) {
+        let routes = routes.map(Fails::of);
+        let servers = ports.offers().filter_map(|offer| offer.fails.clone());
+        for fails in routes.chain(servers) {
+            if config
+                .upstreams
+                .iter()
+                .any(|one| one.name == fails.upstream)
+            {
                 continue;
             }
-            let mut upstream = UpstreamSpec::new(&name);
+            let mut upstream = UpstreamSpec::new(&fails.upstream);
             upstream.broken = Some(Broken {
                 kind: BrokenKind::Unhealthy,
-                reason: refused.to_string().into(),
+                reason: fails.reason,
             });
-            upstream.place = refused.place.clone();
+            upstream.place = fails.place;
             config.upstreams.push(upstream);
         }
     }

@@ -13,7 +13,7 @@ use super::gateway_routes::{Bound, Claimed};
 use super::gateway_tls::{self as tls, Secured};
 use super::routes_claims::Active;
 use super::routes_rules::Ground;
-use super::{gateway_routes as routes, gateway_streams as streams};
+use super::{gateway_routes as routes, gateway_say as say, gateway_streams as streams};
 use crate::config::istio::Manifests;
 use crate::config::istio::gateway::ServerKind;
 use crate::config::istio::meta::Labels;
@@ -60,7 +60,8 @@ pub fn lower<'a>(
             entrances.push(secured(port, offer, &bound, &tls, ground));
         }
     }
-    claimed.broken_upstreams(manifests, &ports, config);
+    say::check(&ports, &claimed, ground);
+    claimed.broken_upstreams(&ports, config);
     for entrance in &mut entrances {
         entrance.headers = mesh.headers.gateway();
     }
@@ -129,7 +130,7 @@ fn in_the_clear(
             hosts: Vec::new(),
             streams: streams::tcp(first, &bound, ground),
         };
-        let broken = first.broken.clone().or_else(|| bound.broken.clone());
+        let broken = first.reason_closed().or_else(|| bound.broken.clone());
         return Some(entrance(name(port, first), at, first, carried, broken));
     }
     let bound: Vec<_> = offers
@@ -162,7 +163,7 @@ fn secured(
         hosts: Vec::new(),
         streams: Vec::new(),
     };
-    let broken = offer.broken.clone().or_else(|| bound.broken.clone());
+    let broken = offer.reason_closed().or_else(|| bound.broken.clone());
     let (carried, broken) = match (&offer.server.kind, broken) {
         (_, Some(broken)) => (closed(), Some(broken)),
         (ServerKind::Https(tls) | ServerKind::Tls(tls), None) => {

@@ -15,6 +15,7 @@ mod endpoints;
 mod entries;
 mod gateway_ports;
 mod gateway_routes;
+mod gateway_say;
 mod gateway_streams;
 mod gateway_tls;
 mod gateways;

@@ -301,7 +301,7 @@ fn spelled(protocol: Protocol) -> &'static str {
 type Seen<'a> = HashMap<(String, Option<u16>), &'a Place>;
 
 /// IST0130 and IST0131: rules and matches behind one that takes all they could get (V7).
-fn shadowed(one: &Active<'_>, out: &mut Diagnostics) {
+pub fn shadowed(one: &Active<'_>, out: &mut Diagnostics) {
     let alternatives = one.vs.http.iter().map(|rule| rule.matches.len().max(1));
     if alternatives.sum::<usize>() < 2 {
         return;

@@ -12,7 +12,7 @@ use crate::config::format::{Format, quote};
 use crate::config::istio::gateway::{Certificates, ServerKind, ServerMode, ServerTls};
 use crate::config::istio::meta::Written;
 use crate::config::istio::tables::gateway::{MODE, VERSION};
-use crate::model::TlsVersion;
+use crate::model::{TLS12_CIPHER_SUITES, TlsVersion, known_cipher_suite};
 
 use super::context::Reading;
 use super::destination_rule::check_credential;
@@ -138,14 +138,43 @@ fn ends(tls: &At<'_>, mode: ServerMode, r: &mut Reading<'_>) -> ServerTls {
         hash_pins: pins(tls, "verifyCertificateHash", hash, r),
         min_version,
         max_version,
-        cipher_suites: suites(tls),
+        cipher_suites: suites(tls, r),
         place: tls.place(),
     }
 }
 
-fn suites(tls: &At<'_>) -> Vec<Arc<str>> {
-    let names = value::strings(tls, "cipherSuites");
-    names.iter().map(|name| name.as_str().into()).collect()
+/// X10: those that there are; the others are told. None left, and the server would speak what the
+/// list was meant to rule out.
+fn suites(tls: &At<'_>, r: &mut Reading<'_>) -> Vec<Arc<str>> {
+    let list = tls.key("cipherSuites");
+    let (mut known, mut others) = (Vec::new(), Vec::new());
+    for name in list
+        .iter()
+        .flat_map(At::items)
+        .filter_map(|item| item.as_text())
+    {
+        match known_cipher_suite(name) {
+            Some(_) => known.push(Arc::from(name)),
+            None => others.push(quote(name)),
+        }
+    }
+    if others.is_empty() {
+        return known;
+    }
+    let there: Vec<&str> = TLS12_CIPHER_SUITES.iter().map(|(name, _)| *name).collect();
+    let advice = format!("write some of {}", there.join(", "));
+    let others = others.join(", ");
+    match known.is_empty() {
+        true => {
+            let problem = format!("no suite is left: the TLS library does not have {others}");
+            r.wrong_key(tls, "cipherSuites", problem, &advice);
+        }
+        false => {
+            let problem = format!("the TLS library does not have {others}: not spoken");
+            r.warning(tls.wrong_key("cipherSuites", Code::SchemaWarning, problem, &advice));
+        }
+    }
+    known
 }
 
 /// The CA that stands beside a pair of `tlsCertificates`.

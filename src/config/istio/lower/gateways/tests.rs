@@ -570,7 +570,7 @@ fn g8_a_host_that_has_a_certificate_on_the_port_already_keeps_it_and_the_later_s
     assert_eq!(
         said(&lab, "IST0145"),
         [
-            "t.yaml:15: error[IST0145] Gateway default/two: the server \"https\" on port 443 serves \
+            "t.yaml:16: error[IST0145] Gateway default/two: the server \"https\" on port 443 serves \
              the host b.example, which has its certificate there: Gateway default/one at t.yaml:8 \
              came first, and this server is not served ([::]:443); give it another port, bind or \
              hosts, or put both into one server"
@@ -892,11 +892,74 @@ fn x13_a_gateway_that_no_document_selects_is_told_which_labels_they_want() {
     assert_eq!(
         words(other).as_deref(),
         Some(
-            "no Gateway selects this proxy by its labels (app=x): Gateway default/edge at t.yaml:1 \
+            "no Gateway selects this proxy by its labels (app=x): Gateway default/edge at t.yaml:2 \
              wants istio=edge; give --labels, or the Gateway's document"
         )
     );
     assert_eq!(words(lab(&[&text])), None);
     let sidecar = lab(&[]).facts(|facts| facts.role = Role::Sidecar);
     assert_eq!(words(sidecar), None);
+}
+
+#[test]
+fn x10_suites_that_the_library_lacks_are_told_and_none_left_is_refused() {
+    let text = |suites: &str| {
+        let tls = format!("mode: SIMPLE, credentialName: pair, cipherSuites: [{suites}]");
+        gateway("edge", &server(HTTPS, "'*'", &tls))
+    };
+    let some = lab(&[&text("ECDHE-RSA-AES128-GCM-SHA256, AES128-SHA")]);
+    let suites = tls(&some).cipher_suites;
+    assert_eq!(suites, ["ECDHE-RSA-AES128-GCM-SHA256".into()]);
+    let said = said(&some, "IST0133");
+    assert!(
+        said[0].contains("the TLS library does not have \"AES128-SHA\": not spoken"),
+        "{said:?}"
+    );
+    let none = lab(&[&text("AES128-SHA")]);
+    let lines = entrances(&none);
+    assert!(
+        lines[1].contains("Gateway default/edge was refused: "),
+        "{lines:?}"
+    );
+    assert!(lines[1].contains("no suite is left"), "{lines:?}");
+}
+
+#[test]
+fn ist0138_one_certificate_for_servers_of_different_hosts_is_told_and_two_are_not() {
+    let of = |name: &str, host: &str, credential: &str| {
+        let tls = format!("mode: SIMPLE, credentialName: {credential}");
+        gateway(name, &server(HTTPS, host, &tls))
+    };
+    let one = of("one", "a.example", "same");
+    let shared = said(&lab(&[&one, &of("two", "b.example", "same")]), "IST0138");
+    assert_eq!(shared.len(), 1);
+    assert!(
+        shared[0].contains("the certificate same is also shown by Gateway default/one"),
+        "{shared:?}"
+    );
+    let apart = said(&lab(&[&one, &of("two", "b.example", "other")]), "IST0138");
+    assert_eq!(apart, Vec::<String>::new());
+}
+
+#[test]
+fn ist0131_a_match_for_where_a_port_is_bound_never_holds() {
+    let rules = |port: u16| {
+        let spec = format!(
+            "hosts: [bank.example], gateways: [edge], http: [{{match: [{{gateways: [edge], port: \
+             {port}}}], route: [{{destination: {{host: bank.example, port: {{number: 80}}}}}}]}}]"
+        );
+        let text = gateway("edge", &server(HTTPS, "'*'", "mode: ISTIO_MUTUAL"));
+        lab(&[BANK, &text, &vs("a", &spec)]).options(|options| {
+            options.gateway_ports.insert(443, 8443);
+        })
+    };
+    let bound = rules(8443);
+    let told = said(&bound, "IST0131");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("the Gateway default/edge has servers on 443: it never holds"),
+        "{told:?}"
+    );
+    assert_eq!(entrances(&bound).len(), 1);
+    assert_eq!(said(&rules(443), "IST0131"), Vec::<String>::new());
 }
