@@ -2003,6 +2003,114 @@ fn u5_a_gateway_has_servers_with_ports_hosts_and_certificates() {
 }
 
 #[test]
+fn u5_a_gateways_addresses_pins_versions_and_suites_must_be_ones() {
+    refuses(
+        "Gateway",
+        &[
+            (
+                "selector: {a: b}\nservers: [{port: {number: 80, name: a, protocol: HTTP}, bind: \"unix:///run/x\", hosts: [x]}]",
+                &[
+                    "6:65: error[SRT0508] spec.servers[0].bind: \"unix:///run/x\" is a Unix socket, and sortie listens on TCP alone; write an IP address, or leave bind out",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 80, name: a, protocol: HTTP}, bind: here, hosts: [x]}]",
+                &[
+                    "6:65: error[IST0106] spec.servers[0].bind: \"here\" is not an IP address; write an address of this machine, or leave bind out",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: [/x]}]",
+                &[
+                    "6:67: error[IST0106] spec.servers[0].hosts[0]: \"/x\" has no namespace before the slash; write a name, *.suffix or *, perhaps behind namespace/",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: MUTUAL, credentialName: c, maxProtocolVersion: TLSV1_1}}]",
+                &[
+                    "6:112: error[IST0106] spec.servers[0].tls.maxProtocolVersion: TLSV1_1 is not spoken, and nothing above it is allowed; write TLSV1_2 or TLSV1_3",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: MUTUAL, credentialName: c, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2}}]",
+                &[
+                    "6:112: error[IST0106] spec.servers[0].tls.minProtocolVersion: the least version is above the greatest; write the lesser one here",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: MUTUAL, credentialName: c, verifyCertificateSpki: [AAAA]}}]",
+                &[
+                    "6:136: error[IST0106] spec.servers[0].tls.verifyCertificateSpki[0]: \"AAAA\" is not a SHA-256 hash; write the 32 bytes in base64, 44 characters",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: MUTUAL, credentialName: c, verifyCertificateHash: [\"0:1\"]}}]",
+                &[
+                    "6:136: error[IST0106] spec.servers[0].tls.verifyCertificateHash[0]: \"0:1\" is not a SHA-256 hash; write 64 hexadecimal digits, with colons between pairs or without",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: MUTUAL, credentialName: c, cipherSuites: [AES128-SHA]}}]",
+                &[
+                    "6:112: error[IST0106] spec.servers[0].tls.cipherSuites: no suite is left: the TLS library does not have \"AES128-SHA\"; write some of ECDHE-ECDSA-AES256-GCM-SHA384, ECDHE-ECDSA-AES128-GCM-SHA256, ECDHE-ECDSA-CHACHA20-POLY1305, ECDHE-RSA-AES256-GCM-SHA384, ECDHE-RSA-AES128-GCM-SHA256, ECDHE-RSA-CHACHA20-POLY1305",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: SIMPLE, tlsCertificates: [{serverCertificate: /a}]}}]",
+                &[
+                    "6:111: error[SRT0205] spec.servers[0].tls.tlsCertificates[0].privateKey: the pair has no privateKey; write the file of it",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: ISTIO_MUTUAL, caCertCredentialName: x}}]",
+                &[
+                    "6:99: error[SRT0205] spec.servers[0].tls.caCertCredentialName: ISTIO_MUTUAL uses the mesh identity, and caCertCredentialName is given; leave it out",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: SIMPLE, credentialName: \"a/b\"}}]",
+                &[
+                    "6:109: error[IST0106] spec.servers[0].tls.credentialName: \"a/b\" does not name a credential; write the name of a Secret, or kubernetes://namespace/name",
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn u2_what_of_a_gateway_has_no_effect_is_told() {
+    keeps(
+        "Gateway",
+        &[
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS, targetPort: 8443}, hosts: [x], tls: {mode: SIMPLE, credentialName: c}}]",
+                &[
+                    "6:60: warning[IST0133] spec.servers[0].port.targetPort: targetPort has no effect: the port of the gateway's Service decides; leave it out, or run with --gateway-port",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: MUTUAL, credentialName: c, minProtocolVersion: TLSV1_0}}]",
+                &[
+                    "6:112: warning[IST0133] spec.servers[0].tls.minProtocolVersion: TLSV1_0 is not spoken: TLSV1_2 is the least; write TLSV1_2, or leave it out",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: SIMPLE, credentialName: c, subjectAltNames: [a.b]}}]",
+                &[
+                    "6:112: warning[IST0133] spec.servers[0].tls.subjectAltNames: subjectAltNames has no effect: SIMPLE asks clients for no certificate; leave it out",
+                ],
+            ),
+            (
+                "selector: {a: b}\nservers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [x], tls: {mode: MUTUAL, credentialName: c, caCertificates: /x}}]",
+                &[
+                    "6:112: warning[IST0133] spec.servers[0].tls.caCertificates: caCertificates has no effect: the CA comes with the credential; leave it out",
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
 fn x8_a_sidecar_says_something_about_hosts_with_namespaces() {
     refuses(
         "Sidecar",

@@ -108,7 +108,7 @@ impl<'a> Ports<'a> {
                     fails: refused.map(Fails::of),
                 };
                 let port = GatewayPort {
-                    bind: server.bind.filter(|ip| Some(*ip) != options.gateway_bind),
+                    bind: own_address(server, options),
                     number: server.number,
                 };
                 let address = places.address(port, gateway, server, out);
@@ -213,6 +213,17 @@ fn conflict(
     let object = offer.gateway.meta.object();
     let code = Code::GatewaysConflict;
     report::at(&object, &offer.server.place, code, problem, advice)
+}
+
+/// `bind`, where it is another address than that of gateways without one. Every address is every
+/// one of both families, however it is written: two sockets would part them.
+fn own_address(server: &Server, options: &LoadOptions) -> Option<IpAddr> {
+    let bind = server.bind?;
+    let default = match options.gateway_bind {
+        Some(ip) => bind == ip,
+        None => bind.is_unspecified(),
+    };
+    (!default).then_some(bind)
 }
 
 /// G1: the Gateways that are for this proxy, the oldest first; of those that were refused, what

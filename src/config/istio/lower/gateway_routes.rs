@@ -34,6 +34,7 @@ pub struct Claimed<'v, 'a> {
 #[derive(Clone, Copy)]
 struct RefusedRoutes<'a> {
     refused: &'a Refused,
+    namespace: &'a str,
     /// `None`: they cannot be told.
     hosts: Option<&'a [HostPattern]>,
 }
@@ -95,6 +96,7 @@ impl<'v, 'a> Claimed<'v, 'a> {
                 let key = gateway(written, &one.meta.namespace);
                 claimed.refused.entry(key).or_default().push(RefusedRoutes {
                     refused: &one.refused,
+                    namespace: &one.meta.namespace,
                     hosts: hosts.as_deref(),
                 });
             }
@@ -115,11 +117,8 @@ impl<'v, 'a> Claimed<'v, 'a> {
         let mut routes = Vec::new();
         for one in self.of(key) {
             let namespace = &one.vs.meta.namespace;
-            let hosts = shared(
-                offer,
-                one.hosts.iter().map(|(host, _)| host),
-                Some(namespace),
-            );
+            let hosts = one.hosts.iter().map(|(host, _)| host);
+            let hosts = shared(offer, hosts, namespace);
             if !hosts.is_empty() {
                 routes.push((one, hosts));
             }
@@ -130,13 +129,17 @@ impl<'v, 'a> Claimed<'v, 'a> {
             broken: None,
         };
         for one in self.refused.get(&key).into_iter().flatten() {
+            let mut served = offer.server.hosts.iter();
+            if !served.any(|host| host.value.is_for(one.namespace)) {
+                continue;
+            }
             let Some(hosts) = one.hosts else {
                 bound
                     .broken
                     .get_or_insert_with(|| one.refused.to_string().into());
                 continue;
             };
-            let hosts = shared(offer, hosts.iter(), None);
+            let hosts = shared(offer, hosts.iter(), one.namespace);
             if !hosts.is_empty() {
                 bound.refused.push((Fails::of(one.refused), hosts));
             }
@@ -170,17 +173,17 @@ impl<'v, 'a> Claimed<'v, 'a> {
     }
 }
 
-/// G2: where a host of the server and one of these cover each other, the more specific one. Of a
-/// document whose namespace is not asked, every host of the server counts.
+/// G2: where one of the hosts that the server has for VirtualServices of `namespace` and one of these
+/// cover each other, the more specific one.
 fn shared<'h>(
     offer: &Offer<'_>,
     hosts: impl Iterator<Item = &'h HostPattern>,
-    namespace: Option<&str>,
+    namespace: &str,
 ) -> Vec<HostPattern> {
     let mut found = Vec::new();
     for host in hosts {
         for served in offer.server.hosts.iter().map(|served| &served.value) {
-            if namespace.is_none_or(|namespace| served.is_for(namespace))
+            if served.is_for(namespace)
                 && let Some(host) = narrower(host, &served.host)
                 && !found.contains(&host)
             {

@@ -643,6 +643,12 @@ spec: {containers: [{name: a, ports: [{name: web, containerPort: 8080}]}]}
     assert!(
         said[0].contains("port 9000 is none of the ports of the gateway's Service default/edge")
     );
+    let everywhere = server(HTTP, "'*'", "").replace("hosts:", "bind: 0.0.0.0, hosts:");
+    let lab_of = |text: &str| super::tests::lab(&[text]);
+    assert_eq!(
+        listeners(&lab_of(&gateway("edge", &everywhere))),
+        ["[::]:80 80"]
+    );
     let bound = lab.options(|options| options.gateway_bind = Some([127, 0, 0, 2].into()));
     assert_eq!(listeners(&bound)[0], "127.0.0.2:8080 80");
 }
@@ -824,6 +830,11 @@ fn x1_a_refused_virtual_service_fails_its_hosts_on_its_gateways_and_no_other() {
         ]
     );
     let elsewhere = bad.replace("[edge]", "[other]");
+    let far = bad
+        .replace("{name: b}", "{name: b, namespace: far}")
+        .replace("[edge]", "[default/edge]");
+    let own = edge.replace("'*'", "./*");
+    assert_eq!(entrances(&lab(&[BANK, &own, &wide, &far])).len(), 2, "G2");
     assert_eq!(entrances(&lab(&[BANK, &edge, &wide, &elsewhere])).len(), 2);
 }
 
