@@ -38,12 +38,8 @@ pub(super) async fn serve(
 ) {
     let snapshot = context.cell.load();
     let limits = snapshot.limits.clone();
-    let patience = HANDSHAKE.min(limits.idle_timeout);
-    let (all_http, silence) = match proxy::before(&snapshot, &downstream.arrived()) {
-        Before::Read { all_http, only_tls } => match only_tls {
-            true => (all_http, patience),
-            false => (all_http, limits.idle_timeout),
-        },
+    let (all_http, only_tls) = match proxy::before(&snapshot, &downstream.arrived()) {
+        Before::Read { all_http, only_tls } => (all_http, only_tls),
         Before::Connect(entrance) => {
             downstream.entrance = Some(entrance.key());
             drop(snapshot);
@@ -53,13 +49,17 @@ pub(super) async fn serve(
     };
     drop(snapshot);
     let sniffer = Sniffer::new(all_http);
+    let silence = match only_tls {
+        true => HANDSHAKE.min(limits.idle_timeout),
+        false => limits.idle_timeout,
+    };
     let stream = &mut downstream.stream;
     let spoken = match first_bytes(sniffer, stream, silence, &limits, &mut guard).await {
         First::Said(spoken, first) => {
             downstream.first = first;
             spoken
         }
-        First::Silent if silence < limits.idle_timeout => {
+        First::Silent if only_tls => {
             return close(&downstream, &Refusal::Silent(silence), None, &context);
         }
         First::Silent | First::Over => return,

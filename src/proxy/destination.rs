@@ -2,7 +2,7 @@
 //!
 //! Owns: the rules of authority, absolute form and Host (RFC 9112 section 3.2), direct and captured.
 //! Never: looks at the table.
-//! Called by: `proxy::forward`.
+//! Called by: `proxy::forward`, `proxy::stream`.
 
 use http::header::HOST;
 use http::request::Parts;
@@ -10,7 +10,8 @@ use http::uri::Scheme;
 use http::{Method, Version};
 
 use super::error::ProxyError;
-use crate::model::{Destination, ListenerKind, OriginalDst};
+use crate::model::{Destination, ListenerKind, OriginalDst, Resolution};
+use crate::upstream::Upstream;
 
 /// The port that a request means when it names none.
 const HTTP_PORT: u16 = 80;
@@ -74,6 +75,15 @@ pub(super) fn learn<'a>(
     match (kind, original_dst) {
         (ListenerKind::Capture, None) => Err(ProxyError::NotRedirected),
         _ => Ok(destination),
+    }
+}
+
+/// The name by which an upstream without endpoints may look for one. A gateway has no original
+/// destination to go to, and must not go wherever its clients say instead (ISTIO.md E2).
+pub(super) fn looked_up<'a>(kind: ListenerKind, upstream: &Upstream, host: &'a str) -> &'a str {
+    match (kind, upstream.spec().resolution) {
+        (ListenerKind::Gateway(_), Resolution::OriginalDst { .. }) => "",
+        _ => host,
     }
 }
 

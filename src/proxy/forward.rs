@@ -18,7 +18,7 @@ use super::answer;
 use super::body::AnswerBody;
 use super::changes::Changes;
 use super::connection::Connection;
-use super::destination::learn;
+use super::destination::{learn, looked_up};
 use super::entering::enter;
 use super::error::ProxyError;
 use super::fault;
@@ -264,7 +264,7 @@ async fn to_upstream(
     let body = take_body(connection, body, &mut record);
     let plan = Plan {
         upstream,
-        host: &host,
+        host: looked_up(connection.kind, upstream, &host),
         port: destination.port,
         original_dst: connection.original_dst,
         retries: &route.retries,

@@ -122,6 +122,16 @@ impl Refusal {
     }
 }
 
+const PLAIN_HTTP: &str = "the client speaks plaintext HTTP to a TLS port; it must speak TLS here, \
+    or the port must allow plaintext (PeerAuthentication mtls.mode PERMISSIVE, or a Gateway server \
+    with protocol HTTP)";
+const FOREIGN_TLS: &str = "the client's TLS is not a sidecar's (its ALPN names no protocol of \
+    Istio's), and here no other TLS is let in";
+const NO_NAME_NO_ROUTE: &str = "the client's TLS names no server (no SNI), and no route is for \
+    that address; add a ServiceEntry with its address, or let outboundTrafficPolicy be ALLOW_ANY";
+const NO_NAME: &str = "the client's TLS names no server (no SNI), and no server of this gateway \
+    port is for every host";
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -136,10 +146,7 @@ impl fmt::Display for Refusal {
                 "no route names {name} for TLS on this port; add a ServiceEntry with this port and \
                  protocol TLS, or let outboundTrafficPolicy be ALLOW_ANY"
             ),
-            Refusal::UnknownName(None) => f.write_str(
-                "the client's TLS names no server (no SNI), and no route is for that address; add \
-                 a ServiceEntry with its address, or let outboundTrafficPolicy be ALLOW_ANY",
-            ),
+            Refusal::UnknownName(None) => f.write_str(NO_NAME_NO_ROUTE),
             Refusal::UnknownAddress => f.write_str(
                 "no route is for that address and port; add a ServiceEntry, or let \
                  outboundTrafficPolicy be ALLOW_ANY",
@@ -170,11 +177,7 @@ impl fmt::Display for Refusal {
             }
             Refusal::NotTls(why) => write!(f, "what begins like TLS is none: {why}"),
             Refusal::Unaddressed => f.write_str("no route is for this listener's port"),
-            Refusal::PlaintextOnTls { http: true } => f.write_str(
-                "the client speaks plaintext HTTP to a TLS port; it must speak TLS here, or the \
-                 port must allow plaintext (PeerAuthentication mtls.mode PERMISSIVE, or a Gateway \
-                 server with protocol HTTP)",
-            ),
+            Refusal::PlaintextOnTls { http: true } => f.write_str(PLAIN_HTTP),
             Refusal::PlaintextOnTls { http: false } => {
                 f.write_str("the client speaks no TLS to a TLS port, and no HTTP either")
             }
@@ -185,17 +188,11 @@ impl fmt::Display for Refusal {
                 }
                 f.write_str("; let it use http:// here, or let the port end TLS")
             }
-            Refusal::ForeignTls => f.write_str(
-                "the client's TLS is not a sidecar's (its ALPN names no protocol of Istio's), and \
-                 here no other TLS is let in",
-            ),
+            Refusal::ForeignTls => f.write_str(FOREIGN_TLS),
             Refusal::NoFilterChain(Some(name)) => {
                 write!(f, "no server of this gateway port is for {name} (SNI)")
             }
-            Refusal::NoFilterChain(None) => f.write_str(
-                "the client's TLS names no server (no SNI), and no server of this gateway port is \
-                 for every host",
-            ),
+            Refusal::NoFilterChain(None) => f.write_str(NO_NAME),
             Refusal::NoEntrance => f.write_str("nobody is let in on this port"),
             Refusal::Broken(reason) => {
                 write!(

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::arrival::{self, Way};
 use super::context::ProxyContext;
+use super::destination::looked_up;
 use super::downstream::{Arrived, Downstream, Hello, Opaque};
 use super::error::ProxyError;
 use super::identity::Identity;
@@ -59,7 +60,7 @@ pub async fn stream(
         record.counted(upstream.stats_handle(), route);
         let ask = Ask {
             worker: context.worker,
-            host: name.unwrap_or_default(),
+            host: looked_up(downstream.kind, upstream, name.unwrap_or_default()),
             port: downstream.met().port,
             original_dst: downstream.original_dst,
             avoid: &[],

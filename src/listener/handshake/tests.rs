@@ -31,6 +31,8 @@ use crate::model::{
 use crate::telemetry::Metrics;
 
 const SIDECAR: &[&str] = &["istio-http/1.1", "istio", "http/1.1"];
+/// The year 4000, in seconds since 1970.
+const FOR_EVER: u64 = 64_060_588_800;
 const GATEWAY: GatewayPort = GatewayPort {
     bind: None,
     number: 443,
@@ -76,12 +78,17 @@ impl Mesh {
     }
 
     fn leaf(&self, uri: &str) -> (String, String) {
+        self.leaf_until(uri, FOR_EVER)
+    }
+
+    fn leaf_until(&self, uri: &str, until: u64) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let names = ["a.example", "b.example", "*.wild.example"];
         let names = names.map(str::to_owned).to_vec();
         let mut params = CertificateParams::new(names).unwrap();
         let uri = SanType::URI(uri.try_into().unwrap());
         params.subject_alt_names.push(uri);
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(until);
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         (cert.pem(), key.serialize_pem())
     }
@@ -111,16 +118,21 @@ impl Mesh {
 
     /// A client that trusts the mesh, with a certificate of it or without.
     fn client(&self, certificate: bool, alpn: &[&str]) -> TlsConnector {
+        self.client_until(certificate.then_some(FOR_EVER), alpn)
+    }
+
+    fn client_until(&self, until: Option<u64>, alpn: &[&str]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(crate::tls::provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
-        let mut config = match certificate {
-            false => builder.with_no_client_auth(),
-            true => {
-                let (cert, key) = self.leaf("spiffe://cluster.local/ns/full/sa/sleep");
+        let mut config = match until {
+            None => builder.with_no_client_auth(),
+            Some(until) => {
+                let name = "spiffe://cluster.local/ns/full/sa/sleep";
+                let (cert, key) = self.leaf_until(name, until);
                 let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
                 let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
                 builder.with_client_auth_cert(vec![cert], key).unwrap()
@@ -660,18 +672,84 @@ async fn g12_a_handshake_has_its_time_and_a_silent_client_as_much() {
     config.limits.head_timeout = Duration::from_millis(50);
     let hello = client_hello(None, SIDECAR);
     let half = &hello[..hello.len() / 2];
-    // A whole one whose client never goes on; `client_hello` has no key to agree on.
+    let garbage = &b"\x16\x03\x01\0\x05xxxxx"[..];
     for (bytes, label) in [
         (half, "malformed_hello"),
-        (&b"\x16\x03\x01\0\x05xxxxx"[..], "malformed_hello"),
+        (garbage, "malformed_hello"),
+        (b"", "silent"),
     ] {
         let (app, there) = origin().await;
         let bench = Bench::with(&config, &mesh.credentials());
         let mut client = to_app(&bench, there).await;
         client.write_all(bytes).await.unwrap();
         assert_eq!(rest(&mut client).await, b"");
-        assert_eq!(bench.rejected(label), 1);
+        assert_eq!(bench.rejected(label), 1, "{label}");
         untouched(&app);
+    }
+    // Its hello is whole and good, and nothing follows.
+    let (app, there) = origin().await;
+    let bench = Bench::with(&config, &mesh.credentials());
+    let mut client = to_app(&bench, there).await;
+    let connector = mesh.client(true, SIDECAR);
+    let mut session =
+        rustls::ClientConnection::new(Arc::clone(connector.config()), name("a.example")).unwrap();
+    let mut hello = Vec::new();
+    session.write_tls(&mut hello).unwrap();
+    client.write_all(&hello).await.unwrap();
+    // Our half of the handshake, and the end.
+    assert_eq!(rest(&mut client).await.first(), Some(&22));
+    untouched(&app);
+    let failures = &bench.context.metrics.downstream.handshake_failures;
+    assert_eq!(failures.value("timeout"), 1);
+    let line = bench.line().await;
+    assert!(line.contains("it was not done after 50ms"), "{line}");
+}
+
+#[tokio::test]
+async fn a_client_whose_certificate_expires_meanwhile_is_let_go() {
+    let mesh = Mesh::new();
+    let (app, there) = origin().await;
+    let config = inbound(mesh.strict(), Carries::Http);
+    let bench = Bench::with(&config, &mesh.credentials());
+    let client = to_app(&bench, there).await;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let soon = now.unwrap().as_secs() + 2;
+    let connector = mesh.client_until(Some(soon), SIDECAR);
+    let mut client = connector.connect(name("a.example"), client).await.unwrap();
+    served(&mut client, "a", &app).await;
+    // Politely: TLS says that it ends. Others stay.
+    let other = to_app(&bench, there).await;
+    let mut other = mesh.sidecar(other).await;
+    served(&mut other, "a", &app).await;
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    served(&mut other, "a", &app).await;
+}
+
+#[tokio::test]
+async fn e2_a_gateway_goes_to_no_original_destination_and_not_where_a_client_says() {
+    let (listener, there) = origin().await;
+    let mut config = gateway(
+        there,
+        vec![server(&[], DownstreamTls::Disable, Carries::Http)],
+    );
+    let port = Some(there.port());
+    config.entrances[0].hosts = vec![host("*", "there")];
+    config.upstreams[0].endpoints.clear();
+    for by_name in [false, true] {
+        config.upstreams[0].resolution = match by_name {
+            false => Resolution::OriginalDst { port },
+            true => Resolution::RequestHost { port },
+        };
+        let bench = Bench::with(&config, &Credentials::default());
+        let mut client = to_gateway(&bench).await;
+        if by_name {
+            served(&mut client, "localhost", &listener).await;
+        } else {
+            let answer = answered(&mut client, "localhost").await;
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            assert!(answer.contains("no healthy upstream: "), "{answer}");
+            assert!(answer.contains("no original destination"), "{answer}");
+        }
     }
 }
 
@@ -850,5 +928,47 @@ async fn v9_the_scheme_is_https_where_tls_ended_here_and_http_in_clear_text() {
         client.write_all(request).await.unwrap();
         let answer = head(&mut client).await;
         assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn g10_what_a_trusted_proxy_took_in_https_is_https_and_what_others_say_is_not() {
+    let (_listener, there) = origin().await;
+    for (trusted_hops, status) in [(1, 202), (0, 301)] {
+        let mut clear = server(&[], DownstreamTls::Disable, Carries::Http);
+        clear.headers = EntranceHeaders::gateway();
+        clear.headers.trusted_hops = trusted_hops;
+        let to = crate::model::Redirect {
+            status: 301,
+            scheme: Some("https".to_owned()),
+            authority: None,
+            path: None,
+            port: None,
+        };
+        let mut redirect = RuleSpec::new(Action::Redirect(to), Place::default());
+        redirect.matches = vec![crate::model::MatchSpec {
+            scheme: Some(crate::model::StringMatch::Exact("http".into())),
+            ..Default::default()
+        }];
+        let respond = Action::Respond(crate::model::Respond {
+            status: 202,
+            body: bytes::Bytes::new(),
+        });
+        let rules = vec![redirect, RuleSpec::new(respond, Place::default())];
+        clear.hosts[0].rules = rules;
+        let bench = Bench::with(&gateway(there, vec![clear]), &Credentials::default());
+        let mut client = to_gateway(&bench).await;
+        let request = "GET /x?y HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Proto: ";
+        for (told, status) in [("https", status), ("http", 301)] {
+            let request = format!("{request}{told}\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let answer = head(&mut client).await;
+            let line = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&line), "{trusted_hops} {told}: {answer}");
+            if status == 301 {
+                let location = "\r\nlocation: https://a.example/x?y\r\n";
+                assert!(answer.contains(location), "{answer}");
+            }
+        }
     }
 }

@@ -360,7 +360,8 @@ fn group(
     })
 }
 
-/// G10: every request, whatever VirtualServices say.
+/// G10: every request, whatever VirtualServices say; but for those that came to a proxy before us,
+/// which is believed, in https.
 fn to_https(offer: &Offer<'_>) -> RuleSpec {
     let place = match &offer.server.kind {
         crate::config::istio::gateway::ServerKind::Http(Some(place)) => place.clone(),
@@ -375,6 +376,10 @@ fn to_https(offer: &Offer<'_>) -> RuleSpec {
     };
     RuleSpec {
         name: Some("https-redirect".into()),
+        matches: vec![MatchSpec {
+            scheme: Some(StringMatch::Exact("http".into())),
+            ..MatchSpec::default()
+        }],
         object: Some(offer.gateway.meta.object()),
         ..RuleSpec::new(Action::Redirect(redirect), place)
     }
