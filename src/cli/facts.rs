@@ -186,6 +186,7 @@ impl FactsArgs {
                 Check::Enforce => NameCheck::Enforce,
             }),
             unknown_hosts: self.outbound_policy.map(UnknownHosts::from),
+            mesh_listeners: false,
             inbound: self.inbound.clone(),
             gateway_bind: self.gateway_bind,
             gateway_ports: self.gateway_port.iter().copied().collect(),

@@ -129,8 +129,10 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn options(args: Args) -> Result<RunOptions, String> {
+    let mut load = args.facts.options()?;
+    load.mesh_listeners = !(args.listen.is_empty() && args.capture.is_empty());
     Ok(RunOptions {
-        load: args.facts.options()?,
+        load,
         config: args.config,
         listen: args.listen,
         capture: args.capture,

@@ -21,6 +21,8 @@ pub struct LoadOptions {
     pub name_check: Option<NameCheck>,
     /// What becomes of unknown hosts, whatever the documents say (X15).
     pub unknown_hosts: Option<UnknownHosts>,
+    /// Flags name listeners of mesh traffic; a sidecar always has one (X13).
+    pub mesh_listeners: bool,
     /// Listeners for the application beside us (X14): where, and, where clients address them, to
     /// which address of the application they lead.
     pub inbound: Vec<(SocketAddr, Option<SocketAddr>)>,

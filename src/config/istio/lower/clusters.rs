@@ -30,8 +30,8 @@ use crate::config::istio::meta::Labels;
 use crate::config::istio::service_entry::{EntryResolution, Protocol};
 use crate::config::options::LoadOptions;
 use crate::model::{
-    Broken, HostPattern, Place, Reason, Reasons, Resolution, Role, ServiceLabels, TlsPolicy,
-    UpstreamSpec,
+    AlpnOffer, Broken, HostPattern, Place, Reason, Reasons, Resolution, Role, ServiceLabels,
+    TlsPolicy, UpstreamSpec,
 };
 
 /// Who asks for a cluster: for messages about what is dangling (IST0101).
@@ -310,6 +310,8 @@ impl<'a> Clusters<'a> {
                 if let Some(said) = traffic.tls
                     && declared.protocol == Protocol::Tls
                     && !decided.spec.allow_tls_in_tls
+                    // Inside the mesh applications leave TLS to their sidecars.
+                    && decided.spec.alpn != AlpnOffer::Istio
                 {
                     self.said.say(tls_in_tls(known, port, said), out);
                 }

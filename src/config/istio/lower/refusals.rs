@@ -182,9 +182,7 @@ impl Governed {
     }
 
     /// Takes what is governed out of the table, and puts it back with nothing behind it.
-    pub fn apply(self, manifests: &Manifests, config: &mut Config) {
-        let refused = manifests.refused.iter().map(|one| one.refused.clone());
-        config.refused.extend(refused);
+    pub fn apply(self, config: &mut Config) {
         if self.documents.is_empty() {
             return;
         }

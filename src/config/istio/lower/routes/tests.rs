@@ -17,6 +17,29 @@ fn options() -> LoadOptions {
     }
 }
 
+#[test]
+fn x13_a_gateway_has_mesh_routes_only_where_a_listener_would_carry_them() {
+    let text = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: bank}\n\
+                spec: {hosts: [bank.example], resolution: DNS, ports: [{number: 80, name: http, \
+                protocol: HTTP}]}\n";
+    let hosts = |role, mesh_listeners| {
+        let facts = ProxyFacts {
+            role,
+            ..ProxyFacts::default()
+        };
+        let options = LoadOptions {
+            facts: Arc::new(facts),
+            mesh_listeners,
+            ..LoadOptions::default()
+        };
+        let loaded = load_texts_with(&[("a.yaml", text)], &options).unwrap();
+        loaded.config.hosts.len()
+    };
+    assert_eq!(hosts(Role::Gateway, false), 0);
+    assert_eq!(hosts(Role::Gateway, true), 1);
+    assert_eq!(hosts(Role::Sidecar, false), 1);
+}
+
 #[track_caller]
 fn load(text: &str) -> Loaded {
     load_files(&[("a.yaml", text)])
