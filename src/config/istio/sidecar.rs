@@ -8,6 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::gateway::ServerTls;
 use super::meta::{Labels, Meta};
 use super::service_entry::Protocol;
 use crate::model::{HostPattern, Place};
@@ -36,7 +37,16 @@ pub struct IngressListener {
     pub capture: CaptureMode,
     /// `defaultEndpoint`.
     pub to: DefaultEndpoint,
+    pub tls: Option<IngressTls>,
     pub place: Place,
+}
+
+/// `tls`: what clients outside the mesh speak, where mutual TLS is switched off.
+#[derive(Clone, Debug)]
+pub struct IngressTls {
+    pub server: Box<ServerTls>,
+    /// HTTPS: there is HTTP in it.
+    pub http: bool,
 }
 
 /// `captureMode`.

@@ -40,8 +40,22 @@ impl<'a> Maker<'a> {
 
     /// The settings of one server, with a word about what is missing.
     pub fn make(&self, offer: &Offer<'_>, tls: &ServerTls, out: &mut Diagnostics) -> Secured {
-        let object = offer.gateway.meta.object();
-        match self.spec(offer, tls, out) {
+        let alpn = match offer.server.kind {
+            ServerKind::Https(_) => ServerAlpn::Http,
+            _ => ServerAlpn::None,
+        };
+        self.settings(offer.gateway.meta.object(), alpn, tls, out)
+    }
+
+    /// The same for whoever ends TLS so: `object` says it.
+    pub fn settings(
+        &self,
+        object: Arc<str>,
+        alpn: ServerAlpn,
+        tls: &ServerTls,
+        out: &mut Diagnostics,
+    ) -> Secured {
+        match self.spec(&object, alpn, tls, out) {
             Ok(spec) => Secured::Ready(Box::new(spec)),
             Err(reason) => {
                 let mesh = tls.mode == ServerMode::IstioMutual;
@@ -53,7 +67,8 @@ impl<'a> Maker<'a> {
 
     fn spec(
         &self,
-        offer: &Offer<'_>,
+        object: &Arc<str>,
+        alpn: ServerAlpn,
         tls: &ServerTls,
         out: &mut Diagnostics,
     ) -> Result<ServerTlsSpec, String> {
@@ -71,7 +86,7 @@ impl<'a> Maker<'a> {
         } else {
             self.trusted(tls, &mut credential)?;
         }
-        self.missing(offer, tls, &credential, out);
+        self.missing(object, tls, &credential, out);
         Ok(ServerTlsSpec {
             more: all.collect(),
             subject_alt_names: tls.subject_alt_names.clone(),
@@ -81,10 +96,7 @@ impl<'a> Maker<'a> {
                 ServerMode::IstioMutual => self.mesh.trust_domains().collect(),
                 _ => Vec::new(),
             },
-            alpn: match offer.server.kind {
-                ServerKind::Https(_) => ServerAlpn::Http,
-                _ => ServerAlpn::None,
-            },
+            alpn,
             min_version: tls.min_version,
             max_version: tls.max_version,
             cipher_suites: tls.cipher_suites.clone(),
@@ -139,25 +151,24 @@ impl<'a> Maker<'a> {
     /// IST0101 and IST0161 of every Secret that is named.
     fn missing(
         &self,
-        offer: &Offer<'_>,
+        object: &Arc<str>,
         tls: &ServerTls,
         credential: &CredentialSpec,
         out: &mut Diagnostics,
     ) {
-        let object = offer.gateway.meta.object();
         let named: &[Written<String>] = match &tls.certificates {
             Certificates::Names(names) => names,
             Certificates::Mesh | Certificates::Files(_) => &[],
         };
         for name in named.iter().chain(&tls.ca_name) {
             if let Some(secret) = self.credentials.nowhere(&name.value) {
-                out.push(dangling::missing_secret(&secret, &object, &name.place));
+                out.push(dangling::missing_secret(&secret, object, &name.place));
             }
         }
         let mut say = |problem: String| {
             let advice = "correct the Secret; until then the handshake fails";
             let code = Code::BadGatewayCredential;
-            out.push(report::at(&object, &tls.place, code, problem, advice));
+            out.push(report::at(object, &tls.place, code, problem, advice));
         };
         if let Some(IdentitySource::Secret(secret)) = &credential.identity
             && let Some(data) = &secret.document

@@ -6,12 +6,14 @@
 //! Called by: lower.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::auto_mtls::{Mode, Servers, Workload};
-use super::credential;
+use super::credential::{self, Credentials};
+use super::gateway_tls::Maker;
+use super::inbound_ingress as ingress;
 use super::inbound_ports::{OwnPort, OwnPorts, carries};
 use super::inbound_refused;
 use super::inbound_say as say;
@@ -20,7 +22,7 @@ use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::config::istio::Manifests;
 use crate::config::istio::peer_authentication::MtlsMode;
 use crate::config::istio::service_entry::Protocol;
-use crate::config::istio::sidecar::{CaptureMode, DefaultEndpoint, Sidecar};
+use crate::config::istio::sidecar::DefaultEndpoint;
 use crate::config::options::LoadOptions;
 use crate::model::{
     Action, Carries, ClientCertificates, Config, DialSource, DownstreamTls, EndpointSpec,
@@ -52,7 +54,7 @@ pub fn lower(
     let facts = &*options.facts;
     let mut own = OwnPorts::new(manifests, facts, out);
     if let Some(sidecar) = sidecar {
-        bound(sidecar, &options.inbound, config, out);
+        ingress::listeners(sidecar, &options.inbound, config, out);
         own = own.replaced(sidecar);
     }
     let room = Room {
@@ -62,11 +64,14 @@ pub fn lower(
         servers: Servers::new(manifests, &scope.mesh),
         refused: inbound_refused::governing(manifests, facts),
     };
+    let maker = Maker::new(Credentials::new(manifests, facts), &scope.mesh);
     let ways: Vec<Way<'_>> = room.ways();
     say::all(&ways, facts, out);
     for way in &ways {
         let upstream = room.upstream(way);
-        config.entrances.push(room.entrance(way, &upstream.name));
+        let mut entrance = room.entrance(way, &upstream.name);
+        ingress::end_tls(way, &maker, &mut entrance, out);
+        config.entrances.push(entrance);
         let made = |one: &UpstreamSpec| one.name == upstream.name;
         if !config.upstreams.iter().any(made) {
             config.upstreams.push(upstream);
@@ -92,43 +97,6 @@ fn listeners(
             address: *address,
             kind: ListenerKind::Inbound(*to),
             place: Place::default(),
-        });
-    }
-}
-
-/// Ingress listeners that clients address themselves: those that say so, and where nothing is captured
-/// those that name an address.
-fn bound(
-    sidecar: &Sidecar,
-    wanted: &[(SocketAddr, Option<SocketAddr>)],
-    config: &mut Config,
-    out: &mut Diagnostics,
-) {
-    let captured = wanted.iter().any(|(_, to)| to.is_none());
-    for one in &sidecar.ingress {
-        let own = match one.capture {
-            CaptureMode::None => true,
-            CaptureMode::Default => one.bind.is_some() && !captured,
-            CaptureMode::Captured => false,
-        };
-        if !own {
-            continue;
-        }
-        let ip = one.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let address = SocketAddr::new(ip, one.number);
-        let mut there = config.listeners.iter();
-        if let Some(first) = there.find(|other| other.address == address) {
-            out.push(say::bound_twice(sidecar, one, address, &first.place));
-            continue;
-        }
-        let app = match ip.is_unspecified() {
-            true => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            false => ip,
-        };
-        config.listeners.push(ListenerSpec {
-            address,
-            kind: ListenerKind::Inbound(Some(SocketAddr::new(app, one.number))),
-            place: one.place.clone(),
         });
     }
 }
@@ -366,6 +334,7 @@ fn identity(facts: &ProxyFacts) -> MeshIdentity {
 mod tests {
     use super::*;
     use crate::config::istio::lower::testing::Lab;
+    use crate::model::IdentitySource;
 
     /// A Service of the workload `app: n` in namespace `s`, whose HTTP port 80 leads to 8080 and
     /// whose TCP port 81 to 81.
@@ -850,6 +819,69 @@ spec:
             .config();
         let told = said.iter().filter(|line| line.contains("SRT0507"));
         assert_eq!(told.count(), 1, "{said:?}");
+    }
+
+    #[test]
+    fn x14_the_tls_of_an_ingress_listener_ends_where_mutual_tls_is_switched_off() {
+        let sidecar = |port: &str, tls: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: d, namespace: \
+                 s}}\nspec: {{ingress: [{{port: {{number: 8443, name: p, protocol: {port}}}, \
+                 defaultEndpoint: '127.0.0.1:80', tls: {{{tls}}}}}]}}\n---\n"
+            )
+        };
+        let off = peers(
+            "w",
+            "s",
+            "{selector: {matchLabels: {app: n}}, portLevelMtls: {8443: {mode: DISABLE}}}",
+        );
+        let files = "serverCertificate: /c, privateKey: /k";
+        let simple = sidecar("HTTPS", &format!("mode: SIMPLE, {files}"));
+        let mutual = format!("mode: MUTUAL, {files}, caCertificates: /ca");
+        for (document, carries, clients) in [
+            (&simple, Carries::Http, ClientCertificates::Unasked),
+            (
+                &sidecar("TLS", &mutual),
+                Carries::Opaque,
+                ClientCertificates::Required,
+            ),
+        ] {
+            let (config, said) = lab(&format!("{document}{off}")).config();
+            assert_eq!(config.refused, [], "{said:?}");
+            let entrance = &config.entrances[0];
+            let DownstreamTls::Strict(spec) = &entrance.tls else {
+                panic!("{:?}", entrance.tls);
+            };
+            assert_eq!((entrance.carries, spec.clients), (carries, clients));
+            assert!(spec.trust_domains.is_empty());
+            let identity = IdentitySource::Files("/c".into(), "/k".into());
+            assert_eq!(spec.credential.identity, Some(identity));
+        }
+        // The mesh's own TLS is spoken: the block is told to have no effect.
+        let (config, said) = lab(&simple).config();
+        assert!(matches!(
+            config.entrances[0].tls,
+            DownstreamTls::Permissive(_)
+        ));
+        assert_eq!(config.entrances[0].carries, Carries::Opaque);
+        let told: Vec<_> = said
+            .iter()
+            .filter(|line| line.contains("SRT0507"))
+            .collect();
+        assert!(told[0].contains("8443: {mode: DISABLE}"), "{said:?}");
+        for wrong in [
+            sidecar("HTTPS", "mode: ISTIO_MUTUAL"),
+            sidecar("HTTPS", "mode: PASSTHROUGH"),
+            sidecar("HTTP", &format!("mode: SIMPLE, {files}")),
+            sidecar("HTTPS", "mode: SIMPLE"),
+        ] {
+            let (config, said) = lab(&wrong).config();
+            assert_eq!(config.refused.len(), 1, "{wrong} {said:?}");
+            assert!(
+                config.entrances.iter().all(|one| one.broken.is_some()),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

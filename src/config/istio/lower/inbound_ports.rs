@@ -13,7 +13,7 @@ use crate::config::diagnostic::{Code, Diagnostics};
 use crate::config::istio::Manifests;
 use crate::config::istio::meta::{Labels, Meta, selects};
 use crate::config::istio::service_entry::{Protocol, ServicePort, TargetPort};
-use crate::config::istio::sidecar::{DefaultEndpoint, Sidecar};
+use crate::config::istio::sidecar::{DefaultEndpoint, IngressTls, Sidecar};
 use crate::model::{Carries, Place, ProxyFacts, ServiceLabels};
 
 /// The ports of this proxy's own workload.
@@ -35,6 +35,8 @@ pub struct OwnPort {
     /// `None`: an ingress listener whose port no Service leads to.
     pub labels: Option<Arc<ServiceLabels>>,
     pub to: DefaultEndpoint,
+    /// What clients outside the mesh speak, where mutual TLS is switched off.
+    pub tls: Option<IngressTls>,
     /// `Service ns/name`, `Sidecar ns/name`.
     pub object: Arc<str>,
     pub place: Place,
@@ -80,6 +82,7 @@ impl OwnPorts {
                 service_port: service.as_ref().map_or(one.number, |own| own.service_port),
                 labels: service.and_then(|own| own.labels),
                 to: one.to,
+                tls: one.tls.clone(),
                 object: Arc::clone(&object),
                 place: one.place.clone(),
             };
@@ -105,6 +108,7 @@ impl OwnPorts {
             service_port: port.number,
             labels: Some(Arc::new(labels)),
             to: DefaultEndpoint::Dialled,
+            tls: None,
             object,
             place: port.place.clone(),
         };

@@ -4,15 +4,13 @@
 //! Never: changes what is served.
 //! Called by: inbound.
 
-use std::net::SocketAddr;
-
 use super::credential::NO_IDENTITY;
 use super::inbound::Way;
 use super::report;
 use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::config::istio::peer_authentication::MtlsMode;
 use crate::config::istio::service_entry::Protocol;
-use crate::config::istio::sidecar::{IngressListener, Sidecar};
+use crate::config::istio::sidecar::Sidecar;
 use crate::model::{Carries, Place, ProxyFacts};
 
 /// Ports of protocols in which the server speaks first: FTP, SSH, Telnet, SMTP, POP3, IMAP,
@@ -97,19 +95,6 @@ pub fn no_listener(sidecar: &Sidecar) -> Diagnostic {
     let problem = "it has ingress, and no inbound connections are taken".to_owned();
     let advice = "run with --inbound ADDR, where inbound connections are redirected to";
     report::about(&sidecar.meta, Code::FieldWithoutEffect, problem, advice)
-}
-
-/// A listener of `ingress` whose address is taken.
-pub fn bound_twice(
-    sidecar: &Sidecar,
-    one: &IngressListener,
-    address: SocketAddr,
-    first: &Place,
-) -> Diagnostic {
-    let problem = format!("the address {address} is listened on already, see {first}");
-    let advice = "give each listener an address of its own";
-    let object = sidecar.meta.object();
-    report::at(&object, &one.place, Code::Twice, problem, advice)
 }
 
 /// As it is written.

@@ -21,6 +21,7 @@ mod gateway_tls;
 mod gateways;
 mod host_index;
 mod inbound;
+mod inbound_ingress;
 mod inbound_ports;
 mod inbound_refused;
 mod inbound_say;

@@ -9,12 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::cursor::At;
 use crate::config::format::quote;
+use crate::config::istio::gateway::{ServerKind, ServerMode};
 use crate::config::istio::service_entry::Protocol;
-use crate::config::istio::sidecar::{CaptureMode, DefaultEndpoint, IngressListener};
+use crate::config::istio::sidecar::{CaptureMode, DefaultEndpoint, IngressListener, IngressTls};
 use crate::config::istio::tables::sidecar::CAPTURE;
 
 use super::context::Reading;
-use super::{service_entry, value};
+use super::gateway::Spoken;
+use super::{gateway_tls, service_entry, value};
 
 const ENDPOINTS: &str = "write 127.0.0.1:PORT, or 0.0.0.0:PORT for the workload's own address";
 
@@ -65,8 +67,50 @@ fn listener(at: &At<'_>, r: &mut Reading<'_>) -> Option<IngressListener> {
             Some(_) | None => CaptureMode::Default,
         },
         to: endpoint(at, r),
+        tls: tls(
+            at,
+            port.as_ref().and_then(|port| value::text(port, "protocol")),
+            r,
+        ),
         place: at.place(),
     })
+}
+
+/// As a Gateway's server has it, of the modes that end TLS here.
+fn tls(at: &At<'_>, protocol: Option<&str>, r: &mut Reading<'_>) -> Option<IngressTls> {
+    let block = at.key("tls")?;
+    let protocol = protocol.unwrap_or_default().to_ascii_uppercase();
+    let spoken = match protocol.as_str() {
+        "HTTPS" => Spoken::Https,
+        "TLS" => Spoken::Tls,
+        _ => {
+            let problem = "TLS ends at ports of protocol HTTPS or TLS alone".to_owned();
+            r.wrong_key(
+                at,
+                "tls",
+                problem,
+                "write protocol: HTTPS, or leave tls out",
+            );
+            return None;
+        }
+    };
+    let found = match gateway_tls::kind(at, spoken, &protocol, r)? {
+        ServerKind::Https(server) => Some((server, true)),
+        ServerKind::Tls(server) => Some((server, false)),
+        _ => None,
+    };
+    let ends = |mode| matches!(mode, ServerMode::Simple | ServerMode::Mutual);
+    let Some((server, http)) = found.filter(|(server, _)| ends(server.mode)) else {
+        let problem = "the tls of an ingress listener is of mode SIMPLE or MUTUAL".to_owned();
+        r.wrong_key(
+            &block,
+            "mode",
+            problem,
+            "write one of the two, or leave tls out",
+        );
+        return None;
+    };
+    Some(IngressTls { server, http })
 }
 
 fn bind(at: &At<'_>, r: &mut Reading<'_>) -> Option<IpAddr> {

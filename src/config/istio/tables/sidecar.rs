@@ -42,11 +42,7 @@ static INGRESS: Table = Table::new(&[
     yes("bind", Kind::Text),
     yes("captureMode", Kind::Enum(CAPTURE)),
     yes("defaultEndpoint", Kind::Text),
-    refused(
-        "tls",
-        Kind::Object(&SERVER_TLS),
-        "end the TLS of clients outside the mesh at a Gateway; the mesh's own needs no tls here",
-    ),
+    yes("tls", Kind::Object(&SERVER_TLS)),
     warned("connectionPool", Kind::Object(&CONNECTION_POOL), UNBOUNDED),
 ]);
 
