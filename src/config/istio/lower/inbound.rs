@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::header::CONTENT_TYPE;
+
 use super::auto_mtls::{Mode, Servers, Workload};
 use super::credential::{self, Credentials};
 use super::gateway_tls::Maker;
@@ -26,10 +28,10 @@ use crate::config::istio::sidecar::DefaultEndpoint;
 use crate::config::options::LoadOptions;
 use crate::model::{
     Action, Carries, ClientCertificates, Config, DialSource, DownstreamTls, EndpointSpec,
-    EntranceAt, EntranceSpec, Host, HostPattern, HostRoutes, HttpChoice, ListenerKind,
-    ListenerSpec, MeshIdentity, Outlier, Place, PoolLimits, ProxyFacts, Reason, Reasons,
+    EntranceAt, EntranceSpec, HeaderMatch, Host, HostPattern, HostRoutes, HttpChoice, ListenerKind,
+    ListenerSpec, MatchSpec, MeshIdentity, Outlier, Place, PoolLimits, ProxyFacts, Reason, Reasons,
     Resolution, Retries, RuleSpec, ServerTlsSpec, ServiceLabels, StreamMatch, StreamRoute,
-    UpstreamSpec, Weighted,
+    StringMatch, UpstreamSpec, Weighted,
 };
 
 /// The upstream of every port that nobody declares (P13).
@@ -73,9 +75,60 @@ pub fn lower(
         ingress::end_tls(way, &maker, &mut entrance, out);
         config.entrances.push(entrance);
         let made = |one: &UpstreamSpec| one.name == upstream.name;
-        if !config.upstreams.iter().any(made) {
-            config.upstreams.push(upstream);
+        if config.upstreams.iter().any(made) {
+            continue;
         }
+        if way.carries() == Carries::Either {
+            config.upstreams.push(UpstreamSpec {
+                name: grpc_name(&upstream.name),
+                http: HttpChoice::Http2,
+                ..upstream.clone()
+            });
+        }
+        config.upstreams.push(upstream);
+    }
+}
+
+impl Way<'_> {
+    fn carries(&self) -> Carries {
+        let declared = self.declared.map(|own| carries(own.protocol));
+        declared.unwrap_or(Carries::Either)
+    }
+}
+
+/// All requests to the application, each once: what it refuses the client may ask for again.
+fn rule(upstream: &Arc<str>, place: &Place) -> RuleSpec {
+    RuleSpec {
+        name: Some("default".into()),
+        retries: Retries {
+            attempts: 0,
+            ..Retries::default()
+        },
+        ..RuleSpec::new(
+            Action::Forward(vec![Weighted::new(upstream, 1)]),
+            place.clone(),
+        )
+    }
+}
+
+/// The same for gRPC alone, which HTTP/1.1 cannot carry. Istio speaks to a port of unknown protocol
+/// in the version that the client speaks; of gRPC that is known without asking.
+fn grpc(rule: RuleSpec) -> RuleSpec {
+    let content = StringMatch::Regex(r"application/grpc([+;].*)?".to_owned());
+    let is_grpc = MatchSpec {
+        headers: vec![(CONTENT_TYPE, HeaderMatch::Value(content))],
+        ..MatchSpec::default()
+    };
+    RuleSpec {
+        matches: vec![is_grpc],
+        ..rule
+    }
+}
+
+fn grpc_name(upstream: &str) -> Arc<str> {
+    match upstream.strip_suffix("||") {
+        Some(port) => format!("{port}|grpc|").into(),
+        None => format!("{upstream}|grpc").into(),
     }
 }
 
@@ -172,25 +225,23 @@ impl<'a> Room<'a> {
         if let Some((said, at)) = by {
             (object, place) = (Some(Arc::clone(said)), (*at).clone());
         }
-        let rule = RuleSpec {
-            name: Some("default".into()),
-            retries: Retries {
-                attempts: 0,
-                ..Retries::default()
-            },
-            ..RuleSpec::new(Action::Forward(to()), place.clone())
+        let carries = way.carries();
+        let rules = match carries {
+            Carries::Either => vec![
+                grpc(rule(&grpc_name(upstream), &place)),
+                rule(upstream, &place),
+            ],
+            Carries::Http | Carries::Opaque => vec![rule(upstream, &place)],
         };
         EntranceSpec {
             name: name(way.port),
             at: EntranceAt::Inbound(way.port),
             tls: self.tls(*mode),
-            carries: way
-                .declared
-                .map_or(Carries::Either, |own| carries(own.protocol)),
+            carries,
             hosts: vec![HostRoutes {
                 hosts: vec![HostPattern::Any],
                 port: None,
-                rules: vec![rule],
+                rules,
                 object: None,
                 place: place.clone(),
             }],
@@ -727,29 +778,69 @@ spec: {meshConfig: {trustDomain: a@b, trustDomainAliases: [old.example]}}
     fn p13_the_application_is_reached_where_the_connection_was_going() {
         let (config, _) = lab("").config();
         let all = config.upstreams.iter();
-        let inbound = all.filter(|one| one.source == DialSource::Inbound);
-        let names: Vec<&str> = inbound.map(|one| &*one.name).collect();
+        let inbound: Vec<_> = all
+            .filter(|one| one.source == DialSource::Inbound)
+            .collect();
+        let names: Vec<&str> = inbound.iter().map(|one| &*one.name).collect();
         assert_eq!(
             names,
             [
                 "inbound|81||",
                 "inbound|8080||",
+                "InboundPassthroughCluster|grpc",
                 "InboundPassthroughCluster"
             ]
         );
-        for (entrance, upstream) in config.entrances.iter().zip(&config.upstreams) {
+        for upstream in inbound {
             assert_eq!(upstream.resolution, Resolution::OriginalDst { port: None });
-            assert_eq!(upstream.source, DialSource::Inbound);
-            let Action::Forward(to) = &entrance.hosts[0].rules[0].action else {
+        }
+        let led = config.entrances.iter().map(|entrance| {
+            let rule = entrance.hosts[0].rules.last().unwrap();
+            let Action::Forward(to) = &rule.action else {
                 panic!("{:?}", entrance.hosts);
             };
-            assert_eq!(to[0].upstream, upstream.name);
-            assert_eq!(entrance.streams[0].to[0].upstream, upstream.name);
-            assert_eq!(entrance.hosts[0].rules[0].retries.attempts, 0);
-        }
+            assert_eq!(entrance.streams[0].to, *to);
+            assert_eq!(rule.retries.attempts, 0);
+            to[0].upstream.to_string()
+        });
+        let expected = [
+            "inbound|81||",
+            "inbound|8080||",
+            "InboundPassthroughCluster",
+        ];
+        assert_eq!(led.collect::<Vec<_>>(), expected);
         let service = config.entrances[1].service.clone().unwrap();
         assert_eq!(&*service.host, "n.s.svc.cluster.local");
         assert!(config.entrances[2].service.is_none());
+    }
+
+    #[test]
+    fn p9_grpc_on_a_port_of_unknown_protocol_is_http2_to_the_application_and_the_rest_is_not() {
+        let more = SERVICE
+            .replace("name: n,", "name: m,")
+            .replace("81, name: tcp-x", "82, name: any");
+        let (config, _) = lab(&more).config();
+        let of = |name: &str| {
+            let found = config.entrances.iter().find(|one| &*one.name == name);
+            let rules = found.unwrap().hosts[0].rules.iter();
+            let to = rules.map(|rule| match &rule.action {
+                Action::Forward(to) => (to[0].upstream.to_string(), rule.matches.len()),
+                other => panic!("{other:?}"),
+            });
+            to.collect::<Vec<_>>()
+        };
+        let both = [
+            ("inbound|82|grpc|".to_owned(), 1),
+            ("inbound|82||".to_owned(), 0),
+        ];
+        assert_eq!(of("inbound|82"), both);
+        assert_eq!(of("inbound|8080"), [("inbound|8080||".to_owned(), 0)]);
+        let http = |name: &str| {
+            let found = config.upstreams.iter().find(|one| &*one.name == name);
+            found.unwrap().http
+        };
+        assert_eq!(http("inbound|82|grpc|"), HttpChoice::Http2);
+        assert_eq!(http("inbound|82||"), HttpChoice::Http1);
     }
 
     const SIDECAR: &str = "apiVersion: networking.istio.io/v1
