@@ -20,7 +20,7 @@ use super::problem::{CredentialProblem, ProblemReason};
 use super::say;
 use super::store::CredentialState;
 use super::system::SystemRoots;
-use crate::model::CredentialSpec;
+use crate::model::{CredentialSpec, CredentialUse, Uses};
 use crate::telemetry::{Metrics, rfc3339_seconds};
 use crate::tls::{Credential, Generation};
 
@@ -31,6 +31,7 @@ const SKEW: i64 = 60;
 pub(super) struct Entry {
     /// With the documents of today: another content of a Secret is a rotation, as of a file.
     spec: CredentialSpec,
+    uses: Uses,
     pub(super) names: Names,
     pub(super) state: CredentialState,
     /// The bytes that `state.current` stands for. They may differ from those it was made of in
@@ -59,10 +60,11 @@ pub(super) struct Round {
 }
 
 impl Entry {
-    pub(super) fn new(spec: CredentialSpec) -> Entry {
+    pub(super) fn new(named: CredentialUse) -> Entry {
         Entry {
-            names: Names::of(&spec),
-            spec,
+            names: Names::of(&named.spec),
+            spec: named.spec,
+            uses: named.uses,
             state: CredentialState::default(),
             seen: None,
             failure: None,
@@ -74,9 +76,19 @@ impl Entry {
         &self.spec
     }
 
-    /// Takes up the documents of `spec`, which names the same sources.
-    pub(super) fn follow(&mut self, spec: CredentialSpec) {
-        self.spec = spec;
+    /// Whom its certificate is shown to.
+    pub(super) fn uses(&self) -> Uses {
+        self.uses
+    }
+
+    /// Takes up the documents of `named`, which names the same sources, and its uses.
+    pub(super) fn follow(&mut self, named: CredentialUse) {
+        self.spec = named.spec;
+        if self.uses != named.uses {
+            self.uses = named.uses;
+            // Another use is to be warned of otherwise, so it is looked at anew.
+            self.seen = None;
+        }
     }
 
     /// Reads the files and decides.
@@ -87,7 +99,7 @@ impl Entry {
         metrics: &Metrics,
         round: &mut Round,
     ) {
-        let read = load(&self.spec, &self.names, system, self.seen);
+        let read = load(&self.spec, self.uses, &self.names, system, self.seen);
         let result = read.and_then(|outcome| match outcome {
             Outcome::Known => Ok(None),
             Outcome::New {
@@ -121,7 +133,11 @@ impl Entry {
                 tracing::warn!(resource = new.name, "{warning}");
             }
         }
-        if old.is_some_and(|old| old.is_same_as(&new)) {
+        if let Some(old) = old.filter(|old| old.is_same_as(&new)) {
+            if old.generation == new.generation && old.warnings != new.warnings {
+                round.taken = true;
+                self.state.current = Some(Arc::new(new));
+            }
             return;
         }
         for part in changed_parts(&self.names, old, &new) {

@@ -14,7 +14,7 @@ use super::problem::ProblemReason;
 use super::read::ReadError;
 use super::secret::{Piece, SecretError};
 use super::system::SystemRoots;
-use crate::model::{CaSource, CredentialSpec};
+use crate::model::{CaSource, CredentialSpec, Uses};
 use crate::tls::{Credential, CredentialError, CredentialParts, Generation, Roots};
 
 /// What a reading came to.
@@ -136,6 +136,7 @@ fn of_read(error: &ReadError) -> ProblemReason {
 /// CA is the operating system's.
 pub(super) fn load(
     spec: &CredentialSpec,
+    uses: Uses,
     names: &Names,
     system: &SystemRoots,
     known: Option<Generation>,
@@ -154,7 +155,7 @@ pub(super) fn load(
     if known == Some(generation) {
         return Ok(Outcome::Known);
     }
-    match build(spec, names, system, &pieces, generation) {
+    match build((spec, uses), names, system, &pieces, generation) {
         Ok(credential) => Ok(Outcome::New {
             credential: Box::new(credential),
             certificate: pieces.identity.map(|(certificate, _)| certificate.name),
@@ -171,7 +172,7 @@ pub(super) fn load(
 type Failed<'a> = (Part, &'a Path, LoadCause);
 
 fn build<'a>(
-    spec: &CredentialSpec,
+    (spec, uses): (&CredentialSpec, Uses),
     names: &Names,
     system: &SystemRoots,
     pieces: &'a Pieces,
@@ -201,6 +202,7 @@ fn build<'a>(
         }),
         crls,
         generation,
+        uses,
     };
     let mut credential = Credential::new(parts).map_err(|error| in_parts(pieces, error))?;
     credential.warnings.extend(warnings);

@@ -388,7 +388,9 @@ pub(crate) mod tests {
     use super::*;
     use crate::certs::tests::{Ca, DAY, Leaf, NOW, Pair, at, pem};
     use crate::certs::{CertStore, Checked, CredentialState, ProblemReason};
-    use crate::model::{CaSource, CredentialSpec, CrlSource, IdentitySource, SecretBytes};
+    use crate::model::{
+        CaSource, CredentialSpec, CredentialUse, CrlSource, IdentitySource, SecretBytes, Uses,
+    };
     use crate::telemetry::Metrics;
 
     const PEM: &str = "-";
@@ -913,6 +915,69 @@ pub(crate) mod tests {
             "secret shop/bank[tls.key] with secret shop/bank[tls.crt]: the key does not match \
              the certificate (subject O=Test,CN=client)"
         );
+    }
+
+    #[test]
+    fn s3_a_server_is_made_of_a_secret_without_a_ca_only_where_clients_are_not_verified() {
+        let ca = Ca::new("ca");
+        let pair = ca.leaf(Leaf::default());
+        for keys in [["cert", "key"], ["tls.crt", "tls.key"]] {
+            let [chain, key] = keys;
+            let secret = SecretRef {
+                document: Some(Arc::new(data(&[(chain, &pair.cert), (key, &pair.key)]))),
+                ..of("gateway", &[])
+            };
+            let mutual = spec(secret);
+            let simple = CredentialSpec {
+                ca: CaSource::Nothing,
+                crl: None,
+                ..mutual.clone()
+            };
+            let mut store = CertStore::new(Metrics::new(1));
+            let used = |spec: &CredentialSpec| CredentialUse {
+                spec: spec.clone(),
+                uses: Uses::SERVER,
+            };
+            store.set([used(&simple), used(&mutual)]);
+            store.check(at(NOW));
+            let current = store.current();
+            let loaded = current.find(&simple).unwrap().current.clone().unwrap();
+            assert!(loaded.identity.is_some());
+            let lost = current.find(&mutual).unwrap();
+            assert!(lost.current.is_none());
+            assert_eq!(
+                lost.problem.clone().unwrap().words,
+                format!(
+                    "secret shop/gateway: found secret, but didn't have expected keys cacert or \
+                     ca.crt; found: {chain}, {key}"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn s4_a_servers_ca_and_revocation_list_come_from_the_secret_name_cacert() {
+        let (ca, clients) = (Ca::new("ca"), Ca::new("clients"));
+        let pair = ca.leaf(Leaf::default());
+        let list = clients.crl(1).pem().unwrap();
+        let keys = [("tls.crt", &*pair.cert), ("tls.key", &*pair.key)];
+        let authority = [("ca.crt", &*clients.pem), ("ca.crl", &*list)];
+        let spec = spec(SecretRef {
+            document: Some(Arc::new(data(&keys))),
+            ca_document: Some(Arc::new(data(&authority))),
+            ..of("gateway", &[])
+        });
+        let mut store = CertStore::new(Metrics::new(1));
+        store.set([CredentialUse {
+            spec: spec.clone(),
+            uses: Uses::SERVER,
+        }]);
+        store.check(at(NOW));
+        let state = store.current().find(&spec).unwrap().clone();
+        assert!(state.problem.is_none(), "{:?}", state.problem);
+        let credential = state.current.unwrap();
+        assert_eq!(credential.root_facts[0].subject, "O=Test,CN=clients");
+        assert_eq!(credential.crls.len(), 1);
     }
 
     #[test]

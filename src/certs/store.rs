@@ -19,7 +19,7 @@ use super::rows::{self, CredentialRow, SYSTEM};
 use super::say;
 use super::secret;
 use super::system::{SystemRoots, SystemStore};
-use crate::model::{CaSource, CredentialSpec};
+use crate::model::{CaSource, CredentialSpec, CredentialUse, Uses};
 use crate::telemetry::{CertExpiry, Metrics};
 use crate::tls::{CertFacts, Credential};
 
@@ -97,16 +97,17 @@ impl CertStore {
     /// Says what must be loaded from the next [`check`](CertStore::check) on; drops the others.
     /// What is loaded already stays loaded, and so does what only the call before this one
     /// dropped: a configuration that is refused must not cost the last good generation.
-    pub fn set(&mut self, specs: Vec<CredentialSpec>) {
+    pub fn set(&mut self, named: impl IntoIterator<Item: Into<CredentialUse>>) {
         let mut old = std::mem::take(&mut self.entries);
-        for spec in specs {
-            let key = spec.without_documents();
+        for named in named {
+            let named = named.into();
+            let key = named.spec.without_documents();
             let entry = match old.remove(&key).or_else(|| self.dropped.remove(&key)) {
                 Some(mut entry) => {
-                    entry.follow(spec);
+                    entry.follow(named);
                     entry
                 }
-                None => Entry::new(spec),
+                None => Entry::new(named),
             };
             self.entries.insert(key, entry);
         }
@@ -200,7 +201,7 @@ impl CertStore {
             let Some(credential) = &entry.state.current else {
                 continue;
             };
-            for ending in endings(&entry.names, credential) {
+            for ending in endings(&entry.names, credential, entry.uses()) {
                 let stage = expiry::stage((ending.from, ending.to), now);
                 let before = live.get(&ending.told()).or(self.told.get(&ending.told()));
                 let before = before.copied().unwrap_or(Stage::Fine);
@@ -224,10 +225,15 @@ impl CertStore {
 
 /// All whose end matters: our certificates, the anchors of files, and revocation lists. Whoever
 /// looks after the operating system's store looks after its dates too.
-fn endings(names: &Names, credential: &Credential) -> Vec<Ending> {
+fn endings(names: &Names, credential: &Credential, uses: Uses) -> Vec<Ending> {
+    let usages = [(uses.client, "client"), (uses.server, "server")];
+    let usages = usages.into_iter().filter(|(shown, _)| *shown);
     let ours = credential.identity.iter().flat_map(|identity| {
         let all = std::iter::once(&identity.leaf).chain(&identity.issuers);
-        all.map(|facts| Ending::of(names.whole(), "client", facts))
+        all.flat_map(|facts| {
+            let usages = usages.clone();
+            usages.map(|(_, usage)| Ending::of(names.whole(), usage, facts))
+        })
     });
     let anchors = credential.root_facts.iter();
     let anchors = anchors

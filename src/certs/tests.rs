@@ -19,7 +19,7 @@ use rcgen::{
 
 use super::system::SystemStore;
 use super::{CertStore, Checked, CredentialState, ProblemReason};
-use crate::model::{CaSource, CredentialSpec, CrlSource, IdentitySource};
+use crate::model::{CaSource, CredentialSpec, CredentialUse, CrlSource, IdentitySource, Uses};
 use crate::telemetry::Metrics;
 use crate::telemetry::testing::logged;
 
@@ -789,8 +789,8 @@ fn a_credential_that_is_no_longer_named_is_dropped() {
     fs::remove_file(bench.at("tls.key")).unwrap();
     bench.check();
     assert_eq!(bench.failures(), 1);
-    bench.store.set(Vec::new());
-    bench.store.set(Vec::new());
+    bench.store.set(Vec::<CredentialSpec>::new());
+    bench.store.set(Vec::<CredentialSpec>::new());
     assert!(bench.store.current().find(&bench.spec).is_none());
     assert_eq!(bench.store.paths(), Vec::<PathBuf>::new());
     assert_eq!(bench.failures(), 0);
@@ -799,7 +799,7 @@ fn a_credential_that_is_no_longer_named_is_dropped() {
 #[test]
 fn x2_a_configuration_that_is_taken_back_costs_no_generation() {
     let mut bench = Bench::loaded();
-    bench.store.set(Vec::new());
+    bench.store.set(Vec::<CredentialSpec>::new());
     fs::remove_file(bench.at("tls.key")).unwrap();
     bench.check();
     bench.store.set(vec![bench.spec.clone()]);
@@ -911,6 +911,39 @@ fn r17_the_end_of_every_certificate_is_a_gauge_and_the_old_ones_vanish() {
         !shown.iter().any(|line| line.contains("00000001\"")),
         "{shown:?}"
     );
+}
+
+#[test]
+fn r17_the_gauge_and_the_warnings_tell_by_whom_a_certificate_is_seen() {
+    let mut bench = Bench::loaded();
+    let usages = |bench: &Bench| {
+        let text = bench.metrics.encode();
+        let ours = format!("resource=\"{}\"", bench.identity());
+        let lines = text.lines().filter(|line| line.contains(&ours));
+        let usage = |line: &str| Some(line.split_once("usage=\"")?.1.split_once('"')?.0.to_owned());
+        lines.filter_map(usage).collect::<Vec<_>>()
+    };
+    assert_eq!(usages(&bench), ["client"]);
+    let first = bench.state().current.unwrap();
+    assert!(first.warnings.is_empty());
+    // Now an entrance shows it as well: no rotation, but another look.
+    let uses = Uses::CLIENT.and(Uses::SERVER);
+    let spec = bench.spec.clone();
+    bench.store.set([CredentialUse { spec, uses }]);
+    assert_eq!(bench.check().changed, [""; 0]);
+    assert_eq!(usages(&bench), ["client", "server"]);
+    let second = bench.state().current.unwrap();
+    assert_eq!(second.generation, first.generation);
+    assert!(
+        matches!(&second.warnings[..], [one] if one.contains("does not contain serverAuth")),
+        "{:?}",
+        second.warnings
+    );
+    let spec = bench.spec.clone();
+    let uses = Uses::SERVER;
+    bench.store.set([CredentialUse { spec, uses }]);
+    bench.check();
+    assert_eq!(usages(&bench), ["server"]);
 }
 
 #[test]

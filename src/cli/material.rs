@@ -31,7 +31,8 @@ pub fn check(config: &Config, whole: bool) -> Diagnostics {
     let present = missing(config, &mut out);
     let metrics = Metrics::new(1);
     let mut store = CertStore::new(Arc::clone(&metrics));
-    store.set(present.iter().cloned().collect());
+    let named = config.credentials().into_iter();
+    store.set(named.filter(|named| present.contains(&named.spec)));
     store.check(SystemTime::now());
     let credentials = store.current();
     let (mut seen, mut lost) = (HashSet::new(), HashSet::new());

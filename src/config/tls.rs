@@ -418,7 +418,7 @@ mod tests {
         let config = load_texts(&[("conf/a.yaml", text)]).unwrap().config;
         let credentials = config.credentials();
         assert_eq!(
-            format!("{:?}", credentials[0]),
+            format!("{:?}", credentials[0].spec),
             "CredentialSpec { identity: Some(Files(\"conf/a.crt\", \"/k/a.key\")), ca: \
              File(\"conf/../ca.crt\"), crl: None }"
         );

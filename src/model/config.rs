@@ -6,7 +6,7 @@
 //!
 //! Why defaults live here: two front ends must not disagree on what silence means.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::facts::ProxyFacts;
 use super::listener::ListenerSpec;
 use super::rule::HostRoutes;
 use super::stream::StreamRoute;
-use super::tls::{CredentialSpec, TlsPolicy};
+use super::tls::{CredentialSpec, CredentialUse, TlsPolicy, Uses};
 use super::upstream::UpstreamSpec;
 
 /// Bytes that one compiled regular expression may take: what loads must also compile when built.
@@ -193,14 +193,24 @@ impl Default for Limits {
 
 impl Config {
     /// Every credential that an upstream or an entrance names, each once.
-    pub fn credentials(&self) -> Vec<CredentialSpec> {
+    pub fn credentials(&self) -> Vec<CredentialUse> {
         let upstreams = self.upstreams.iter().filter_map(|one| match &one.tls {
             TlsPolicy::Disable => None,
-            TlsPolicy::Tls(tls) => Some(&tls.credential),
+            TlsPolicy::Tls(tls) => Some((&tls.credential, Uses::CLIENT)),
         });
         let entrances = self.entrances.iter().filter_map(|one| one.tls.spec());
         let entrances = entrances.flat_map(|tls| std::iter::once(&tls.credential).chain(&tls.more));
-        let specs: BTreeSet<_> = upstreams.chain(entrances).collect();
-        specs.into_iter().cloned().collect()
+        let entrances = entrances.map(|spec| (spec, Uses::SERVER));
+        let mut all: BTreeMap<&CredentialSpec, Uses> = BTreeMap::new();
+        for (spec, uses) in upstreams.chain(entrances) {
+            let known = all.entry(spec).or_default();
+            *known = known.and(uses);
+        }
+        all.into_iter()
+            .map(|(spec, uses)| CredentialUse {
+                spec: spec.clone(),
+                uses,
+            })
+            .collect()
     }
 }

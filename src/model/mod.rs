@@ -38,8 +38,8 @@ pub use rule::{
 };
 pub use stream::{StreamMatch, StreamRoute};
 pub use tls::{
-    AlpnOffer, CaSource, CredentialSpec, CrlSource, IdentitySource, NameCheck, SecretBytes,
-    SecretData, SecretRef, TlsPolicy, TlsSpec, TlsVersion,
+    AlpnOffer, CaSource, CredentialSpec, CredentialUse, CrlSource, IdentitySource, NameCheck,
+    SecretBytes, SecretData, SecretRef, TlsPolicy, TlsSpec, TlsVersion, Uses,
 };
 pub use upstream::{
     Balance, Broken, BrokenKind, DialSource, EndpointSpec, HttpChoice, Outlier, PoolLimits, Reason,

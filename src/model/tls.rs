@@ -104,6 +104,55 @@ pub struct CredentialSpec {
     pub crl: Option<CrlSource>,
 }
 
+/// A credential, and what its certificate is shown to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialUse {
+    /// What it is made of.
+    pub spec: CredentialSpec,
+    /// Whom it is shown to.
+    pub uses: Uses,
+}
+
+/// Whom a certificate of ours is shown to; it may be both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Servers: we are their client.
+    pub client: bool,
+    /// Clients: we are their server.
+    pub server: bool,
+}
+
+impl Uses {
+    /// To servers alone.
+    pub const CLIENT: Uses = Uses {
+        client: true,
+        server: false,
+    };
+    /// To clients alone.
+    pub const SERVER: Uses = Uses {
+        client: false,
+        server: true,
+    };
+
+    /// Whoever either names.
+    pub fn and(self, other: Uses) -> Uses {
+        Uses {
+            client: self.client || other.client,
+            server: self.server || other.server,
+        }
+    }
+}
+
+/// What nobody says more of is shown to servers.
+impl From<CredentialSpec> for CredentialUse {
+    fn from(spec: CredentialSpec) -> Self {
+        CredentialUse {
+            spec,
+            uses: Uses::CLIENT,
+        }
+    }
+}
+
 /// Where our certificate chain and its key come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum IdentitySource {

@@ -18,6 +18,7 @@ use zeroize::Zeroize;
 
 use super::facts::{CertFacts, CertificateError, CrlFacts, parse};
 use super::trust::Trust;
+use crate::model::Uses;
 
 /// What a credential is made of, read but not yet checked.
 pub struct CredentialParts {
@@ -31,6 +32,8 @@ pub struct CredentialParts {
     pub crls: Vec<CertificateRevocationListDer<'static>>,
     /// SHA-256 over all the bytes read.
     pub generation: Generation,
+    /// Whom the certificate is shown to: what is odd depends on it.
+    pub uses: Uses,
 }
 
 /// Hash of every byte that a credential was made from: two equal ones are the same credential.
@@ -136,7 +139,7 @@ impl Credential {
         let mut warnings = Vec::new();
         let identity = parts
             .identity
-            .map(|(chain, key)| identity(chain, key, &mut warnings));
+            .map(|(chain, key)| identity(chain, key, parts.uses, &mut warnings));
         let identity = identity.transpose()?;
         let (roots, root_facts) = match parts.roots {
             Some(roots) => usable(roots, &mut warnings)?,
@@ -195,6 +198,7 @@ impl fmt::Debug for Roots {
 fn identity(
     chain: Vec<CertificateDer<'static>>,
     mut key: PrivateKeyDer<'static>,
+    uses: Uses,
     warnings: &mut Vec<String>,
 ) -> Result<Identity, CredentialError> {
     let signing = aws_lc_rs::sign::any_supported_type(&key);
@@ -221,7 +225,7 @@ fn identity(
             elsewhere: elsewhere.map(|at| at + 2),
         });
     }
-    warn_of_leaf(leaf, &facts, warnings);
+    warn_of_leaf(leaf, &facts, uses, warnings);
     warn_of_order(&parsed, warnings);
     let issuers = issuers.iter().map(CertFacts::of).collect();
     Ok(Identity {
@@ -237,28 +241,60 @@ fn belongs(key: &dyn SigningKey, certificate: &X509Certificate<'_>) -> bool {
         .is_some_and(|public| public.as_ref() == certificate.public_key().raw)
 }
 
-fn warn_of_leaf(leaf: &X509Certificate<'_>, facts: &CertFacts, warnings: &mut Vec<String>) {
+fn warn_of_leaf(
+    leaf: &X509Certificate<'_>,
+    facts: &CertFacts,
+    uses: Uses,
+    warnings: &mut Vec<String>,
+) {
     let subject = &facts.subject;
+    let peers = match (uses.client, uses.server) {
+        (true, true) => "strict peers refuse",
+        (false, true) => "strict clients refuse",
+        (_, false) => "strict servers refuse",
+    };
     if facts.version < 3 {
         warnings.push(format!(
-            "the certificate (subject {subject}) is X.509 version {}, which strict servers refuse; \
-             issue it again with extensions (openssl x509 -req -extfile FILE)",
+            "the certificate (subject {subject}) is X.509 version {}, which {peers}; issue it \
+             again with extensions (openssl x509 -req -extfile FILE)",
             facts.version
         ));
     }
     if facts.is_ca {
+        let role = match (uses.client, uses.server) {
+            (true, true) => "certificate of a client or a server",
+            (false, true) => "server certificate",
+            (_, false) => "client certificate",
+        };
         warnings.push(format!(
-            "the certificate (subject {subject}) is marked as a CA, which strict servers refuse \
-             as a client certificate"
+            "the certificate (subject {subject}) is marked as a CA, which {peers} as a {role}"
         ));
     }
-    if let Ok(Some(usage)) = leaf.extended_key_usage()
-        && !(usage.value.client_auth || usage.value.any)
-    {
-        warnings.push(format!(
-            "the extended key usage of the certificate (subject {subject}) does not contain \
-             clientAuth, so servers will likely refuse it as a client certificate"
-        ));
+    let Ok(Some(usage)) = leaf.extended_key_usage() else {
+        return;
+    };
+    for (shown, allowed, word, peers, role) in [
+        (
+            uses.client,
+            usage.value.client_auth,
+            "clientAuth",
+            "servers",
+            "client",
+        ),
+        (
+            uses.server,
+            usage.value.server_auth,
+            "serverAuth",
+            "clients",
+            "server",
+        ),
+    ] {
+        if shown && !(allowed || usage.value.any) {
+            warnings.push(format!(
+                "the extended key usage of the certificate (subject {subject}) does not contain \
+                 {word}, so {peers} will likely refuse it as a {role} certificate"
+            ));
+        }
     }
 }
 
@@ -324,6 +360,7 @@ mod tests {
             roots: Some(roots(vec![ca.der()])),
             crls: Vec::new(),
             generation: Generation([0; 32]),
+            uses: Uses::CLIENT,
         }
     }
 
@@ -493,6 +530,33 @@ mod tests {
             assert!(warnings.contains(words), "{words}: {warnings}");
         }
         assert_eq!(credential.warnings.len(), 4);
+    }
+
+    #[test]
+    fn r11_a_certificate_is_warned_of_by_whom_it_is_shown_to() {
+        use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        let ca = Ca::new("ca");
+        let both = Uses::CLIENT.and(Uses::SERVER);
+        for (usage, uses, words) in [
+            (ServerAuth, Uses::SERVER, &[][..]),
+            (ClientAuth, Uses::CLIENT, &[]),
+            (ServerAuth, Uses::CLIENT, &["clientAuth, so servers will"]),
+            (ClientAuth, Uses::SERVER, &["serverAuth, so clients will"]),
+            (ServerAuth, both, &["clientAuth, so servers will"]),
+            (ClientAuth, both, &["serverAuth, so clients will"]),
+        ] {
+            let pair = ca.leaf(Leaf {
+                usage: vec![usage],
+                ..Leaf::default()
+            });
+            let mut parts = parts(vec![pair.der.clone()], pkcs8(&pair));
+            parts.uses = uses;
+            let warnings = Credential::new(parts).unwrap().warnings;
+            assert_eq!(warnings.len(), words.len(), "{warnings:?}");
+            for (warning, words) in warnings.iter().zip(words) {
+                assert!(warning.contains(words), "{warning}");
+            }
+        }
     }
 
     #[test]

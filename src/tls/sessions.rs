@@ -127,12 +127,20 @@ impl ClientSessionStore for Sessions {
 /// Seconds since 1970.
 pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
+    let now = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    #[cfg(test)]
+    let now = now + tests::LATER.get();
+    now
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    thread_local! {
+        /// Seconds by which this thread's clock is ahead.
+        pub(in super::super) static LATER: std::cell::Cell<i64> = const { std::cell::Cell::new(0) };
+    }
 
     fn name(n: usize) -> ServerName<'static> {
         ServerName::try_from(format!("host-{n}.example")).unwrap()

@@ -101,6 +101,16 @@ impl Ca {
         }
     }
 
+    /// With a key of this kind.
+    pub(super) fn leaf_of(&self, kind: &'static rcgen::SignatureAlgorithm, name: &str) -> Leaf {
+        let key = KeyPair::generate_for(kind).unwrap();
+        let cert = leaf_params(name).signed_by(&key, &self.issuer).unwrap();
+        Leaf {
+            chain: vec![cert.der().clone()],
+            key: key.serialize_der(),
+        }
+    }
+
     pub(super) fn crl(&self, revoked: &[u8]) -> CertificateRevocationListDer<'static> {
         self.crl_until(revoked, 4000)
     }
@@ -213,6 +223,7 @@ pub(super) fn credential(
         }),
         crls: crls.to_vec(),
         generation: Generation([0; 32]),
+        uses: crate::model::Uses::CLIENT,
     };
     Arc::new(Credential::new(parts).unwrap())
 }
@@ -301,6 +312,13 @@ impl Client {
         self
     }
 
+    /// Offers its sessions whatever the server's name, which rustls' client would not.
+    pub(super) fn mixing_names(mut self) -> Client {
+        let store = rustls::client::ClientSessionMemoryCache::new(32);
+        self.config.resumption = rustls::client::Resumption::store(Arc::new(OneName(store)));
+        self
+    }
+
     pub(super) fn asking_for(mut self, name: &str) -> Client {
         self.name = name.to_owned();
         self
@@ -329,8 +347,7 @@ impl Client {
             alpn: &[],
         };
         let server = async {
-            let accepted = tls.accept(offered, bytes::Bytes::new(), far).await;
-            let mut accepted = accepted.map_err(|rejected| rejected.error)?;
+            let mut accepted = tls.accept(offered, bytes::Bytes::new(), far).await?;
             let mut byte = [0];
             let echo = async {
                 accepted.stream.read_exact(&mut byte).await?;
@@ -338,11 +355,66 @@ impl Client {
                 accepted.stream.shutdown().await?;
                 accepted.stream.read(&mut byte).await
             };
-            assert_eq!(echo.await.unwrap(), 0);
+            // A client that has judged our certificate only now sends no byte.
+            let _ = echo.await;
             Ok(accepted.facts)
         };
+        // A refused socket stays open until the client has read its alert.
         let (client, server) = tokio::join!(client, server);
+        let server = server.map_err(|rejected: Rejected<DuplexStream>| rejected.error);
         Meeting { client, server }
+    }
+}
+
+/// Sessions of all servers under one name.
+#[derive(Debug)]
+struct OneName(rustls::client::ClientSessionMemoryCache);
+
+fn one_name() -> rustls::pki_types::ServerName<'static> {
+    HOST.try_into().unwrap()
+}
+
+impl rustls::client::ClientSessionStore for OneName {
+    fn set_kx_hint(&self, _: rustls::pki_types::ServerName<'static>, group: rustls::NamedGroup) {
+        self.0.set_kx_hint(one_name(), group);
+    }
+
+    fn kx_hint(&self, _: &rustls::pki_types::ServerName<'_>) -> Option<rustls::NamedGroup> {
+        self.0.kx_hint(&one_name())
+    }
+
+    fn set_tls12_session(
+        &self,
+        _: rustls::pki_types::ServerName<'static>,
+        value: rustls::client::Tls12ClientSessionValue,
+    ) {
+        self.0.set_tls12_session(one_name(), value);
+    }
+
+    fn tls12_session(
+        &self,
+        _: &rustls::pki_types::ServerName<'_>,
+    ) -> Option<rustls::client::Tls12ClientSessionValue> {
+        self.0.tls12_session(&one_name())
+    }
+
+    fn remove_tls12_session(&self, _: &rustls::pki_types::ServerName<'static>) {
+        self.0.remove_tls12_session(&one_name());
+    }
+
+    fn insert_tls13_ticket(
+        &self,
+        _: rustls::pki_types::ServerName<'static>,
+        value: rustls::client::Tls13ClientSessionValue,
+    ) {
+        self.0.insert_tls13_ticket(one_name(), value);
+    }
+
+    fn take_tls13_ticket(
+        &self,
+        _: &rustls::pki_types::ServerName<'static>,
+    ) -> Option<rustls::client::Tls13ClientSessionValue> {
+        self.0.take_tls13_ticket(&one_name())
     }
 }
 

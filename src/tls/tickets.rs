@@ -68,3 +68,40 @@ impl ProducesTickets for Tickets {
         Some(session.to_vec())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_ticket_is_read_by_its_maker_alone_and_until_its_time_is_over() {
+        let (tickets, others) = (Tickets::new().unwrap(), Tickets::new().unwrap());
+        let sealed = |until| {
+            let (tickets, others) = (&tickets, &others);
+            let ticket = async move {
+                notes::write(|notes| notes.until = until);
+                let ticket = tickets.encrypt(b"session").unwrap();
+                notes::write(|notes| notes.until = None);
+                let read = tickets.decrypt(&ticket);
+                assert_eq!(others.decrypt(&ticket), None);
+                read
+            };
+            notes::Noted::new(Box::pin(ticket))
+        };
+        let (read, notes) = sealed(Some(now() + 60)).await;
+        assert_eq!(read.as_deref(), Some(&b"session"[..]));
+        assert!(notes.until > Some(now()), "the next ticket ends as well");
+        assert_eq!(sealed(None).await.0.as_deref(), Some(&b"session"[..]));
+        assert_eq!(sealed(Some(now() - 1)).await.0, None);
+    }
+
+    #[test]
+    fn a_session_that_is_too_large_gets_no_ticket_and_garbage_is_none() {
+        let tickets = Tickets::new().unwrap();
+        assert_eq!(tickets.encrypt(&vec![0; MOST + 1]), None);
+        let whole = tickets.encrypt(&vec![0; MOST]).unwrap();
+        for end in [0, 1, 16, 40, whole.len() - 1] {
+            assert_eq!(tickets.decrypt(&whole[..end]), None);
+        }
+    }
+}

@@ -384,6 +384,7 @@ mod tests {
             roots: None,
             crls: Vec::new(),
             generation: crate::tls::Generation([0; 32]),
+            uses: crate::model::Uses::CLIENT,
         };
         let credential = Arc::new(Credential::new(parts).unwrap());
         let mut spec = spec();

@@ -215,6 +215,7 @@ impl Pki {
             }),
             crls: Vec::new(),
             generation: Generation([0; 32]),
+            uses: crate::model::Uses::CLIENT,
         };
         let credential = Arc::new(Credential::new(parts).unwrap());
         let client = ClientTls::new(&tls, spec.http, credential, OnExpired::Fail).unwrap();
