@@ -98,6 +98,7 @@ fn sortie(pki: &Pki) -> ClientTls {
         }),
         crls: Vec::new(),
         generation: Generation([0; 32]),
+        uses: sortie::model::Uses::CLIENT,
     };
     let spec = TlsSpec::new(CredentialSpec {
         identity: Some(IdentitySource::Files(
