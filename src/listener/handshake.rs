@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connection::{First, first_bytes};
-use super::sniff::{Sniffer, Spoken};
+use super::sniff::{Sniffer, Spoken, could_be_http};
 use crate::drain::DrainGuard;
 use crate::model::{Carries, Limits};
 use crate::proxy::{
@@ -85,6 +85,8 @@ async fn come_in(
     let said = match &spoken {
         Spoken::Tls(hello) => Said::Tls(hello),
         Spoken::NotTls(why) => Said::NotTls(why),
+        // Where all but TLS was taken for HTTP, it may be none.
+        Spoken::Http1 if !could_be_http(&downstream.first) => Said::Other,
         Spoken::Http1 | Spoken::Http2 => Said::Http,
         Spoken::Other | Spoken::Nothing => Said::Other,
     };

@@ -119,6 +119,11 @@ impl Sniffer {
     }
 }
 
+/// False where what was read can be no request, nor become one.
+pub(super) fn could_be_http(seen: &[u8]) -> bool {
+    looks_like_http(seen) != Some(false)
+}
+
 /// A method and the beginning of a target (RFC 9112 section 3). `None`: more bytes are needed.
 fn looks_like_http(seen: &[u8]) -> Option<bool> {
     // Empty lines may come first (RFC 9112 section 2.2).

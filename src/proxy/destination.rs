@@ -11,6 +11,7 @@ use http::{Method, Version};
 
 use super::error::ProxyError;
 use crate::model::{Destination, ListenerKind, OriginalDst, Resolution};
+use crate::route;
 use crate::upstream::Upstream;
 
 /// The port that a request means when it names none.
@@ -76,6 +77,21 @@ pub(super) fn learn<'a>(
         (ListenerKind::Capture, None) => Err(ProxyError::NotRedirected),
         _ => Ok(destination),
     }
+}
+
+/// The destination as the client wrote it, for what it is sent back to: the port is that of its
+/// authority, wherever an entrance is bound (ISTIO.md G10, G11).
+pub(super) fn as_written<'a>(
+    parts: &'a Parts,
+    scheme: route::Scheme,
+    learnt: &'a Destination<'_>,
+) -> Destination<'a> {
+    let text = authority(parts).ok().flatten();
+    let written = text.and_then(|text| Destination::parse(text, scheme.default_port()).ok());
+    written.unwrap_or_else(|| Destination {
+        host: learnt.host.as_ref().into(),
+        port: learnt.port,
+    })
 }
 
 /// The name by which an upstream without endpoints may look for one. A gateway has no original

@@ -18,7 +18,7 @@ use super::answer;
 use super::body::AnswerBody;
 use super::changes::Changes;
 use super::connection::Connection;
-use super::destination::{learn, looked_up};
+use super::destination::{as_written, learn, looked_up};
 use super::entering::enter;
 use super::error::ProxyError;
 use super::fault;
@@ -189,7 +189,10 @@ async fn follow(
         }
         RouteAction::Redirect(redirect) => {
             let uri = &asked.parts.uri;
-            let destination = &asked.destination;
+            let destination = match connection.entrance {
+                None => &asked.destination,
+                Some(_) => &as_written(&asked.parts, asked.scheme, &asked.destination),
+            };
             match route::location(redirect, asked.scheme, destination, matched, uri) {
                 Ok(location) => {
                     let changes = Changes::new(None, route, &asked.parts, &mut record);

@@ -339,6 +339,10 @@ async fn p7_plaintext_at_a_port_of_tls_is_reset_and_named() {
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             "speaks plaintext HTTP to a TLS port",
         ),
+        (
+            b"\0\x01\x02",
+            "speaks no TLS to a TLS port, and no HTTP either",
+        ),
     ] {
         let (app, there) = origin().await;
         let config = inbound(mesh.strict(), Carries::Either);
@@ -958,7 +962,8 @@ async fn g10_what_a_trusted_proxy_took_in_https_is_https_and_what_others_say_is_
         clear.hosts[0].rules = rules;
         let bench = Bench::with(&gateway(there, vec![clear]), &Credentials::default());
         let mut client = to_gateway(&bench).await;
-        let request = "GET /x?y HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Proto: ";
+        // Its own port is what the client knows (G11).
+        let request = "GET /x?y HTTP/1.1\r\nHost: a.example:8080\r\nX-Forwarded-Proto: ";
         for (told, status) in [("https", status), ("http", 301)] {
             let request = format!("{request}{told}\r\n\r\n");
             client.write_all(request.as_bytes()).await.unwrap();
@@ -966,7 +971,7 @@ async fn g10_what_a_trusted_proxy_took_in_https_is_https_and_what_others_say_is_
             let line = format!("HTTP/1.1 {status} ");
             assert!(answer.starts_with(&line), "{trusted_hops} {told}: {answer}");
             if status == 301 {
-                let location = "\r\nlocation: https://a.example/x?y\r\n";
+                let location = "\r\nlocation: https://a.example:8080/x?y\r\n";
                 assert!(answer.contains(location), "{answer}");
             }
         }
