@@ -96,7 +96,7 @@ impl Refusal {
             Refusal::NoFilterChain(_)          => told("filter_chain_not_found", Flags::NR, false),
             Refusal::NoEntrance                => told("no_entrance", Flags::NR, false),
             Refusal::Broken(_)                 => told("entrance_broken", Flags::UH, false),
-            Refusal::NoCertificate(_)          => told("no_certificate", Flags::UH, false),
+            Refusal::NoCertificate(_)          => told("certificate_unavailable", Flags::UH, false),
             Refusal::Handshake(label, _)       => told(label, Flags::DPE, false),
             Refusal::NotAdmitted(_)            => told("not_admitted", Flags::UH, false),
             Refusal::NoStream(_)               => told("no_stream_route", Flags::NR, false),
