@@ -26,6 +26,26 @@ fn key(spec: &ListenerSpec) -> Key {
     (spec.address, spec.kind)
 }
 
+/// Two listeners of one address are opened by the kernel without a word, and each gets half of the
+/// connections: which half, nobody chose.
+fn twice(wanted: &[ListenerSpec]) -> Vec<String> {
+    let mut errors = Vec::new();
+    for (nth, spec) in wanted.iter().enumerate() {
+        let mut before = wanted.iter().take(nth);
+        let same = |other: &&ListenerSpec| {
+            other.address == spec.address && other.kind != spec.kind && spec.address.port() != 0
+        };
+        if let Some(first) = before.find(same) {
+            errors.push(format!(
+                "cannot listen on {} ({}, {}): the address is taken by another listener of ours \
+                 ({}, {}); give each an address of its own",
+                spec.address, spec.kind, spec.place, first.kind, first.place
+            ));
+        }
+    }
+    errors
+}
+
 struct Open {
     kind: ListenerKind,
     address: ListenAddr,
@@ -87,7 +107,7 @@ impl Sockets for OpenListeners {
     fn prepare(&mut self, wanted: &[ListenerSpec]) -> Result<(), Vec<String>> {
         self.prepared.clear();
         self.wanted = wanted.iter().map(key).collect();
-        let mut errors = Vec::new();
+        let mut errors = twice(wanted);
         for spec in wanted {
             let known = self.open.contains_key(&key(spec))
                 || self
@@ -140,5 +160,46 @@ impl Sockets for OpenListeners {
             stays
         });
         self.show();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Place;
+
+    fn listener(address: &str, kind: ListenerKind) -> ListenerSpec {
+        ListenerSpec {
+            address: address.parse().unwrap(),
+            kind,
+            place: Place::default(),
+        }
+    }
+
+    #[test]
+    fn x14_an_address_is_one_listeners_and_port_0_is_another_port_each_time() {
+        let inbound = ListenerKind::Inbound(None);
+        let errors = twice(&[
+            listener("127.0.0.1:80", ListenerKind::Direct),
+            listener("127.0.0.1:80", inbound),
+        ]);
+        assert_eq!(
+            errors,
+            [
+                "cannot listen on 127.0.0.1:80 (inbound, command line): the address is taken by \
+                 another listener of ours (direct, command line); give each an address of its own"
+            ]
+        );
+        for (a, b) in [
+            ("127.0.0.1:80", "127.0.0.2:80"),
+            ("127.0.0.1:80", "0.0.0.0:80"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+        ] {
+            let both = [listener(a, ListenerKind::Direct), listener(b, inbound)];
+            assert_eq!(twice(&both), Vec::<String>::new(), "{a} {b}");
+        }
+        // Said twice by a flag and a document, and meant once.
+        let same = listener("127.0.0.1:80", ListenerKind::Direct);
+        assert_eq!(twice(&[same.clone(), same]), Vec::<String>::new());
     }
 }

@@ -4,18 +4,24 @@
 //! Never: decides by it: what peers see is the certificate, and what documents apply the flags say.
 //! Called by: `publish::reload`, for each configuration that is taken.
 
+use std::sync::Arc;
+
 use crate::certs::Credentials;
-use crate::model::{CaSource, CredentialSpec, IdentitySource, MeshIdentity, ProxyFacts};
+use crate::model::{CaSource, Config, CredentialSpec, IdentitySource, MeshIdentity, ProxyFacts};
 use crate::tls::San;
 
 /// Logs where certificate and flags disagree. Nothing where the identity is not in use.
-pub(super) fn compare(facts: &ProxyFacts, credentials: &Credentials) {
+pub(super) fn compare(config: &Config, credentials: &Credentials) {
+    let facts = &*config.facts;
+    let mut secured = config.entrances.iter().filter_map(|one| one.tls.spec());
+    let accepted = secured.find(|spec| !spec.trust_domains.is_empty());
+    let accepted = accepted.map_or(&[][..], |spec| &spec.trust_domains);
     let known = facts.identity.iter().chain(&facts.server_identity);
     for identity in known {
         let state = credentials.find(&spec(identity));
         let leaf = state.and_then(|state| state.current.as_ref()?.identity.as_ref());
         let Some(leaf) = leaf else { continue };
-        for problem in disagreements(facts, &leaf.leaf.sans) {
+        for problem in disagreements(facts, accepted, &leaf.leaf.sans) {
             tracing::warn!(file = %identity.certificate.display(), "{problem}");
         }
     }
@@ -32,8 +38,9 @@ fn spec(identity: &MeshIdentity) -> CredentialSpec {
     }
 }
 
-/// In words. The trust domain is compared where it was given: the mesh configuration may say another.
-fn disagreements(facts: &ProxyFacts, names: &[San]) -> Vec<String> {
+/// In words. The trust domain is compared where it was given, for the mesh configuration may say
+/// another, and with those of which clients are `accepted`.
+fn disagreements(facts: &ProxyFacts, accepted: &[Arc<str>], names: &[San]) -> Vec<String> {
     let spiffe = names.iter().find_map(|name| match name {
         San::Uri(uri) => Some((uri, uri.strip_prefix("spiffe://")?)),
         San::Dns(_) | San::Ip(_) | San::Email(_) => None,
@@ -54,6 +61,9 @@ fn disagreements(facts: &ProxyFacts, names: &[San]) -> Vec<String> {
     };
     let given = (facts.trust_domain != ProxyFacts::default().trust_domain)
         .then(|| facts.trust_domain.replace('@', "."));
+    let known = accepted.iter().any(|one| **one == *domain);
+    let expected = accepted.first().filter(|_| !known).map(ToString::to_string);
+    let given = given.or(expected);
     let said = [
         ("--namespace", Some(facts.namespace.as_ref()), namespace),
         (
@@ -83,7 +93,7 @@ mod tests {
     fn told(change: impl FnOnce(&mut ProxyFacts), names: &[San]) -> Vec<String> {
         let mut facts = ProxyFacts::default();
         change(&mut facts);
-        disagreements(&facts, names)
+        disagreements(&facts, &[], names)
     }
 
     fn uri(text: &str) -> Vec<San> {
@@ -125,6 +135,20 @@ mod tests {
         );
         assert!(all[1].ends_with("--service-account httpbin"), "{all:?}");
         assert!(all[2].ends_with("--trust-domain cluster.local"), "{all:?}");
+    }
+
+    #[test]
+    fn p12_an_identity_of_another_trust_domain_than_its_clients_is_told() {
+        let own = uri("spiffe://corp.example/ns/default/sa/me");
+        let told = |accepted: &[&str]| {
+            let accepted: Vec<Arc<str>> = accepted.iter().map(|one| (*one).into()).collect();
+            disagreements(&ProxyFacts::default(), &accepted, &own)
+        };
+        assert_eq!(told(&["corp.example"]), Vec::<String>::new());
+        assert_eq!(told(&["new.example", "corp.example"]), Vec::<String>::new());
+        let said = told(&["cluster.local"]);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].ends_with("--trust-domain corp.example"), "{said:?}");
     }
 
     #[test]

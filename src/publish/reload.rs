@@ -207,7 +207,7 @@ impl State {
     fn accepted(&self, config: &Config) {
         let now = SystemTime::now();
         show(config, &self.parts.status);
-        identity::compare(&config.facts, &self.store.current());
+        identity::compare(config, &self.store.current());
         self.parts.metrics.config.accepted(self.version, now);
         self.parts.status.accepted(self.version, now);
     }

@@ -159,21 +159,42 @@ async fn inbound(
     if own.is_own_connection(address, SocketAddr::new(address.ip(), 0)) {
         return Err(DialProblem::Loop);
     }
-    Ok(match open(address, Some(from)).await {
+    Ok(match open(address, Some(SocketAddr::new(from, 0))).await {
         // Not this machine's after all: the kernel lets no loopback address out (RFC 1122 3.2.1.3).
         Err(error) if error.raw_os_error() == Some(EINVAL) => open(address, None).await,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            by_turns(address, from, source::ports()).await
+        }
         opened => opened,
-    })
+    }
+    .map_err(|error| source::explain(from, error)))
 }
 
-async fn open(address: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+/// From the first of `ports` that will do. The kernel gives none away by itself that belongs to a
+/// connection to anywhere, be it one that has ended within the minute.
+async fn by_turns(
+    address: SocketAddr,
+    from: IpAddr,
+    ports: impl Iterator<Item = u16>,
+) -> io::Result<TcpStream> {
+    for port in ports {
+        match open(address, Some(SocketAddr::new(from, port))).await {
+            Err(error) if source::is_taken(&error) => {}
+            opened => return opened,
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
+async fn open(address: SocketAddr, from: Option<SocketAddr>) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
     if let Some(from) = from {
-        let bound = socket.bind(SocketAddr::new(from, 0));
-        bound.map_err(|error| source::explain(from, error))?;
+        // Of a port that is named, only connections to the very same address are in the way then.
+        socket.set_reuseaddr(true)?;
+        socket.bind(from)?;
     }
     socket.set_nodelay(true)?;
     let options = SockRef::from(&socket);
@@ -338,6 +359,28 @@ mod tests {
             assert_eq!(local.ip().to_string(), "127.0.0.6", "{ip}");
             assert_eq!(peer, local);
         }
+    }
+
+    #[tokio::test]
+    async fn p13_where_the_kernel_has_no_port_left_others_are_tried_and_not_for_ever() {
+        let from = IpAddr::from([127, 0, 0, 6]);
+        // A listener keeps its port to itself; that of one that is gone is free.
+        let keeper = TcpListener::bind(SocketAddr::new(from, 0)).await.unwrap();
+        let other = TcpListener::bind(SocketAddr::new(from, 0)).await.unwrap();
+        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+        let (kept, taken) = (port(&keeper), port(&other));
+        drop(other);
+        let app = TcpListener::bind("127.0.0.77:0").await.unwrap();
+        let to = app.local_addr().unwrap();
+        let stream = by_turns(to, from, [kept, taken].into_iter()).await.unwrap();
+        assert_eq!(stream.local_addr().unwrap(), SocketAddr::new(from, taken));
+        // To the same address the port is no longer free, and to another it is.
+        let again = by_turns(to, from, [kept, taken].into_iter()).await;
+        assert!(source::is_taken(&again.unwrap_err()));
+        let second = TcpListener::bind("127.0.0.78:0").await.unwrap();
+        let to = second.local_addr().unwrap();
+        let shared = by_turns(to, from, [taken].into_iter()).await.unwrap();
+        assert_eq!(shared.local_addr().unwrap().port(), taken);
     }
 
     #[tokio::test]
