@@ -1,11 +1,12 @@
 //! What is odd about the Gateways of this proxy and their VirtualServices (ISTIO.md G9, G11, B13).
 //!
-//! Owns: IST0138; of VirtualServices that are for gateways alone IST0130, and IST0131 for ports that
-//! no server has.
+//! Owns: IST0127 of a gateway that nobody wants, IST0138; of VirtualServices that are for gateways
+//! alone IST0130, and IST0131 for ports that no server has.
 //! Never: changes what is served.
 //! Called by: gateways.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::gateway_ports::{Offer, Ports};
 use super::gateway_routes::Claimed;
@@ -15,12 +16,22 @@ use super::routes_reach;
 use super::routes_rules::Ground;
 use super::routes_say::Say;
 use crate::config::diagnostic::{Code, Diagnostics};
+use crate::config::istio::Manifests;
 use crate::config::istio::gateway::{Certificates, ServerKind};
+use crate::config::istio::meta::Labels;
 use crate::config::istio::virtual_service::MatchOn;
-use crate::model::Place;
+use crate::model::{Place, ProxyFacts, Role};
 
-/// Says all of it.
-pub fn check(ports: &Ports<'_>, claimed: &Claimed<'_, '_>, ground: &mut Ground<'_, '_>) {
+/// Gateways that a message names.
+const NAMED: usize = 8;
+
+/// Says all of it. `checked`: VirtualServices of the mesh were looked at already.
+pub fn check(
+    ports: &Ports<'_>,
+    claimed: &Claimed<'_, '_>,
+    checked: bool,
+    ground: &mut Ground<'_, '_>,
+) {
     for (_, group) in ports.groups() {
         shared_certificates(&group.offers, ground.out);
     }
@@ -33,7 +44,8 @@ pub fn check(ports: &Ports<'_>, claimed: &Claimed<'_, '_>, ground: &mut Ground<'
     for ((namespace, name), numbers) in &numbers {
         let side = Side::Gateway(namespace, name);
         for one in claimed.of((namespace, name)) {
-            if !one.is_for_mesh() && seen.insert(one.object.clone()) {
+            let was = checked && one.is_for_mesh();
+            if !was && seen.insert(one.object.clone()) {
                 routes_reach::shadowed(one, ground.out);
             }
             for (kind, on, place) in matches(one) {
@@ -124,4 +136,48 @@ fn shared_certificates(offers: &[Offer<'_>], out: &mut Diagnostics) {
             out.push(report::at(&object, &tls.place, code, problem, advice));
         }
     }
+}
+
+/// Where this is a gateway: why no document opens anything here, with the labels that it has and
+/// those that Gateways ask for (G1).
+pub fn none_selected(
+    manifests: &Manifests,
+    facts: &ProxyFacts,
+    out: &mut Diagnostics,
+) -> Option<Arc<str>> {
+    if facts.role != Role::Gateway {
+        return None;
+    }
+    let own = match facts.labels.is_empty() {
+        true => "none are given".to_owned(),
+        false => labels(&facts.labels),
+    };
+    let gateways = &manifests.gateways;
+    let wanted = gateways.iter().take(NAMED).map(|one| {
+        let (meta, wanted) = (&one.meta, labels(&one.selector));
+        format!("{meta} at {} wants {wanted}", meta.place)
+    });
+    let refused = manifests.refused.iter();
+    let refused = refused.filter(|one| one.meta.kind == "Gateway").take(NAMED);
+    let refused = refused.map(|one| format!("{} was refused at {}", one.meta, one.refused.place));
+    let mut all: Vec<String> = wanted.chain(refused).collect();
+    if gateways.len() > NAMED {
+        all.push(format!("and {} more", gateways.len() - NAMED));
+    }
+    let all = match all.is_empty() {
+        true => "there is none among the documents".to_owned(),
+        false => all.join("; "),
+    };
+    let problem = format!("no Gateway selects this proxy by its labels ({own}): {all}");
+    let advice = "give --labels, or the Gateway's document";
+    if let Some(first) = gateways.first() {
+        let code = Code::SelectsNoWorkload;
+        out.push(report::about(&first.meta, code, problem.clone(), advice));
+    }
+    Some(format!("{problem}; {advice}").into())
+}
+
+fn labels(all: &Labels) -> String {
+    let all = all.iter().map(|(key, value)| format!("{key}={value}"));
+    all.collect::<Vec<_>>().join(",")
 }

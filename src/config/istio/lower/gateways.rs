@@ -16,28 +16,24 @@ use super::routes_rules::Ground;
 use super::{gateway_routes as routes, gateway_say as say, gateway_streams as streams};
 use crate::config::istio::Manifests;
 use crate::config::istio::gateway::ServerKind;
-use crate::config::istio::meta::Labels;
 use crate::config::options::LoadOptions;
 use crate::model::{
     Carries, Config, DownstreamTls, EntranceAt, EntranceHeaders, EntranceSpec, GatewayPort,
-    HostRoutes, ListenerKind, ListenerSpec, ProxyFacts, Reasons, Role, StreamRoute,
+    HostRoutes, ListenerKind, ListenerSpec, Reasons, StreamRoute,
 };
 
-/// Gateways that a message names.
-const NAMED: usize = 8;
-
 /// Adds what the Gateways that are for this proxy open. `visible` are the VirtualServices that name
-/// any Gateway, the oldest first.
+/// any Gateway, the oldest first; `checked`: those of the mesh were found fault with already.
 pub fn lower<'a>(
     manifests: &'a Manifests,
-    visible: &[Active<'a>],
+    (visible, checked): (&[Active<'a>], bool),
     options: &LoadOptions,
     ground: &mut Ground<'_, 'a>,
     config: &mut Config,
 ) {
     let ports = Ports::assign(manifests, options, ground.out);
     if ports.is_empty() {
-        config.no_gateway = none_selected(manifests, ground.facts);
+        config.no_gateway = say::none_selected(manifests, ground.facts, ground.out);
         return;
     }
     let mesh = &ground.registry.scope.mesh;
@@ -60,57 +56,13 @@ pub fn lower<'a>(
             entrances.push(secured(port, offer, &bound, &tls, ground));
         }
     }
-    say::check(&ports, &claimed, ground);
+    say::check(&ports, &claimed, checked, ground);
     claimed.broken_upstreams(&ports, config);
     for entrance in &mut entrances {
         entrance.headers = mesh.headers.gateway();
     }
     name_apart(&mut entrances);
     config.entrances.extend(entrances);
-}
-
-/// Where this is a gateway: which labels it has, and which ones Gateways ask for.
-fn none_selected(manifests: &Manifests, facts: &ProxyFacts) -> Option<Arc<str>> {
-    if facts.role != Role::Gateway {
-        return None;
-    }
-    let labels = |all: &Labels| {
-        let all: Vec<String> = all
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        all.join(",")
-    };
-    let own = match facts.labels.is_empty() {
-        true => "none are given".to_owned(),
-        false => labels(&facts.labels),
-    };
-    let mut wanted: Vec<String> = manifests
-        .gateways
-        .iter()
-        .map(|one| {
-            format!(
-                "{} at {} wants {}",
-                one.meta,
-                one.meta.place,
-                labels(&one.selector)
-            )
-        })
-        .collect();
-    let more = wanted.len().saturating_sub(NAMED);
-    wanted.truncate(NAMED);
-    if more > 0 {
-        wanted.push(format!("and {more} more"));
-    }
-    let wanted = match wanted.is_empty() {
-        true => "there is none among the documents".to_owned(),
-        false => wanted.join("; "),
-    };
-    let words = format!(
-        "no Gateway selects this proxy by its labels ({own}): {wanted}; give --labels, or the \
-         Gateway's document"
-    );
-    Some(words.into())
 }
 
 /// The one entrance of all clear-text servers on a port.

@@ -40,7 +40,8 @@ pub fn lower<'a>(
     let at_gateways: Vec<_> = at_gateways.cloned().collect();
     let refused = manifests.refused.iter().map(|one| one.refused.clone());
     config.refused.extend(refused);
-    if serves_mesh(options, config) {
+    let is_mesh = serves_mesh(options, config);
+    if is_mesh {
         let active: Vec<_> = visible.into_iter().filter(Active::is_for_mesh).collect();
         let mut ground = Ground {
             registry,
@@ -59,7 +60,13 @@ pub fn lower<'a>(
         facts,
         out,
     };
-    gateways::lower(manifests, &at_gateways, options, &mut ground, config);
+    gateways::lower(
+        manifests,
+        (&at_gateways, is_mesh),
+        options,
+        &mut ground,
+        config,
+    );
 }
 
 /// X13: a gateway carries mesh traffic only on listeners that it is given for it; without one, what

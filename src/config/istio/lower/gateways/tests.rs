@@ -357,11 +357,19 @@ fn g10_https_redirect_is_for_every_host_of_the_server_routed_or_not() {
         entrances(&lab),
         [
             "gateway|80|http [] clear",
-            "  bank.example > 301 https",
+            "  bank.example any > 301 https",
             "  bank.example > outbound|80||bank.example",
-            "  *.example > 301 https",
+            "  *.example any > 301 https",
             "  a.test > outbound|80||bank.example",
         ]
+    );
+    let (config, _) = lab.config();
+    let when = &config.entrances[0].hosts[0].rules[0].matches[0];
+    let http = StringMatch::Exact("http".to_owned());
+    assert_eq!(
+        when.scheme,
+        Some(http),
+        "not what a trusted proxy had by https"
     );
 }
 
