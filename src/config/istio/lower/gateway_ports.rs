@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::gateway_routes::Fails;
+use super::gateway_routes::{Bound, Fails};
 use super::report;
 use super::workloads::{Workloads, target_of};
 use crate::config::diagnostic::{Code, Diagnostics};
@@ -41,9 +41,10 @@ impl Offer<'_> {
         names
     }
 
-    /// Why nobody is let in, where its document was refused (X1).
-    pub fn reason_closed(&self) -> Option<Arc<str>> {
-        self.fails.as_ref().map(|fails| Arc::clone(&fails.reason))
+    /// Why nobody is let in: its document was refused, or one that may be for any host of it (X1).
+    pub fn closed(&self, bound: &Bound<'_, '_>) -> Option<Arc<str>> {
+        let fails = self.fails.as_ref().or(bound.closed.as_ref());
+        fails.map(|fails| Arc::clone(&fails.reason))
     }
 
     /// For `explain`: what the server does.

@@ -46,8 +46,8 @@ pub struct Bound<'v, 'a> {
     pub routes: Vec<(&'v Active<'a>, Vec<HostPattern>)>,
     /// Hosts that nobody serves, as the one who would was refused, and how they fail.
     pub refused: Vec<(Fails, Vec<HostPattern>)>,
-    /// Nobody is let in, and this is why.
-    pub broken: Option<Arc<str>>,
+    /// Nobody is served, as a refused one may be for any host.
+    pub closed: Option<Fails>,
 }
 
 /// The upstream that has nothing behind it, for what a refused document governs (X1).
@@ -126,7 +126,7 @@ impl<'v, 'a> Claimed<'v, 'a> {
         let mut bound = Bound {
             routes,
             refused: Vec::new(),
-            broken: None,
+            closed: None,
         };
         for one in self.refused.get(&key).into_iter().flatten() {
             let mut served = offer.server.hosts.iter();
@@ -134,9 +134,7 @@ impl<'v, 'a> Claimed<'v, 'a> {
                 continue;
             }
             let Some(hosts) = one.hosts else {
-                bound
-                    .broken
-                    .get_or_insert_with(|| one.refused.to_string().into());
+                bound.closed.get_or_insert_with(|| Fails::of(one.refused));
                 continue;
             };
             let hosts = shared(offer, hosts.iter(), one.namespace);
@@ -271,6 +269,12 @@ impl Table {
             offer.server.kind,
             crate::config::istio::gateway::ServerKind::Http(Some(_))
         );
+        // X1: whatever would have been served by it, be it by a more specific name.
+        if let Some(fails) = offer.fails.as_ref().or(bound.closed.as_ref()) {
+            let mut hosts = offer.names();
+            hosts.extend(bound.routes.iter().flat_map(|(_, hosts)| hosts).cloned());
+            return self.fail(fails.clone(), &hosts);
+        }
         let (namespace, name) = offer.gateway.key();
         let side = Side::Gateway(namespace, name);
         for (nth, (one, hosts)) in bound.routes.iter().enumerate() {
@@ -299,9 +303,6 @@ impl Table {
         }
         for (fails, hosts) in &bound.refused {
             self.fail(fails.clone(), hosts);
-        }
-        if let (Some(fails), hosts) = (&offer.fails, offer.names()) {
-            self.fail(fails.clone(), &hosts);
         }
     }
 

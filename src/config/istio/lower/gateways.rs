@@ -82,7 +82,7 @@ fn in_the_clear(
             hosts: Vec::new(),
             streams: streams::tcp(first, &bound, ground),
         };
-        let broken = first.reason_closed().or_else(|| bound.broken.clone());
+        let broken = first.closed(&bound);
         return Some(entrance(name(port, first), at, first, carried, broken));
     }
     let bound: Vec<_> = offers
@@ -115,7 +115,7 @@ fn secured(
         hosts: Vec::new(),
         streams: Vec::new(),
     };
-    let broken = offer.reason_closed().or_else(|| bound.broken.clone());
+    let broken = offer.closed(bound);
     let (carried, broken) = match (&offer.server.kind, broken) {
         (_, Some(broken)) => (closed(), Some(broken)),
         (ServerKind::Https(tls) | ServerKind::Tls(tls), None) => {

@@ -858,6 +858,50 @@ fn x1_a_refused_virtual_service_whose_hosts_cannot_be_told_closes_its_gateways()
 }
 
 #[test]
+fn x1_what_only_a_refused_gateway_or_route_could_serve_in_clear_text_fails_by_every_name() {
+    let good = gateway("good", &server(HTTP, "a.test", ""));
+    let bad = gateway("bad", &server(HTTP, "'*.example'", ""))
+        .replace("servers:", "serwers: 1\n  servers:");
+    let on = |name: &str, gateway: &str, host: &str| {
+        vs(
+            name,
+            &format!(
+                "hosts: [{host}], gateways: [{gateway}], {}",
+                to("shop.example")
+            ),
+        )
+    };
+    let lines = entrances(&lab(&[
+        BANK,
+        &good,
+        &bad,
+        &on("a", "bad", "bank.example"),
+        &on("b", "good", "a.test"),
+    ]));
+    assert_eq!(
+        lines,
+        [
+            "gateway|80|http [] clear",
+            "  a.test > outbound|80||shop.example",
+            "  *.example,bank.example > refused|Gateway default/bad",
+        ]
+    );
+    let edge = gateway("edge", &server(HTTP, "'*'", ""));
+    let unreadable = vs("b", "hosts: ['a b'], gateways: [edge], http: [{rout: []}]");
+    let lines = entrances(&lab(&[
+        BANK,
+        &edge,
+        &on("a", "edge", "bank.example"),
+        &unreadable,
+    ]));
+    assert_eq!(
+        lines[1],
+        "  *,bank.example > refused|VirtualService default/b"
+    );
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
 fn p16_g10_the_mesh_configuration_says_what_becomes_of_headers() {
     let mesh = |config: &str| {
         format!(
