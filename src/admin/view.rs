@@ -319,7 +319,9 @@ pub(super) struct ConfigView {
     refused: Vec<RefusedView>,
     limits: Option<LimitsView>,
     rotation: Option<RotationView>,
+    /// Of the mesh's listeners.
     routes: usize,
+    entrances: usize,
     upstreams: usize,
 }
 
@@ -382,6 +384,7 @@ impl ConfigView {
             limits: config.map(limits),
             rotation: config.map(rotation),
             routes: config.map_or(0, |config| config.hosts.len()),
+            entrances: config.map_or(0, |config| config.entrances.len()),
             upstreams: config.map_or(0, |config| config.upstreams.len()),
         }
     }

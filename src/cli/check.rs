@@ -135,10 +135,18 @@ fn counted(n: usize, one: &str) -> String {
 /// `3 hosts, 2 upstreams, 1 credential, from ServiceEntry 1, VirtualService 2`.
 fn counts(inspected: &Inspected) -> String {
     let config = &inspected.config;
-    let hosts = config.hosts.iter().map(|group| group.hosts.len()).sum();
+    let entrances = || config.entrances.iter();
+    let groups = entrances().flat_map(|one| &one.hosts);
+    let groups = config.hosts.iter().chain(groups);
+    let hosts = groups.map(|group| group.hosts.len()).sum();
+    let streams: usize = entrances().map(|one| one.streams.len()).sum();
+    let streams = config.streams.len() + streams;
     let mut parts = vec![counted(hosts, "host")];
-    if !config.streams.is_empty() {
-        parts.push(counted(config.streams.len(), "stream"));
+    if streams > 0 {
+        parts.push(counted(streams, "stream"));
+    }
+    if !config.entrances.is_empty() {
+        parts.push(counted(config.entrances.len(), "entrance"));
     }
     parts.push(counted(config.upstreams.len(), "upstream"));
     parts.push(counted(config.credentials().len(), "credential"));

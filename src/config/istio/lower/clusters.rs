@@ -312,6 +312,7 @@ impl<'a> Clusters<'a> {
                     && !decided.spec.allow_tls_in_tls
                     // Inside the mesh applications leave TLS to their sidecars.
                     && decided.spec.alpn != AlpnOffer::Istio
+                    && self.serves_applications()
                 {
                     self.said.say(tls_in_tls(known, port, said), out);
                 }
@@ -377,6 +378,11 @@ impl<'a> Clusters<'a> {
                 decided.map(Some).map_err(Failed::unhealthy)
             }
         }
+    }
+
+    /// False for a gateway to which no application speaks: it has no listener for them (X13).
+    fn serves_applications(&self) -> bool {
+        self.options.facts.role == Role::Sidecar || self.options.mesh_listeners
     }
 
     /// E2: a gateway has no original destination.
