@@ -74,15 +74,27 @@ impl Sidecar {
         self.front.curl(self.port(), "http://web.shop/", more)
     }
 
+    /// Handshakes that failed for this reason.
     pub fn failures(&self, reason: &str) -> f64 {
-        let reason = format!("reason=\"{reason}\"");
-        self.front
-            .metric(&["sortie_downstream_handshake_failures_total", &reason])
+        self.front.metric(&[FAILURES, &labelled(reason)])
     }
 
-    pub fn rejected(&self, reason: &str) -> f64 {
-        let reason = format!("reason=\"{reason}\"");
-        self.front
-            .metric(&["sortie_downstream_rejected_requests_total", &reason])
+    /// Waits until there are so many.
+    #[track_caller]
+    pub fn fails(&self, reason: &str, times: f64) {
+        self.front.counts(&[FAILURES, &labelled(reason)], times);
     }
+
+    /// Waits until so many connections were turned away for this reason.
+    #[track_caller]
+    pub fn rejects(&self, reason: &str, times: f64) {
+        self.front.counts(&[REJECTED, &labelled(reason)], times);
+    }
+}
+
+const FAILURES: &str = "sortie_downstream_handshake_failures_total";
+const REJECTED: &str = "sortie_downstream_rejected_requests_total";
+
+fn labelled(reason: &str) -> String {
+    format!("reason=\"{reason}\"")
 }
