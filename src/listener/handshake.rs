@@ -171,8 +171,7 @@ async fn secure(
     };
     let protocol = match (inside, agreed, &spoken) {
         (Inside::Http, _, Spoken::Tls(_)) => {
-            let refusal = Refusal::TlsOnPlaintext(hello.server_name.clone());
-            return close(&downstream, &refusal, Some(hello), &context);
+            return close(&downstream, &Refusal::TlsInside, Some(hello), &context);
         }
         (Inside::Http, Some(Alpn::Http2), _) | (_, _, Spoken::Http2) => Protocol::Http2,
         (Inside::Http, _, _) | (_, _, Spoken::Http1) => Protocol::Http1,

@@ -44,6 +44,8 @@ pub enum Refusal {
     },
     /// TLS where requests are taken in clear text alone (ISTIO.md P10); SNI.
     TlsOnPlaintext(Option<Box<str>>),
+    /// TLS in TLS that ended here, where requests are carried.
+    TlsInside,
     /// TLS that is no sidecar's, where only theirs is let in (ISTIO.md P8).
     ForeignTls,
     /// No server of the gateway is for this name (ISTIO.md G8).
@@ -92,6 +94,7 @@ impl Refusal {
             Refusal::Unaddressed               => told("no_stream_route", Flags::NR, false),
             Refusal::PlaintextOnTls { .. }     => told("plaintext_on_tls", Flags::NR, false),
             Refusal::TlsOnPlaintext(_)         => told("tls_on_plaintext", Flags::NR, false),
+            Refusal::TlsInside                 => told("tls_on_plaintext", Flags::NR, false),
             Refusal::ForeignTls                => told("foreign_tls", Flags::NR, false),
             Refusal::NoFilterChain(_)          => told("filter_chain_not_found", Flags::NR, false),
             Refusal::NoEntrance                => told("no_entrance", Flags::NR, false),
@@ -125,6 +128,8 @@ impl Refusal {
 const PLAIN_HTTP: &str = "the client speaks plaintext HTTP to a TLS port; it must speak TLS here, \
     or the port must allow plaintext (PeerAuthentication mtls.mode PERMISSIVE, or a Gateway server \
     with protocol HTTP)";
+const TLS_INSIDE: &str = "the client speaks TLS again in the TLS that ends here, and this is a port \
+    of HTTP; let the application use http://, or let the port be one of TLS (its name or protocol)";
 const FOREIGN_TLS: &str = "the client's TLS is not a sidecar's (its ALPN names no protocol of \
     Istio's), and here no other TLS is let in";
 const NO_NAME_NO_ROUTE: &str = "the client's TLS names no server (no SNI), and no route is for \
@@ -188,6 +193,7 @@ impl fmt::Display for Refusal {
                 }
                 f.write_str("; let it use http:// here, or let the port end TLS")
             }
+            Refusal::TlsInside => f.write_str(TLS_INSIDE),
             Refusal::ForeignTls => f.write_str(FOREIGN_TLS),
             Refusal::NoFilterChain(Some(name)) => {
                 write!(f, "no server of this gateway port is for {name} (SNI)")

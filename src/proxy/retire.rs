@@ -30,26 +30,27 @@ pub(super) async fn retirement(connection: &Connection) {
     };
     // Boxed, so that connections of the mesh need not have room for it.
     let outlived = Box::pin(outlived(connection, key));
-    tokio::select! {
-        () = connection.control.retired() => {}
-        () = outlived => {}
-    }
+    let why = tokio::select! {
+        () = connection.control.retired() => "a request was not let in",
+        why = outlived => why,
+    };
+    tracing::debug!(peer = %connection.peer, entrance = key.name(), "connection ends: {why}");
 }
 
-/// Looks now and then.
-async fn outlived(connection: &Connection, key: &EntranceKey) {
+/// Looks now and then; says why it has to end.
+async fn outlived(connection: &Connection, key: &EntranceKey) -> &'static str {
     let mut replaced: Option<Instant> = None;
     loop {
         let age = connection.context.cell.load().max_connection_age;
         let left = client_left(connection).unwrap_or(LOOK);
         tokio::time::sleep(LOOK.min(age).min(left).max(LEAST)).await;
         if client_left(connection) == Some(Duration::ZERO) {
-            return;
+            return "the client's certificate has expired";
         }
         let snapshot = connection.context.cell.load();
         let entrance = snapshot.entrances.find(key);
         if still_admits(entrance, connection.secured.as_deref(), false).is_err() {
-            return;
+            return "its like is let in no more";
         }
         if !is_replaced(connection, &snapshot, key) {
             replaced = None;
@@ -57,7 +58,7 @@ async fn outlived(connection: &Connection, key: &EntranceKey) {
         }
         let since = replaced.get_or_insert_with(Instant::now);
         if since.elapsed() >= snapshot.max_connection_age {
-            return;
+            return "what it was secured by has been replaced";
         }
     }
 }

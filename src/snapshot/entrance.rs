@@ -202,3 +202,90 @@ impl Entrance {
         self.spec.carries
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{DownstreamTls, EntranceHeaders, Place};
+
+    const PORT: GatewayPort = GatewayPort {
+        bind: None,
+        number: 443,
+    };
+
+    fn entrance(name: &str, at: EntranceAt) -> Entrance {
+        let spec = EntranceSpec {
+            name: name.into(),
+            at,
+            tls: DownstreamTls::Disable,
+            carries: Carries::Http,
+            hosts: Vec::new(),
+            streams: Vec::new(),
+            headers: EntranceHeaders::gateway(),
+            service: None,
+            broken: None,
+            object: None,
+            reasons: Default::default(),
+            place: Place::default(),
+        };
+        let streams = StreamTable::default();
+        Entrance::new(spec, EntranceTls::Disable, RouteTable::default(), streams)
+    }
+
+    fn server(name: &str, hosts: &[&str]) -> Entrance {
+        let hosts = hosts.iter().map(|host| HostPattern::parse(host).unwrap());
+        entrance(name, EntranceAt::Gateway(PORT, hosts.collect()))
+    }
+
+    fn name(found: Option<&Entrance>) -> &str {
+        found.map_or("", |entrance| &entrance.spec.name)
+    }
+
+    #[test]
+    fn p13_a_port_has_its_own_entrance_or_that_of_every_other() {
+        let all = Entrances::new(vec![
+            entrance("others", EntranceAt::Inbound(None)),
+            entrance("80", EntranceAt::Inbound(Some(80))),
+            entrance("80 again", EntranceAt::Inbound(Some(80))),
+        ]);
+        assert_eq!(name(all.inbound(80)), "80");
+        assert_eq!(name(all.inbound(81)), "others");
+        assert!(Entrances::new(Vec::new()).inbound(80).is_none());
+    }
+
+    #[test]
+    fn g8_the_most_specific_name_wins_and_only_a_star_is_for_no_name() {
+        let all = Entrances::new(vec![
+            server("star", &["*"]),
+            server("wild", &["*.example", "other.test"]),
+            server("exact", &["a.example"]),
+            server("late", &["a.example"]),
+            server("clear", &[]),
+        ]);
+        let secure = |host| name(all.secure(PORT, host));
+        assert_eq!(secure(Some("a.example")), "exact");
+        assert_eq!(secure(Some("b.example")), "wild");
+        assert_eq!(secure(Some("other.test")), "wild");
+        assert_eq!(secure(Some("example")), "star");
+        assert_eq!(secure(None), "star");
+        assert_eq!(name(all.clear(PORT)), "clear");
+        let named = Entrances::new(vec![server("wild", &["*.example"])]);
+        assert!(named.secure(PORT, None).is_none() && named.clear(PORT).is_none());
+        let other = GatewayPort { number: 80, ..PORT };
+        assert!(named.has_secure(PORT) && !named.has_secure(other));
+    }
+
+    #[test]
+    fn a_connection_finds_its_entrance_wherever_it_stands_now() {
+        let before = Entrances::new(vec![server("a", &["a"]), server("b", &["b"])]);
+        let key = before.named("b").unwrap().key();
+        assert_eq!((key.name(), name(before.find(&key))), ("b", "b"));
+        let after = Entrances::new(vec![server("b", &["b"]), server("a", &["a"])]);
+        assert_eq!(name(after.find(&key)), "b");
+        assert!(
+            Entrances::new(vec![server("a", &["a"])])
+                .find(&key)
+                .is_none()
+        );
+    }
+}

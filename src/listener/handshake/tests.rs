@@ -812,6 +812,54 @@ async fn r16_a_connection_made_with_a_replaced_certificate_ends_after_its_age_an
 }
 
 #[tokio::test]
+async fn r16_a_busy_connection_ends_behind_its_answer() {
+    let mesh = Mesh::new();
+    let (app, there) = origin().await;
+    let mut config = inbound(mesh.strict(), Carries::Http);
+    config.rotation.max_connection_age = Duration::from_millis(30);
+    let bench = Bench::with(&config, &mesh.credentials());
+    let client = to_app(&bench, there).await;
+    let mut client = mesh.sidecar(client).await;
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let mut served = accept(&app).await;
+    head(&mut served).await;
+    mesh.renew();
+    bench.reload(&config, &mesh.credentials());
+    let quiet = tokio::time::timeout(Duration::from_millis(300), client.read_u8()).await;
+    assert!(quiet.is_err());
+    served.write_all(OK).await.unwrap();
+    let answer = head(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    exactly(&mut client, b"ok").await;
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn tls_in_tls_is_named_where_http_is_carried_and_passed_on_elsewhere() {
+    let mesh = Mesh::new();
+    let hello = client_hello(Some("inner.example"), &[]);
+    for carries in [Carries::Http, Carries::Opaque] {
+        let (app, there) = origin().await;
+        let bench = Bench::with(&inbound(mesh.strict(), carries), &mesh.credentials());
+        let client = to_app(&bench, there).await;
+        let mut client = mesh.sidecar(client).await;
+        client.write_all(&hello).await.unwrap();
+        if carries == Carries::Http {
+            let _ = client.read(&mut [0; 1]).await;
+            untouched(&app);
+            assert_eq!(bench.rejected("tls_on_plaintext"), 1);
+            drop(client);
+            let line = bench.line().await;
+            assert!(line.contains("speaks TLS again in the TLS"), "{line}");
+        } else {
+            exactly(&mut accept(&app).await, &hello).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn r16_an_open_connection_of_clear_text_is_refused_once_the_port_is_strict() {
     let mesh = Mesh::new();
     let (app, there) = origin().await;
