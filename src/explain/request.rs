@@ -248,8 +248,13 @@ fn follow(met: &Met<'_>, known: &Known<'_>, it: &mut Explanation) {
         RouteAction::Redirect(redirect) => {
             it.steps
                 .extend(response.map(|how| Step::new("answer headers", how)));
-            let (to, uri) = (&met.destination, &met.question.parts.uri);
-            it.outcome = match route::location(redirect, met.tables.scheme, to, met.matched, uri) {
+            let (parts, scheme) = (&met.question.parts, met.tables.scheme);
+            let from = match proxy::has_entrances(met.tables.kind) {
+                true => &proxy::as_written(parts, scheme, &met.destination),
+                false => &met.destination,
+            };
+            let location = route::location(redirect, scheme, from, met.matched, &parts.uri);
+            it.outcome = match location {
                 Ok(location) => {
                     let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
                     let status = redirect.status.as_u16();

@@ -81,7 +81,7 @@ pub(super) fn learn<'a>(
 
 /// The destination as the client wrote it, for what it is sent back to: the port is that of its
 /// authority, wherever an entrance is bound (ISTIO.md G10, G11).
-pub(super) fn as_written<'a>(
+pub fn as_written<'a>(
     parts: &'a Parts,
     scheme: route::Scheme,
     learnt: &'a Destination<'_>,

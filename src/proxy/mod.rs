@@ -48,7 +48,7 @@ mod tunnel;
 pub use admission::{Admission, Before, Inside, Said, admit, before, has_entrances, inside};
 pub use arrival::{FirstStep, carries_http, first_step};
 pub use context::{PassThrough, ProxyContext};
-pub use destination::destination_of;
+pub use destination::{as_written, destination_of};
 pub use downstream::{Arrived, Downstream, Hello, Opaque, Protocol};
 pub use foresee::{Entered, Foreseen, Spoken, enter, foresee, not_here, tls_in_tls};
 pub use mirror::Mirrors;

@@ -16,6 +16,7 @@ mod capture;
 mod cli;
 mod demo;
 mod drain;
+mod entering;
 mod errors;
 mod explain;
 mod gateways;
