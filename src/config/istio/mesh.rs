@@ -32,10 +32,10 @@ pub struct ProxyHeaders {
     pub trusted_hops: u32,
     /// `gatewayTopology.forwardClientCertDetails`: of gateways alone.
     pub gateway_client_cert: Option<ForwardClientCert>,
-    /// `proxyHeaders.forwardedClientCert`; it wins over the one above.
-    pub client_cert: Option<ForwardClientCert>,
-    /// `proxyHeaders.setCurrentClientCertDetails`, whole.
-    pub details: Option<ClientCertDetails>,
+    /// `proxyHeaders.forwardedClientCert`: of sidecars alone, as gateways have the one above.
+    pub inbound_client_cert: Option<ForwardClientCert>,
+    /// `proxyHeaders.setCurrentClientCertDetails`: of sidecars alone.
+    pub inbound_details: Option<ClientCertDetails>,
     /// `proxyHeaders.requestId.disabled`.
     pub no_request_id: bool,
     /// `proxyHeaders.server`; `Some(None)`: disabled, what the upstream says is kept.
@@ -45,7 +45,10 @@ pub struct ProxyHeaders {
 impl ProxyHeaders {
     /// On the inbound side of a sidecar.
     pub fn inbound(&self) -> EntranceHeaders {
-        self.over(EntranceHeaders::inbound())
+        let mut headers = EntranceHeaders::inbound();
+        headers.client_cert = self.inbound_client_cert.unwrap_or(headers.client_cert);
+        headers.details = self.inbound_details.unwrap_or(headers.details);
+        self.over(headers)
     }
 
     /// At a gateway.
@@ -57,8 +60,6 @@ impl ProxyHeaders {
     }
 
     fn over(&self, mut headers: EntranceHeaders) -> EntranceHeaders {
-        headers.client_cert = self.client_cert.unwrap_or(headers.client_cert);
-        headers.details = self.details.unwrap_or(headers.details);
         headers.request_id &= !self.no_request_id;
         if let Some(server) = &self.server {
             headers.server.clone_from(server);

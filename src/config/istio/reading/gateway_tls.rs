@@ -27,8 +27,8 @@ const WAYS: [&str; 4] = [
     "credentialNames",
     "tlsCertificates",
 ];
-/// What ISTIO_MUTUAL forbids (G4).
-const OF_CERTIFICATES: [&str; 8] = [
+/// What ISTIO_MUTUAL forbids (G4). A list of revoked clients it may have.
+const OF_CERTIFICATES: [&str; 7] = [
     "serverCertificate",
     "privateKey",
     "caCertificates",
@@ -36,7 +36,6 @@ const OF_CERTIFICATES: [&str; 8] = [
     "credentialNames",
     "tlsCertificates",
     "caCertCredentialName",
-    "caCrl",
 ];
 /// What is asked of a client's certificate.
 const OF_CLIENTS: [&str; 3] = [

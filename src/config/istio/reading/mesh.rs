@@ -136,15 +136,15 @@ fn headers(at: &At<'_>) -> ProxyHeaders {
     let Some(said) = config.key("proxyHeaders") else {
         return headers;
     };
-    headers.client_cert = client_cert(&said, "forwardedClientCert");
-    headers.details = said.key("setCurrentClientCertDetails").map(|at| {
-        let is = |key: &str| value::flag(&at, key) == Some(true);
+    headers.inbound_client_cert = client_cert(&said, "forwardedClientCert");
+    headers.inbound_details = said.key("setCurrentClientCertDetails").map(|at| {
+        let is = |key: &str, default: bool| value::flag(&at, key).unwrap_or(default);
         ClientCertDetails {
-            subject: is("subject"),
-            cert: is("cert"),
-            chain: is("chain"),
-            dns: is("dns"),
-            uri: is("uri"),
+            subject: is("subject", true),
+            cert: is("cert", false),
+            chain: is("chain", false),
+            dns: is("dns", true),
+            uri: is("uri", true),
         }
     });
     let request_id = said.key("requestId");

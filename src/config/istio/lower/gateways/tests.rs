@@ -415,8 +415,11 @@ kind: IstioOperator
 metadata: {name: mesh}
 spec: {meshConfig: {trustDomain: corp.example, trustDomainAliases: [old@corp]}}
 ";
-    let gateway = gateway("edge", &server(HTTPS, "'*'", "mode: ISTIO_MUTUAL"));
+    let text = "mode: ISTIO_MUTUAL, caCrl: /id/crl.pem";
+    let gateway = gateway("edge", &server(HTTPS, "'*'", text));
     let spec = tls(&lab(&[mesh, &gateway]));
+    let crl = CrlSource::File("/id/crl.pem".into());
+    assert_eq!(spec.credential.crl, Some(crl), "G6");
     let pair = IdentitySource::Files("/id/cert.pem".into(), "/id/key.pem".into());
     assert_eq!(spec.credential.identity, Some(pair));
     assert_eq!(spec.credential.ca, CaSource::File("/id/root.pem".into()));
@@ -926,20 +929,32 @@ fn p16_g10_the_mesh_configuration_says_what_becomes_of_headers() {
             ..EntranceHeaders::gateway()
         }
     );
-    let own = "proxyHeaders: {forwardedClientCert: SANITIZE, setCurrentClientCertDetails: {uri: true}, \
-               requestId: {disabled: true}, server: {value: edge}}";
+    let own = "proxyHeaders: {forwardedClientCert: SANITIZE, setCurrentClientCertDetails: {chain: \
+               true, dns: false}, requestId: {disabled: true}, server: {value: edge}}";
     assert_eq!(
         headers(&format!("{topology}, {own}")),
         EntranceHeaders {
             trusted_hops: 2,
+            client_cert: ForwardClientCert::AppendForward,
+            request_id: false,
+            server: Some("edge".into()),
+            ..EntranceHeaders::gateway()
+        }
+    );
+    let (registry, _) = Lab::new(&mesh(&format!("{topology}, {own}"))).registry();
+    assert_eq!(
+        registry.scope.mesh.headers.inbound(),
+        EntranceHeaders {
             client_cert: ForwardClientCert::Sanitize,
             details: ClientCertDetails {
+                subject: true,
+                chain: true,
                 uri: true,
                 ..ClientCertDetails::default()
             },
             request_id: false,
             server: Some("edge".into()),
-            ..EntranceHeaders::gateway()
+            ..EntranceHeaders::inbound()
         }
     );
 }
