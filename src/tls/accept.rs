@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::connect::{Alpn, iana};
-use super::explain::{self, Cause, clean};
+use super::explain::{self, Cause, HandshakeReason, clean};
 use super::explain_accept::{self, AcceptError, Failure};
 use super::facts::{CertFacts, sha256};
 use super::notes::{Noted, Notes};
@@ -173,24 +173,10 @@ impl ServerTls {
             let failure = Failure::Common(Cause::OwnExpired { until, now });
             return Err((failure, AlertDescription::InternalError));
         }
-        let read = hello.server_name().map(Host::normalise);
-        let same = match (&read, offered.server_name) {
-            (Some(Ok(read)), Some(chosen)) => **read == *chosen,
-            (None, None) => true,
-            _ => false,
-        };
-        if same {
-            return Ok(());
+        match two_readings(offered, hello) {
+            Some(failure) => Err((failure, AlertDescription::IllegalParameter)),
+            None => Ok(()),
         }
-        let quoted = |name: Option<&str>| match name {
-            Some(name) => format!("\"{}\"", clean(name)),
-            None => "none".to_owned(),
-        };
-        let failure = Failure::OtherName {
-            chosen: quoted(offered.server_name),
-            read: quoted(hello.server_name()),
-        };
-        Err((failure, AlertDescription::IllegalParameter))
     }
 
     /// The variant that answers by ALPN if anything that was offered is spoken here, and else the
@@ -274,6 +260,53 @@ fn sort(error: io::Error, notes: &mut Notes, head: Vec<u8>) -> Failure {
     }
 }
 
+/// What rustls reads in the ClientHello otherwise than whoever chose the entrance by it. Both read
+/// the same bytes, so an honest client never comes here.
+fn two_readings(offered: Offered<'_>, hello: &ClientHello<'_>) -> Option<Failure> {
+    let read = hello.server_name().map(Host::normalise);
+    let same = match (&read, offered.server_name) {
+        (Some(Ok(read)), Some(chosen)) => **read == *chosen,
+        (None, None) => true,
+        _ => false,
+    };
+    if !same {
+        let quoted = |name: Option<&str>| match name {
+            Some(name) => format!("\"{}\"", clean(name)),
+            None => "none".to_owned(),
+        };
+        return Some(Failure::TwoReadings {
+            reason: HandshakeReason::ServerName,
+            what: "the server name",
+            chosen: quoted(offered.server_name),
+            read: quoted(hello.server_name()),
+        });
+    }
+    let read = || hello.alpn().into_iter().flatten();
+    if names(offered.alpn).eq(read()) {
+        return None;
+    }
+    let listed = |name: &[u8]| name.escape_ascii().to_string();
+    Some(Failure::TwoReadings {
+        reason: HandshakeReason::Protocol,
+        what: "the protocols",
+        chosen: names(offered.alpn)
+            .map(listed)
+            .collect::<Vec<_>>()
+            .join(", "),
+        read: read().map(listed).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// The names of an ALPN offer.
+fn names(mut offer: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = offer.split_first()?;
+        let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+        offer = rest;
+        Some(name)
+    })
+}
+
 /// An alert before anything is encrypted (RFC 8446 sections 5.1 and 6).
 fn plain_alert(alert: AlertDescription) -> [u8; 7] {
     const FATAL: u8 = 2;
@@ -292,6 +325,7 @@ mod tests {
     use super::super::ServerTls;
     use super::super::sessions::{now, tests::LATER};
     use super::super::testing::*;
+    use super::super::testing_client::*;
     use super::*;
     use crate::certs::tests::pem;
     use crate::model::{ClientCertificates, OnExpired, ServerAlpn, ServerTlsSpec};
@@ -737,6 +771,24 @@ mod tests {
             let alert = super::super::alert::alert_in(&client.err().unwrap());
             assert_eq!(alert, Some(AlertDescription::IllegalParameter));
         }
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let client = Client::new(&ca, None).offering(&["h2"]).config;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let name = rustls::pki_types::ServerName::try_from(HOST).unwrap();
+        let offered = Offered {
+            server_name: Some(HOST),
+            alpn: b"\x05istio\x02h2",
+        };
+        let accepting = tls.accept(offered, Bytes::new(), far);
+        let (_, ours) = tokio::join!(connector.connect(name, near), accepting);
+        let error = ours.err().unwrap().error;
+        assert_eq!(error.label, "protocol");
+        assert!(
+            error
+                .to_string()
+                .ends_with("chosen for the protocols istio, h2, and the handshake would be for h2"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -870,14 +922,18 @@ mod tests {
             let mut child = command.spawn().unwrap();
             let mut stdin = child.stdin.take().unwrap();
             // It may have been refused already.
-            let _ = std::io::Write::write_all(&mut stdin, b"hello\n");
+            let _ = io::Write::write_all(&mut stdin, b"hello\n");
             let output = child.wait_with_output().unwrap();
             drop(stdin);
             let text = [output.stdout, output.stderr].concat();
             String::from_utf8_lossy(&text).into_owned()
         });
         let (socket, _) = listener.accept().await.unwrap();
-        let server = match accept(tls, Some(HOST), b"", socket).await {
+        let offered = Offered {
+            server_name: Some(HOST),
+            alpn: b"\x0eistio-http/1.1\x05istio\x08http/1.1",
+        };
+        let server = match tls.accept(offered, Bytes::new(), socket).await {
             Ok(mut accepted) => {
                 let mut line = [0; 6];
                 accepted.stream.read_exact(&mut line).await.unwrap();

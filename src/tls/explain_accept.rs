@@ -35,19 +35,29 @@ pub(super) enum Failure {
     Common(Cause),
     /// The client showed no certificate, and one is demanded.
     NoCertificate,
-    /// The server name in the ClientHello is not that by which the entrance was chosen.
-    OtherName { chosen: String, read: String },
+    /// The ClientHello says another thing to rustls than it did when the entrance was chosen.
+    TwoReadings {
+        reason: HandshakeReason,
+        what: &'static str,
+        chosen: String,
+        read: String,
+    },
 }
 
 /// Makes the error: its label and its words.
 pub(super) fn error(tls: &ServerTls, failure: &Failure) -> AcceptError {
     let (reason, words) = match failure {
         Failure::NoCertificate => (HandshakeReason::NoCertificate, no_certificate(tls)),
-        Failure::OtherName { chosen, read } => (
-            HandshakeReason::ServerName,
+        Failure::TwoReadings {
+            reason,
+            what,
+            chosen,
+            read,
+        } => (
+            *reason,
             format!(
-                "its ClientHello can be read in two ways: the entrance was chosen for the server \
-                 name {chosen}, and the handshake would be for {read}"
+                "its ClientHello can be read in two ways: the entrance was chosen for {what} \
+                 {chosen}, and the handshake would be for {read}"
             ),
         ),
         Failure::Common(cause) => common(tls, cause),
@@ -271,6 +281,7 @@ mod tests {
     use rustls::version::{TLS12, TLS13};
 
     use super::super::testing::*;
+    use super::super::testing_client::*;
     use crate::model::{ClientCertificates, ServerTlsSpec};
 
     /// Both versions: words begin so, end so, the label, and the alert that the client saw.

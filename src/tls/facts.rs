@@ -200,33 +200,18 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// RFC 4648 section 4.
 pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: [char; 64] = digits();
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for part in bytes.chunks(3) {
         let byte = |at: usize| part.get(at).copied().map_or(0, u32::from);
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for at in 0..4 {
+        for at in 0..4_usize {
             let digit = DIGITS.get((bits >> (18 - 6 * at) & 63) as usize);
-            text.push(*digit.filter(|_| at <= part.len() as u32).unwrap_or(&'='));
+            let digit = digit.filter(|_| at <= part.len());
+            text.push(digit.map_or('=', |digit| char::from(*digit)));
         }
     }
     text
-}
-
-const fn digits() -> [char; 64] {
-    let mut all = ['A'; 64];
-    let mut at = 0;
-    while at < 64 {
-        all[at] = match at as u8 {
-            n @ 0..26 => b'A' + n,
-            n @ 26..52 => b'a' + n - 26,
-            n @ 52..62 => b'0' + n - 52,
-            62 => b'+',
-            _ => b'/',
-        } as char;
-        at += 1;
-    }
-    all
 }
 
 /// A distinguished name as RFC 4514 writes it: the last part first.

@@ -22,6 +22,8 @@ mod sessions;
 mod stream;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testing_client;
 mod tickets;
 mod trust;
 mod verify;

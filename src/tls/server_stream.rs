@@ -181,6 +181,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::super::testing::*;
+    use super::super::testing_client::*;
     use super::super::{Offered, ServerTls};
     use super::*;
     use crate::model::ClientCertificates;

@@ -200,6 +200,7 @@ mod tests {
     use rustls::version::{TLS12, TLS13};
 
     use super::super::testing::*;
+    use super::super::testing_client::*;
     use super::super::{ServerTls, facts};
     use super::*;
     use crate::model::{CrlSource, OnExpired};
