@@ -21,10 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::model::{
-    CaSource, ClientCertificates, CredentialSpec, HttpChoice, IdentitySource, OnExpired,
-    ServerTlsSpec, TlsSpec,
-};
+use crate::model::{CaSource, CredentialSpec, HttpChoice, IdentitySource, OnExpired, TlsSpec};
 
 pub(super) const HOST: &str = "bank.example";
 
