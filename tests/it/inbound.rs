@@ -42,7 +42,7 @@ fn bad_clients_of_a_strict_port_hear_the_alert_that_says_why_and_are_never_serve
             pair: "",
             reason: "no_certificate",
             alert: 116,
-            exit: 98,
+            exit: 35,
             says: "no certificate",
         },
         Bad {
@@ -83,7 +83,7 @@ fn bad_clients_of_a_strict_port_hear_the_alert_that_says_why_and_are_never_serve
     assert_eq!((code, text.contains("\n200")), (0, true), "{text}");
 }
 
-/// 5.6: under TLS 1.2 the handshake fails, under TLS 1.3 the first read does. For some alerts curl
+/// 5.6: under TLS 1.2 the handshake fails, under TLS 1.3 the first read does. For one alert curl
 /// has an exit code of its own.
 #[track_caller]
 fn refused(sidecar: &Sidecar, bad: &Bad<'_>) {
