@@ -3,6 +3,21 @@
 //! Owns: names that are a public contract.
 //! Never: decides anything.
 //! Called by: every room.
+//!
+//! # Who reports
+//! Istio's metrics (`istio_*`, ISTIO.md B1 to B4) are told by one of two reporters.
+//! - `source`: what leaves the application beside us, and all that goes through a gateway. The
+//!   labels `source_*` are this proxy's own, `connection_security_policy` is `unknown`, as in Istio.
+//! - `destination`: what comes in for the application beside us. The labels `destination_*` are this
+//!   proxy's own. Of the source the client's certificate tells `source_principal` (the whole SPIFFE
+//!   URI) and `source_workload_namespace` (the one in it); the rest is `unknown`.
+//!   `connection_security_policy` is `mutual_tls` where the client showed a certificate, else `none`,
+//!   and both principals are then `unknown`.
+//!
+//! Of one entrance [`MOST_CALLERS`] callers are told apart at a time, and one that left is kept for
+//! [`GRACE`]; whoever comes when there is no room is counted under the principal `unknown`. Series
+//! with equal labels are summed. `sortie_upstream_*` counts connections to upstreams, those to the
+//! application too, whoever reports its requests.
 
 mod access_entry;
 mod access_format;
