@@ -11,6 +11,7 @@ use super::credential::Credentials;
 use super::gateway_ports::{Offer, Ports};
 use super::gateway_routes::{Bound, Claimed};
 use super::gateway_tls::{self as tls, Secured};
+use super::inbound_refused;
 use super::routes_claims::Active;
 use super::routes_rules::Ground;
 use super::{gateway_routes as routes, gateway_say as say, gateway_streams as streams};
@@ -58,8 +59,10 @@ pub fn lower<'a>(
     }
     say::check(&ports, &claimed, checked, ground);
     claimed.broken_upstreams(&ports, config);
+    let refused = inbound_refused::governing_gateways(manifests, ground.facts);
     for entrance in &mut entrances {
         entrance.headers = mesh.headers.gateway();
+        entrance.broken = entrance.broken.take().or_else(|| refused.clone());
     }
     name_apart(&mut entrances);
     config.entrances.extend(entrances);
