@@ -133,6 +133,20 @@ impl ServerTlsSpec {
     }
 }
 
+impl ServerTlsSpec {
+    /// True where a client that `other` lets in has shown all that is demanded here.
+    pub fn demands_no_more_than(&self, other: &ServerTlsSpec) -> bool {
+        self.clients == ClientCertificates::Unasked
+            || (self.clients == other.clients
+                && self.credential.ca == other.credential.ca
+                && self.credential.crl == other.credential.crl
+                && self.subject_alt_names == other.subject_alt_names
+                && self.spki_pins == other.spki_pins
+                && self.hash_pins == other.hash_pins
+                && self.trust_domains == other.trust_domains)
+    }
+}
+
 /// Whether clients show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientCertificates {

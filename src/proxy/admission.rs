@@ -267,6 +267,32 @@ fn offers(hello: &Hello) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// The server of a gateway port that `host` belongs to, where it is another than the connection's and
+/// demands more of its clients: who comes in by `*.example` has not shown what `bank.example` asks
+/// for, though the routes of both may name it (ISTIO.md G9). `None` where the host may be served.
+///
+/// Why not every other server's host: a client that showed all that is asked for loses nothing by
+/// using its connection for both, and Istio serves it.
+pub(super) fn guarded_by<'a>(
+    snapshot: &'a Snapshot,
+    kind: ListenerKind,
+    entrance: &Entrance,
+    host: &str,
+) -> Option<&'a Entrance> {
+    let ListenerKind::Gateway(port) = kind else {
+        return None;
+    };
+    // In clear text nobody shows anything, nor does a server in clear text ask.
+    let shown = entrance.spec.tls.spec()?;
+    let other = snapshot.entrances.secure(port, Some(host))?;
+    if other.spec.name == entrance.spec.name {
+        return None;
+    }
+    let demanded = other.spec.tls.spec();
+    let more = demanded.is_some_and(|demanded| !demanded.demands_no_more_than(shown));
+    (more || other.spec.broken.is_some()).then_some(other)
+}
+
 /// Whether what a connection brings that came in before may still come in by `entrance`; `own_tls`:
 /// it is TLS of the client's that is passed on.
 ///

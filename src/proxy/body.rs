@@ -169,7 +169,8 @@ impl Relayed {
                 if let Some(trailers) = frame.trailers_ref() {
                     self.record.grpc_status(grpc_status(trailers));
                 }
-                if self.body.is_end_stream() {
+                // Nothing follows trailers, and nobody asks once more.
+                if frame.is_trailers() || self.body.is_end_stream() {
                     self.finish();
                 } else if self.is_enough() {
                     // Takes the end where it is here already; else the stream is cancelled, which

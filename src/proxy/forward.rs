@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::admission::still_admits;
+use super::admission::{guarded_by, still_admits};
 use super::answer;
 use super::body::AnswerBody;
 use super::changes::Changes;
@@ -58,6 +58,9 @@ pub(super) async fn forward(
         Ok(destination) => destination.into_owned(),
         Err(error) => return answer::error(&error, record, None, false),
     };
+    if let Some(error) = guarded(&snapshot, &connection, ground.entrance, &destination) {
+        return answer::error(&error, record, None, false);
+    }
     let scheme = scheme(&connection, ground.entrance, &parts);
     match ground.table.find(&destination, &parts, scheme) {
         Found::Route(route, matched) => {
@@ -132,6 +135,18 @@ fn came(connection: &Connection) -> (ListenerKind, Option<&str>) {
     let facts = connection.secured.as_ref();
     let name = facts.and_then(|facts| facts.server_name.as_deref());
     (connection.kind, name)
+}
+
+/// Why a host is not served that another server of the port guards better (G9).
+fn guarded(
+    snapshot: &Snapshot,
+    connection: &Connection,
+    entrance: Option<&Entrance>,
+    destination: &Destination<'_>,
+) -> Option<ProxyError> {
+    let entrance = entrance?;
+    guarded_by(snapshot, connection.kind, entrance, &destination.host)?;
+    Some(not_here(snapshot, came(connection), entrance, destination))
 }
 
 /// Why a host that the entrance does not know is not served: it may be another one's (G9).

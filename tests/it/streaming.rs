@@ -137,6 +137,8 @@ fn trailers_of_an_answer_in_chunks_arrive() {
     let answer = sortie.wire().send(request).answer().expect(200);
     assert_eq!(answer.text(), "body\n");
     assert_eq!(answer.trailers, [("x-sum".to_string(), "42".to_string())]);
+    // The answer is whole with them, and the client did not go away.
+    sortie.logged(&["/trailers", " 200 - via_upstream "]);
 }
 
 #[test]
@@ -159,6 +161,7 @@ fn a_grpc_call_passes_with_its_trailers_over_http_2_on_both_sides() {
     );
     assert_eq!(answer.headers["content-type"], "application/grpc");
     assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+    sortie.logged(&[" 200 - via_upstream "]);
     let seen = bank.only();
     assert_eq!(seen.requests[0].version, "HTTP/2.0");
     assert_eq!(seen.requests[0].one("te"), Some("trailers"));

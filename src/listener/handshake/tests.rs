@@ -577,6 +577,36 @@ async fn g9_a_host_of_another_server_is_421_and_one_of_none_is_404() {
 }
 
 #[tokio::test]
+async fn g9_who_came_in_by_a_wildcard_reaches_no_host_whose_own_server_demands_a_certificate() {
+    let mesh = Mesh::new();
+    for (own, reached) in [(mesh.strict(), false), (mesh.simple(), true)] {
+        let (listener, there) = origin().await;
+        // The routes of both servers name b.example.
+        let servers = vec![
+            server(&["*.example"], mesh.simple(), Carries::Http),
+            server(&["b.example"], own, Carries::Http),
+        ];
+        let bench = Bench::with(&gateway(there, servers), &mesh.credentials());
+        let client = to_gateway(&bench).await;
+        let connector = mesh.client(false, &["http/1.1"]);
+        let mut client = connector.connect(name("a.example"), client).await.unwrap();
+        if reached {
+            served(&mut client, "b.example", &listener).await;
+            continue;
+        }
+        for host in ["b.example", "B.example.:8443"] {
+            let answer = answered(&mut client, host).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 421 Misdirected Request\r\n"),
+                "{answer}"
+            );
+        }
+        untouched(&listener);
+        served(&mut client, "a.example", &listener).await;
+    }
+}
+
+#[tokio::test]
 async fn g8_clear_text_where_tls_alone_is_served_is_reset_and_tls_on_a_clear_port_is_closed() {
     let mesh = Mesh::new();
     let (listener, there) = origin().await;

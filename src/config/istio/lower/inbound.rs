@@ -257,12 +257,26 @@ impl<'a> Room<'a> {
                 place: place.clone(),
             }],
             headers: self.mesh.headers.inbound(),
-            service: way.declared.and_then(|own| self.labels(own)),
+            service: Some(self.reported(way, upstream)),
             broken: self.refused.clone(),
             object,
             reasons: Reasons(self.reasons(way)),
             place,
         }
+    }
+
+    /// What comes in is reported as the application's own (ISTIO.md B3), though no Service tells
+    /// what it is called.
+    fn reported(&self, way: &Way<'_>, upstream: &Arc<str>) -> Arc<ServiceLabels> {
+        let declared = way.declared.and_then(|own| self.labels(own));
+        declared.unwrap_or_else(|| {
+            Arc::new(ServiceLabels {
+                host: Arc::clone(upstream),
+                name: Arc::clone(upstream),
+                namespace: None,
+                principal: None,
+            })
+        })
     }
 
     /// With the name of the certificate that clients see, where it is known.
@@ -811,7 +825,9 @@ spec: {meshConfig: {trustDomain: a@b, trustDomainAliases: [old.example]}}
         assert_eq!(led.collect::<Vec<_>>(), expected);
         let service = config.entrances[1].service.clone().unwrap();
         assert_eq!(&*service.host, "n.s.svc.cluster.local");
-        assert!(config.entrances[2].service.is_none());
+        let others = config.entrances[2].service.clone().unwrap();
+        assert_eq!((&*others.host, &*others.name), (PASSTHROUGH, PASSTHROUGH));
+        assert_eq!((&others.namespace, &others.principal), (&None, &None));
     }
 
     #[test]
