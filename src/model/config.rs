@@ -214,3 +214,65 @@ impl Config {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entrance::{
+        Carries, ClientCertificates, DownstreamTls, EntranceAt, EntranceHeaders, ServerTlsSpec,
+    };
+    use super::super::tls::{CaSource, IdentitySource, TlsSpec};
+    use super::*;
+
+    fn credential(name: &str) -> CredentialSpec {
+        CredentialSpec {
+            identity: Some(IdentitySource::Files(name.into(), "key".into())),
+            ca: CaSource::System,
+            crl: None,
+        }
+    }
+
+    fn upstream(name: &str) -> UpstreamSpec {
+        UpstreamSpec {
+            tls: TlsPolicy::Tls(Box::new(TlsSpec::new(credential(name)))),
+            ..UpstreamSpec::new(name)
+        }
+    }
+
+    fn entrance(name: &str, more: &str) -> EntranceSpec {
+        let mut tls = ServerTlsSpec::new(credential(name), ClientCertificates::Required);
+        tls.more.push(credential(more));
+        EntranceSpec {
+            name: name.into(),
+            at: EntranceAt::Inbound(None),
+            tls: DownstreamTls::Permissive(Box::new(tls)),
+            carries: Carries::Either,
+            hosts: Vec::new(),
+            streams: Vec::new(),
+            headers: EntranceHeaders::inbound(),
+            service: None,
+            broken: None,
+            object: None,
+            reasons: Default::default(),
+            place: Place::default(),
+        }
+    }
+
+    #[test]
+    fn a_credential_is_named_once_with_all_who_see_its_certificate() {
+        let config = Config {
+            upstreams: vec![upstream("both"), upstream("client"), upstream("both")],
+            entrances: vec![entrance("both", "server"), entrance("server", "server")],
+            ..Config::default()
+        };
+        let expected = [
+            ("both", Uses::CLIENT.and(Uses::SERVER)),
+            ("client", Uses::CLIENT),
+            ("server", Uses::SERVER),
+        ];
+        let expected = expected.map(|(name, uses)| CredentialUse {
+            spec: credential(name),
+            uses,
+        });
+        assert_eq!(config.credentials(), expected);
+    }
+}
