@@ -13,9 +13,11 @@ mod passed_over;
 mod question;
 mod request;
 mod security;
+mod shares;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod unknown;
 mod words;
 
 pub use answer::{Branch, Explanation, Outcome, Step};

@@ -4,23 +4,22 @@
 //! Never: decides: destination, entry, rule and rewrite are those that `proxy::forward` finds.
 //! Called by: admin, cli.
 
-use super::answer::{Branch, Explanation, Outcome, Step};
-use super::destination::{Bytes, Target, branch};
+use super::answer::{Explanation, Outcome, Step};
+use super::destination::Bytes;
 use super::passed_over::{holds, why_not};
 use super::question::{Door, Question, Speaks};
+use super::shares::{Way, branches, sum};
+use super::unknown::nobody;
 use super::{entrance, stream, words};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::model::{
     Abort, Action, Config, Destination, HostPattern, HostRoutes, ListenerKind, MatchSpec,
-    OriginalDst, PeerAddr, Respond, RuleSpec, Share, UnknownHosts, Weighted,
+    OriginalDst, PeerAddr, Respond, RuleSpec, Share, Weighted,
 };
 use crate::proxy::{self, Arrived, Foreseen, Spoken};
 use crate::route::{self, Entry, Found, Matched, Route, RouteAction, RouteTable, Scheme, Split};
 use crate::snapshot::{Entrance, Snapshot};
-
-/// So many other ports of a host are listed.
-const MOST_PORTS: usize = 8;
 
 /// What is asked.
 pub struct Known<'a> {
@@ -349,146 +348,4 @@ fn changes(spec: &RuleSpec) -> Vec<Step> {
     .into_iter()
     .filter_map(|(what, how)| Some(Step::new(what, how?)))
     .collect()
-}
-
-/// What all branches of one request share.
-pub(super) struct Way<'a> {
-    /// The host after the rule's rewrite; `None` for a connection that carries no HTTP.
-    pub(super) host: Option<&'a str>,
-    /// What is sent there.
-    pub(super) bytes: Bytes,
-    /// Where the client meant to go.
-    pub(super) meant: String,
-}
-
-/// One branch for each upstream that can be chosen (ISTIO.md V10). `shares` are those written.
-pub(super) fn branches(
-    split: &Split,
-    shares: &[Weighted],
-    way: &Way<'_>,
-    known: &Known<'_>,
-) -> Vec<Branch> {
-    let whole: u64 = split.all().map(|(_, part)| part).sum();
-    let written = shares
-        .iter()
-        .filter(|one| shares.len() == 1 || one.weight > 0);
-    let written = written.map(Some).chain(std::iter::repeat(None));
-    split
-        .all()
-        .zip(written)
-        .map(|((choice, part), written)| {
-            let own = choice.own.as_ref().and_then(|own| own.authority.as_ref());
-            let target = Target {
-                upstream: &choice.upstream.spec().name,
-                share: words::part(part, whole),
-                host: own.map(|new| new.host.as_str()).or(way.host),
-                bytes: way.bytes,
-                meant: &way.meant,
-            };
-            let mut branch = branch(&target, known);
-            let place = 1.min(branch.steps.len());
-            let own = written.into_iter().flat_map(own_changes);
-            branch.steps.splice(place..place, own);
-            branch
-        })
-        .collect()
-}
-
-/// What is changed for one upstream alone, before the rule's changes (ISTIO.md V11, V12).
-fn own_changes(one: &Weighted) -> Vec<Step> {
-    let host = one
-        .host
-        .as_ref()
-        .map(|host| format!("the host becomes {host}"));
-    [
-        ("rewrite", host),
-        ("request headers", words::header_ops(&one.request_headers)),
-        ("answer headers", words::header_ops(&one.response_headers)),
-    ]
-    .into_iter()
-    .filter_map(|(what, how)| Some(Step::new(what, how?)))
-    .collect()
-}
-
-/// What comes of several destinations: served only where each is.
-pub(super) fn sum(branches: &[Branch]) -> Outcome {
-    match branches {
-        [] => Outcome::failed(503, "NC", "the rule names no upstream"),
-        [one] => one.outcome.clone(),
-        several => {
-            let each = several
-                .iter()
-                .map(|one| format!("{} {}", one.share, one.outcome));
-            Outcome {
-                served: several.iter().all(|one| one.outcome.served),
-                words: each.collect::<Vec<_>>().join("; "),
-                ..Outcome::default()
-            }
-        }
-    }
-}
-
-/// A host that nobody has there.
-fn nobody(
-    question: &Question,
-    tables: &Tables<'_>,
-    destination: &Destination<'_>,
-    known: &Known<'_>,
-    it: &mut Explanation,
-) {
-    let Some(entrance) = tables.entrance else {
-        return unknown(question, destination, known, it);
-    };
-    let host = &destination.host;
-    it.steps.push(Step::new(
-        "virtual host",
-        format!("none: no VirtualService has {host} there"),
-    ));
-    let asked = (question.speaks == Speaks::Tls).then_some(question.host.as_str());
-    let (status, words) =
-        proxy::not_here(known.snapshot, (tables.kind, asked), entrance, destination);
-    it.outcome = Outcome::failed(status, "NR", words);
-}
-
-/// A host that the table does not know (ISTIO.md O2, O4, O6).
-fn unknown(
-    question: &Question,
-    destination: &Destination<'_>,
-    known: &Known<'_>,
-    it: &mut Explanation,
-) {
-    let none = format!("none: no document names {destination}");
-    it.steps.push(Step::new("virtual host", none));
-    it.steps.extend(elsewhere(destination, known.config));
-    it.outcome = match (
-        known.snapshot.unknown(kind(question)),
-        question.original_dst,
-    ) {
-        (UnknownHosts::Refuse, _) => {
-            let words = format!("{destination} is in no document, and unknown hosts are refused");
-            Outcome::failed(502, "", words)
-        }
-        (UnknownHosts::PassThrough, Some(to)) => Outcome::served(format!(
-            "passed through in plaintext to {to}, where it was going"
-        )),
-        (UnknownHosts::PassThrough, None) => Outcome::served(format!(
-            "passed through in plaintext to {destination}, looked up"
-        )),
-    };
-}
-
-/// The ports on which the host is known after all: the usual reason why it is not on this one.
-fn elsewhere(destination: &Destination<'_>, config: &Config) -> Vec<Step> {
-    let named = |group: &&HostRoutes| {
-        let mut hosts = group.hosts.iter();
-        group.port.is_some() && hosts.any(|host| host.matches(&destination.host))
-    };
-    let groups = config.hosts.iter().filter(named).take(MOST_PORTS);
-    groups
-        .map(|group| {
-            let port = group.port.unwrap_or_default();
-            let how = format!("{} on port {port}", destination.host);
-            Step::new("known", how).by(group.object.as_deref(), Some(&group.place))
-        })
-        .collect()
 }

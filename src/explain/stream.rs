@@ -7,7 +7,8 @@
 use super::answer::{Explanation, Outcome, Step};
 use super::destination::Bytes;
 use super::question::{Question, Speaks};
-use super::request::{Known, Way, branches, sum};
+use super::request::Known;
+use super::shares::{Way, branches, sum};
 use crate::model::{StreamMatch, StreamRoute, Weighted};
 use crate::proxy::Foreseen;
 use crate::route::StreamTarget;
