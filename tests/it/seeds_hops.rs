@@ -6,6 +6,7 @@
 //! X-Forwarded-Client-Cert that the gateway writes of the client that it met.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::harness::{
     Authority, Cell, Hub, Identity, Inmate, Kind, Mesh, closing, demanding, eventually, fields,
@@ -297,45 +298,59 @@ fn seed_002_the_gateway_speaks_by_files_on_both_sides() {
 const HELLO: &str = "helloworld.zufar.io";
 const INGRESS: &str = "10.2.0.1";
 
+/// What `step certificate create ... --kty RSA` makes, with an issuing CA as step-ca has one.
+struct StepCa {
+    root: String,
+    client: Identity,
+    server: Identity,
+}
+
+/// Made once: keys of RSA take their time.
+static STEP_CA: LazyLock<StepCa> = LazyLock::new(|| {
+    let root = Authority::of(Kind::Rsa, "a-b-root-ca");
+    let issuing = root.intermediate("a-b-issuing-ca");
+    StepCa {
+        client: issuing.leaf("cluster-a-client", &[HELLO], |_| {}),
+        // As large as some like them.
+        server: issuing.large("cluster-b-server", &[HELLO]),
+        root: root.pem,
+    }
+});
+
 /// Cluster A's pod, cluster B's ingress gateway and application, and the CA that both agreed on.
 struct Clusters {
     a: Cell,
     gateway: Cell,
     app: Cell,
-    root: Authority,
-    client: Identity,
     _hub: Hub,
 }
 
 impl Clusters {
     fn new() -> Option<Clusters> {
         let hub = Hub::new()?;
-        // `step certificate create ... --kty RSA`, with an issuing CA as step-ca has one.
-        let root = Authority::of(Kind::Rsa, "a-b-root-ca");
-        let issuing = root.intermediate("a-b-issuing-ca");
         let clusters = Clusters {
             a: Cell::on(&hub, &["10.9.0.1"])?,
             gateway: Cell::on(&hub, &[INGRESS])?,
             app: Cell::on(&hub, &["10.2.5.1"])?,
-            client: issuing.leaf("cluster-a-client", &[HELLO], |_| {}),
-            root,
             _hub: hub,
         };
-        // The server's key is as large as some like them.
-        let server = issuing.large("cluster-b-server", &[HELLO]);
+        let StepCa {
+            root,
+            client,
+            server,
+        } = &*STEP_CA;
         // `kubectl create -n istio-system secret generic cluster-b-server-cert --from-file=key=...`
         let secret = "secrets/istio-system/cluster-b-server-cert";
         let gateway = &clusters.gateway;
         gateway.put(&format!("{secret}/key"), &server.key);
         gateway.put(&format!("{secret}/cert"), &server.chain);
-        gateway.put(&format!("{secret}/cacert"), &clusters.root.pem);
+        gateway.put(&format!("{secret}/cacert"), root);
         gateway.name("10.2.5.1", "helloworld.service.svc.cluster.local");
         clusters.a.name(INGRESS, HELLO);
-        let client = &clusters.client;
         for (file, content) in [
             ("cluster-a-client-cert.pem", &client.chain),
             ("cluster-a-client-key.pem", &client.key),
-            ("root-cert.pem", &clusters.root.pem),
+            ("root-cert.pem", root),
         ] {
             clusters.a.put(&format!("cluster-a-client/{file}"), content);
         }
