@@ -40,8 +40,7 @@ impl Cell {
         let cell = Cell::bare()?;
         let more = addresses
             .iter()
-            .map(|address| ip(&format!("-n {} addr add {address}/32 dev lo", cell.name)))
-            .collect();
+            .try_for_each(|address| ip(&format!("-n {} addr add {address}/32 dev lo", cell.name)));
         cell.or_skip(more)
     }
 
@@ -70,7 +69,7 @@ impl Cell {
             // What is redirected must first have a way to go.
             format!("-n {name} route add default dev lo"),
         ];
-        let up = up.iter().map(|line| ip(line)).collect();
+        let up = up.iter().try_for_each(|line| ip(line));
         let cell = cell.or_skip(up)?;
         let mounted = cell.command("true").output().unwrap();
         if !mounted.status.success() {
