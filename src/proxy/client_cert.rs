@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 
 use crate::model::{ClientCertDetails, ForwardClientCert};
-use crate::tls::{AcceptFacts, ClientCertificate, San};
+use crate::tls::{AcceptFacts, ClientCertificate, San, base64, hex};
 
 pub(super) const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
@@ -163,20 +163,12 @@ fn subject(client: &ClientCertificate) -> String {
     text
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 /// Certificates as PEM, escaped as Envoy does, in quotes.
 fn quoted_pem(chain: &[CertificateDer<'_>]) -> String {
     let mut text = String::from("\"");
     for certificate in chain {
         text.push_str("-----BEGIN%20CERTIFICATE-----%0A");
-        for (place, character) in base64(certificate).enumerate() {
+        for (place, character) in base64(certificate).chars().enumerate() {
             if place > 0 && place % LINE == 0 {
                 text.push_str("%0A");
             }
@@ -191,26 +183,6 @@ fn quoted_pem(chain: &[CertificateDer<'_>]) -> String {
     }
     text.push('"');
     text
-}
-
-/// RFC 4648 section 4.
-fn base64(bytes: &[u8]) -> impl Iterator<Item = char> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    bytes.chunks(3).flat_map(|three| {
-        let bits = three
-            .iter()
-            .chain(&[0, 0])
-            .take(3)
-            .fold(0usize, |bits, byte| bits << 8 | usize::from(*byte));
-        let filled = three.len();
-        (0..4).map(move |place| match place <= filled {
-            true => {
-                let digit = bits >> (18 - 6 * place) & 63;
-                DIGITS.get(digit).map_or('=', |digit| char::from(*digit))
-            }
-            false => '=',
-        })
-    })
 }
 
 #[cfg(test)]
@@ -239,6 +211,7 @@ mod tests {
             resumed: false,
             server_name: None,
             ours: Some(OURS.into()),
+            our_subject: "".into(),
             client: Some(Arc::new(ClientCertificate {
                 facts: CertFacts::read(&leaf).unwrap(),
                 hash: [0xab; 32],

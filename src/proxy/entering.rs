@@ -187,6 +187,7 @@ mod tests {
             resumed: false,
             server_name: None,
             ours: None,
+            our_subject: "".into(),
             client: None,
         }
     }

@@ -4,14 +4,13 @@
 //! Never: decides who comes in.
 //! Called by: `proxy::serve`, `proxy::stream_record` (make it), `proxy::record` (reads it).
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use super::context::ProxyContext;
 use crate::model::TlsVersion;
 use crate::snapshot::Entrance;
 use crate::telemetry::{Caller, PeerFacts, TlsFacts, UpstreamStats};
-use crate::tls::{AcceptFacts, ClientCertificate, San};
+use crate::tls::{AcceptFacts, ClientCertificate, San, hex};
 
 /// Who is at the other end.
 #[derive(Default)]
@@ -68,6 +67,7 @@ fn tls_facts(facts: &AcceptFacts) -> TlsFacts {
         cipher: facts.cipher,
         server_name: facts.server_name.clone().unwrap_or_default(),
         own_uri: facts.ours.clone().unwrap_or_default(),
+        own_subject: facts.our_subject.clone(),
         peer: facts.client.as_deref().map(peer_facts),
     }
 }
@@ -83,11 +83,6 @@ fn peer_facts(client: &ClientCertificate) -> PeerFacts {
             San::Email(_) => {}
         }
     }
-    let mut fingerprint = String::with_capacity(client.hash.len() * 2);
-    for byte in client.hash {
-        // Writing to a string cannot fail.
-        let _ = write!(fingerprint, "{byte:02x}");
-    }
     PeerFacts {
         uris: uris.into(),
         dns_names: dns_names.into(),
@@ -95,7 +90,7 @@ fn peer_facts(client: &ClientCertificate) -> PeerFacts {
         subject: facts.subject.as_str().into(),
         issuer: facts.issuer.as_str().into(),
         serial: facts.serial.as_str().into(),
-        fingerprint: fingerprint.into(),
+        fingerprint: hex(&client.hash).into(),
         not_before: facts.not_before,
         not_after: facts.not_after,
     }
@@ -137,6 +132,7 @@ mod tests {
             resumed: false,
             server_name: Some("till.example".into()),
             ours: Some("spiffe://td/ns/shop/sa/till".into()),
+            our_subject: "CN=till".into(),
             client,
         }
     }
@@ -176,6 +172,7 @@ mod tests {
         let told = tls_facts(&facts(Some(front())));
         assert_eq!(told.version, "TLSv1.2");
         assert_eq!(&*told.server_name, "till.example");
+        assert_eq!(&*told.own_subject, "CN=till");
         let peer = told.peer.unwrap();
         assert_eq!(&*peer.uris, "spiffe://td/ns/web/sa/front");
         assert_eq!(&*peer.dns_names, "a.example,b.example");

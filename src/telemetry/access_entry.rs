@@ -85,6 +85,8 @@ pub struct TlsFacts {
     pub server_name: Box<str>,
     /// The first URI among the names of our certificate.
     pub own_uri: Box<str>,
+    /// The subject of our certificate, RFC 4514 text.
+    pub own_subject: Box<str>,
     /// The client's certificate, verified; `None` where it showed none.
     pub peer: Option<PeerFacts>,
 }
@@ -181,6 +183,7 @@ pub(super) fn secured() -> TlsFacts {
         cipher: "TLS_AES_128_GCM_SHA256",
         server_name: "till.example".into(),
         own_uri: "spiffe://td/ns/shop/sa/till".into(),
+        own_subject: "CN=till".into(),
         peer: Some(PeerFacts {
             uris: "spiffe://td/ns/web/sa/front,https://b".into(),
             dns_names: "a.example,b.example".into(),

@@ -422,6 +422,7 @@ mod tests {
             ("%DOWNSTREAM_TLS_VERSION%", "TLSv1.3"),
             ("%DOWNSTREAM_TLS_CIPHER%", "TLS_AES_128_GCM_SHA256"),
             ("%DOWNSTREAM_LOCAL_URI_SAN%", "spiffe://td/ns/shop/sa/till"),
+            ("%DOWNSTREAM_LOCAL_SUBJECT%", "CN=till"),
             (
                 "%DOWNSTREAM_PEER_URI_SAN%",
                 "spiffe://td/ns/web/sa/front,https://b",

@@ -156,6 +156,7 @@ simple! {
     TlsVersion = "DOWNSTREAM_TLS_VERSION";
     TlsCipher = "DOWNSTREAM_TLS_CIPHER";
     OwnUri = "DOWNSTREAM_LOCAL_URI_SAN";
+    OwnSubject = "DOWNSTREAM_LOCAL_SUBJECT";
     PeerUri = "DOWNSTREAM_PEER_URI_SAN";
     PeerDns = "DOWNSTREAM_PEER_DNS_SAN";
     PeerIp = "DOWNSTREAM_PEER_IP_SAN";
@@ -358,6 +359,7 @@ impl Simple {
             Simple::TlsVersion => text(tls.version),
             Simple::TlsCipher => text(tls.cipher),
             Simple::OwnUri => Value::Text(tls.own_uri.as_bytes()),
+            Simple::OwnSubject => Value::Text(tls.own_subject.as_bytes()),
             _ => tls
                 .peer
                 .as_ref()

@@ -61,6 +61,8 @@ pub struct AcceptFacts {
     pub server_name: Option<Box<str>>,
     /// The first URI among the names of our certificate (`By`, ISTIO.md P15).
     pub ours: Option<Box<str>>,
+    /// The subject of our certificate, RFC 4514 text.
+    pub our_subject: Box<str>,
     /// The client's certificate, verified; `None` where it showed none.
     pub client: Option<Arc<ClientCertificate>>,
 }
@@ -220,6 +222,11 @@ impl ServerTls {
                 .ours
                 .and_then(|at| self.certificates.uri(at))
                 .map(Into::into),
+            our_subject: notes
+                .ours
+                .and_then(|at| self.certificates.subject(at))
+                .unwrap_or_default()
+                .into(),
             client: self.client(session.peer_certificates().unwrap_or_default()),
         }
     }

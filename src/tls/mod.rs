@@ -35,7 +35,7 @@ pub use connect::{Alpn, Connected, HandshakeFacts};
 pub use credential::{Credential, CredentialError, CredentialParts, Generation, Identity, Roots};
 pub use explain::{HandshakeError, HandshakeReason};
 pub use explain_accept::AcceptError;
-pub use facts::{CertFacts, CertificateError, CrlFacts, San};
+pub use facts::{CertFacts, CertificateError, CrlFacts, San, base64, hex};
 pub use server_config::{ServerTls, ServerTlsError};
 pub use server_stream::ServerStream;
 pub use stream::Stream;

@@ -29,6 +29,7 @@ struct Ours {
     until: i64,
     /// The first URI among its names.
     uri: Option<Box<str>>,
+    subject: Box<str>,
 }
 
 impl OurCertificates {
@@ -40,6 +41,7 @@ impl OurCertificates {
             certified: Arc::clone(&identity.certified),
             until: identity.leaf.not_after,
             uri: identity.leaf.sans.iter().find_map(uri).map(Into::into),
+            subject: identity.leaf.subject.as_str().into(),
         };
         OurCertificates {
             all: identities.map(ours).collect(),
@@ -65,6 +67,11 @@ impl OurCertificates {
     /// The first URI among the names of the one at this position (ISTIO.md P15).
     pub(super) fn uri(&self, at: usize) -> Option<&str> {
         self.all.get(at)?.uri.as_deref()
+    }
+
+    /// The subject of the one at this position.
+    pub(super) fn subject(&self, at: usize) -> Option<&str> {
+        Some(&self.all.get(at)?.subject)
     }
 }
 

@@ -287,6 +287,7 @@ fn v12_values_are_what_the_access_log_takes_as_well() {
         "%DOWNSTREAM_TLS_VERSION%",
         "%DOWNSTREAM_TLS_CIPHER%",
         "%DOWNSTREAM_LOCAL_URI_SAN%",
+        "%DOWNSTREAM_LOCAL_SUBJECT%",
         "%DOWNSTREAM_PEER_URI_SAN%",
         "%DOWNSTREAM_PEER_DNS_SAN%",
         "%DOWNSTREAM_PEER_IP_SAN%",
