@@ -229,7 +229,7 @@ fn refuse(
         return Ok(());
     }
     let file = file.to_owned();
-    let subject = leaf.called().to_owned();
+    let subject = leaf.called();
     let cause = if leaf.not_after < now {
         LoadCause::Expired {
             file: file.clone(),

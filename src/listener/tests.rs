@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -174,11 +175,23 @@ impl Bench {
         kind: ListenerKind,
         original_dst: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
     ) -> TcpStream {
+        self.arrive_by(kind, original_dst, |_| ()).await
+    }
+
+    /// The same, of which both sockets are changed before a byte goes.
+    pub(super) async fn arrive_by(
+        &self,
+        kind: ListenerKind,
+        original_dst: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
+        change: impl Fn(SockRef<'_>),
+    ) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = listener.local_addr().unwrap();
-        let client = TcpStream::connect(ours);
-        let (client, accepted) = tokio::join!(client, listener.accept());
+        let client = TcpSocket::new_v4().unwrap();
+        change(SockRef::from(&client));
+        let (client, accepted) = tokio::join!(client.connect(ours), listener.accept());
         let (stream, peer) = accepted.unwrap();
+        change(SockRef::from(&stream));
         let arrival = Arrival {
             stream,
             peer: PeerAddr(peer),

@@ -87,7 +87,8 @@ pub(super) fn apply(
 /// What came, and `element` behind it.
 fn joined(headers: &HeaderMap, element: &HeaderValue) -> HeaderValue {
     let came = headers.get_all(CLIENT_CERT).iter();
-    let mut came = came.filter(|value| !value.is_empty()).peekable();
+    let whole = |value: &&HeaderValue| !value.is_empty() && is_whole(value.as_bytes());
+    let mut came = came.filter(whole).peekable();
     if came.peek().is_none() {
         return element.clone();
     }
@@ -99,6 +100,23 @@ fn joined(headers: &HeaderMap, element: &HeaderValue) -> HeaderValue {
     all.extend_from_slice(element.as_bytes());
     // Values joined by a comma are a value. Were they none, ours alone is the safe one.
     HeaderValue::from_bytes(&all).unwrap_or_else(|_| element.clone())
+}
+
+/// True where every quote is closed, whether a reader takes a backslash before a quote for an escape
+/// always, as Envoy does, or only where it is not escaped itself. Behind an open quote our element
+/// would be part of the client's.
+fn is_whole(value: &[u8]) -> bool {
+    let (mut by_pairs, mut by_last) = (false, false);
+    let (mut escaped, mut last) = (false, b' ');
+    for byte in value {
+        if *byte == b'"' {
+            by_pairs ^= !escaped;
+            by_last ^= last != b'\\';
+        }
+        escaped = by_pairs && *byte == b'\\' && !escaped;
+        last = *byte;
+    }
+    !by_pairs && !by_last
 }
 
 /// Pairs, joined by semicolons.
@@ -151,11 +169,15 @@ fn value(name: &str) -> String {
     }
 }
 
-/// RFC 2253, which escapes quotes itself; bytes beyond ASCII escaped as OpenSSL does.
+/// RFC 2253, which escapes quotes itself; bytes beyond ASCII escaped as OpenSSL does. An escaped
+/// backslash is written as `\5C` (RFC 2253 section 2.4): before the last quote it would pass for the
+/// escape of that.
 fn subject(client: &ClientCertificate) -> String {
     let mut text = String::with_capacity(client.facts.subject.len());
-    for byte in client.facts.subject.bytes() {
+    let mut bytes = client.facts.subject.bytes().peekable();
+    while let Some(byte) = bytes.next() {
         match byte {
+            b'\\' if bytes.next_if_eq(&b'\\').is_some() => text.push_str("\\5C"),
             b' '..=b'~' => text.push(char::from(byte)),
             byte => drop(write!(text, "\\{byte:02X}")),
         }
@@ -300,6 +322,18 @@ mod tests {
     }
 
     #[test]
+    fn p15_a_backslash_at_the_end_of_a_subject_does_not_take_its_quote_along() {
+        let facts = facts(|params| {
+            let name = &mut params.distinguished_name;
+            name.push(DnType::CommonName, "a\\\"b\\");
+        });
+        let element = text(&facts, SIDECAR);
+        let expected = r#";Subject="CN=a\5C\"b\5C";URI="#;
+        assert!(element.ends_with(expected), "{element}");
+        assert!(is_whole(element.as_bytes()), "{element}");
+    }
+
+    #[test]
     fn p15_a_name_cannot_pass_for_another_pair_or_another_element() {
         for (name, expected) in [
             ("x;URI=spiffe://admin", r#""x;URI=spiffe://admin""#),
@@ -415,6 +449,26 @@ mod tests {
             assert!(left(mode, false).is_empty(), "{mode:?}");
         }
         assert_eq!(left(Mode::AlwaysForwardOnly, false).len(), 2);
+    }
+
+    #[test]
+    fn p16_an_element_with_an_open_quote_does_not_swallow_the_one_behind_it() {
+        let ours = HeaderValue::from_static("Hash=3");
+        for (came, expected) in [
+            (r#"URI=spiffe://admin;Subject=""#, "Hash=3"),
+            (r#"URI=a;Subject="\""#, "Hash=3"),
+            (r#"URI=a;Subject="\\""#, "Hash=3"),
+            (
+                r#"URI=a;Subject="CN=\"b\"""#,
+                r#"URI=a;Subject="CN=\"b\"",Hash=3"#,
+            ),
+            (r#"Subject="a,b";URI=c"#, r#"Subject="a,b";URI=c,Hash=3"#),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(CLIENT_CERT, HeaderValue::from_str(came).unwrap());
+            apply(ForwardClientCert::AppendForward, Some(&ours), &mut headers);
+            assert_eq!(headers[CLIENT_CERT], expected, "{came}");
+        }
     }
 
     #[test]

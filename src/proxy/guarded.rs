@@ -231,6 +231,22 @@ impl Guarded {
             }
         }
     }
+
+    /// TLS takes what is written into a buffer of its own, so that it is here that it waits for the
+    /// client: a flush or an end that takes too long is as bad as a write.
+    fn went_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        match result {
+            Poll::Pending => self.poll_stall(cx).map_ok(drop),
+            ready => {
+                self.deadlines.blocked = None;
+                ready
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -325,7 +341,8 @@ impl AsyncWrite for Guarded {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         std::task::ready!(self.poll_refusal(cx))?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.went_out(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -333,7 +350,8 @@ impl AsyncWrite for Guarded {
             // A clean end of file would make a cut-off answer look complete (RFC 9112 section 8).
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.went_out(cx, ended)
     }
 }
 

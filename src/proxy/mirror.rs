@@ -15,6 +15,7 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::destination::looked_up;
 use super::error::ProxyError;
 use super::received::Received;
 use super::record::{Record, chain, grpc_status, request_head};
@@ -109,7 +110,7 @@ pub(super) fn copy(
         let copy = Copy {
             upstream: Arc::clone(upstream),
             worker: context.worker,
-            host: plan.host.into(),
+            host: looked_up(connection.kind, upstream, plan.host).into(),
             port: plan.port,
             original_dst: plan.original_dst,
             request,

@@ -2,7 +2,7 @@
 //! HTTP/2 by GOAWAY.
 //!
 //! Owns: the bounds of its age: a certificate that was replaced, a client's that has expired, a
-//! policy that would not let it in today (ISTIO.md R16).
+//! policy or a CA that would not let it in today (ISTIO.md R16).
 //! Never: ends a request.
 //! Called by: `proxy::serve`.
 //!
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::admission::still_admits;
 use super::connection::Connection;
 use crate::snapshot::{EntranceKey, ServerSide, Snapshot};
+use crate::tls::ServerTls;
 
 /// How often a connection looks whether its entrance has changed.
 const LOOK: Duration = Duration::from_secs(30);
@@ -52,9 +53,13 @@ async fn outlived(connection: &Connection, key: &EntranceKey) -> &'static str {
         if still_admits(entrance, connection.secured.as_deref(), false).is_err() {
             return "its like is let in no more";
         }
-        if !is_replaced(connection, &snapshot, key) {
+        let Some(server) = replacement(connection, &snapshot, key) else {
             replaced = None;
             continue;
+        };
+        let facts = connection.secured.as_deref();
+        if facts.is_some_and(|facts| !server.would_admit(facts)) {
+            return "its client is let in no more";
         }
         let since = replaced.get_or_insert_with(Instant::now);
         if since.elapsed() >= snapshot.max_connection_age {
@@ -63,17 +68,18 @@ async fn outlived(connection: &Connection, key: &EntranceKey) -> &'static str {
     }
 }
 
-/// New connections would be made with another configuration than this one was. Where none can be
-/// made at all, an open one is of more use.
-fn is_replaced(connection: &Connection, snapshot: &Snapshot, key: &EntranceKey) -> bool {
-    let entrance = snapshot.entrances.find(key);
-    let side = entrance.and_then(|entrance| entrance.tls.server());
-    match (side, &connection.made_with) {
-        (Some(ServerSide::Ready(server)), Some(made_with)) => {
-            !std::ptr::eq(Arc::as_ptr(server), made_with.as_ptr())
-        }
-        _ => false,
-    }
+/// By what new connections are made, where that is another configuration than this one was made by.
+/// Where none can be made at all, an open one is of more use.
+fn replacement<'a>(
+    connection: &Connection,
+    snapshot: &'a Snapshot,
+    key: &EntranceKey,
+) -> Option<&'a ServerTls> {
+    let Some(ServerSide::Ready(server)) = snapshot.entrances.find(key)?.tls.server() else {
+        return None;
+    };
+    let made_with = connection.made_with.as_ref()?;
+    (!std::ptr::eq(Arc::as_ptr(server), made_with.as_ptr())).then_some(server)
 }
 
 /// How long the client's certificate is still valid; `None`: there is none.

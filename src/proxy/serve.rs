@@ -171,23 +171,31 @@ async fn serve_http2(
     let mut serving = std::pin::pin!(serving);
     // Where no stream has window left hyper polls no body, and no timer of a body runs.
     let patience = connection.stream_idle.saturating_mul(STALLS);
-    let ended = tokio::select! {
-        biased;
-        ended = serving.as_mut() => ended,
-        () = guard.started() => {
-            serving.as_mut().graceful_shutdown();
-            serving.as_mut().await
+    let leaving = async {
+        tokio::select! {
+            () = guard.started() => {}
+            () = retirement(&connection) => {}
         }
-        () = retirement(&connection) => {
-            serving.as_mut().graceful_shutdown();
-            serving.as_mut().await
-        }
-        () = connection.control.stalled(patience) => {
-            tracing::info!(
-                peer = %connection.peer,
-                "an HTTP/2 client took no byte of its answers for {patience:?}; it is let go",
-            );
-            return;
+    };
+    let mut leaving = std::pin::pin!(leaving);
+    let mut stalled = std::pin::pin!(connection.control.stalled(patience));
+    let mut leaves = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = serving.as_mut() => break ended,
+            () = leaving.as_mut(), if !leaves => {
+                leaves = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            // Also of one that is to end: it may never.
+            () = stalled.as_mut() => {
+                tracing::info!(
+                    peer = %connection.peer,
+                    "an HTTP/2 client took no byte of its answers for {patience:?}; it is let go",
+                );
+                return;
+            }
         }
     };
     if let Err(error) = ended {

@@ -24,7 +24,7 @@ use super::notes::{Noted, Notes};
 use super::server_cert::uri;
 use super::server_config::ServerTls;
 use super::server_stream::{Rewound, ServerStream};
-use crate::model::{Host, TlsVersion};
+use crate::model::{ClientCertificates, Host, TlsVersion};
 
 /// How many of the client's first bytes an explanation may show.
 const HEAD: usize = 48;
@@ -233,12 +233,14 @@ impl ServerTls {
 
     fn client(&self, chain: &[CertificateDer<'static>]) -> Option<Arc<ClientCertificate>> {
         let leaf = chain.first()?;
-        let mut last = self
-            .last_client
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = last.as_ref().filter(|last| last.chain == chain) {
-            return Some(Arc::clone(last));
+        let last = || {
+            let last = self.last_client.lock();
+            last.unwrap_or_else(PoisonError::into_inner)
+        };
+        // The lock is not held while anything is read: other cores shake hands too.
+        let known = last().clone();
+        if let Some(known) = known.filter(|known| known.chain == chain) {
+            return Some(known);
         }
         let client = Arc::new(ClientCertificate {
             // The verifier accepts none that cannot be read.
@@ -246,8 +248,18 @@ impl ServerTls {
             hash: sha256(leaf),
             chain: chain.to_vec(),
         });
-        *last = Some(Arc::clone(&client));
+        *last() = Some(Arc::clone(&client));
         Some(client)
+    }
+
+    /// Whether a client that came in by another configuration would come in by this one.
+    pub fn would_admit(&self, facts: &AcceptFacts) -> bool {
+        let shown = facts.client.as_ref().map(|client| client.chain.as_slice());
+        match (&self.verifier, shown.and_then(<[_]>::split_first)) {
+            (None, _) => true,
+            (Some(verifier), Some((leaf, sent))) => verifier.accepts(leaf, sent),
+            (Some(_), None) => self.spec.clients != ClientCertificates::Required,
+        }
     }
 }
 

@@ -222,7 +222,7 @@ impl ClientTls {
                 ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
                 _ => None,
             },
-            shown: identity.map(|identity| identity.leaf.called().to_owned()),
+            shown: identity.map(|identity| identity.leaf.called()),
             name_warning: leaf.and_then(|leaf| self.name_warning(leaf, peer.as_deref(), name)),
             peer,
         };

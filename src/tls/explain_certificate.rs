@@ -255,7 +255,7 @@ fn revocation(on: Ground<'_>, check: &Check) -> String {
 
 fn form(on: Ground<'_>, refusal: &Refusal) -> String {
     let subject = refusal.leaf.as_ref().map(CertFacts::called);
-    let subject = subject.unwrap_or("unreadable");
+    let subject = subject.as_deref().unwrap_or("unreadable");
     match &refusal.check {
         Check::Version1 => {
             let mut chain = refusal.leaf.iter().chain(&refusal.sent);
@@ -314,7 +314,7 @@ fn wrong_pin(refusal: &Refusal, spki: &[u8; 32], hash: &[u8; 32]) -> String {
     format!(
         "\"{}\" is not one of those that are pinned: the SHA-256 of its public key is {}, that of \
          the certificate itself {}; if it is the client that you mean, list one of them",
-        subject.unwrap_or("unreadable"),
+        subject.as_deref().unwrap_or("unreadable"),
         base64(spki),
         hex(hash)
     )

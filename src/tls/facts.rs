@@ -62,6 +62,9 @@ impl CrlFacts {
     }
 }
 
+/// Characters of an alternative name that stands for a subject.
+const MOST_CALLED: usize = 256;
+
 /// A subject alternative name (ISTIO.md T8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum San {
@@ -110,16 +113,25 @@ impl CertFacts {
     }
 
     /// What people call it: its subject, or where that is empty, as in mesh identities, its first
-    /// alternative name (ISTIO.md P14).
-    pub fn called(&self) -> &str {
+    /// alternative name (ISTIO.md P14). Without control characters and not long: a stranger may have
+    /// written it, and no name can forge a log line.
+    pub fn called(&self) -> String {
         if !self.subject.is_empty() {
-            return &self.subject;
+            return self.subject.clone();
         }
         let name = self.sans.iter().find_map(|san| match san {
             San::Uri(text) | San::Dns(text) | San::Email(text) => Some(text.as_str()),
             San::Ip(_) => None,
         });
-        name.unwrap_or("without a name")
+        let name = name.unwrap_or("without a name").chars().take(MOST_CALLED);
+        let visible = |c: char| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        };
+        name.map(visible).collect()
     }
 
     pub(super) fn of(certificate: &X509Certificate<'_>) -> CertFacts {
@@ -365,6 +377,18 @@ mod tests {
         assert_eq!(mesh.called(), "spiffe://cluster.local/ns/a/sa/b");
         let plain = facts(|params| params.distinguished_name.push(DnType::CommonName, "bank"));
         assert_eq!(plain.called(), plain.subject);
+    }
+
+    #[test]
+    fn p14_an_alternative_name_cannot_forge_a_log_line() {
+        let forged = facts(|params| {
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            let name = format!("x\n2026 INFO {}", "y".repeat(1000));
+            params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+        });
+        let called = forged.called();
+        assert!(called.starts_with("x\u{fffd}2026 INFO y"), "{called}");
+        assert_eq!(called.chars().count(), MOST_CALLED);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct ServerTls {
     pub(super) credential: Arc<Credential>,
     pub(super) more: Vec<Arc<Credential>>,
     pub(super) certificates: Arc<OurCertificates>,
+    /// `None`: clients are not asked for a certificate.
+    pub(super) verifier: Option<Arc<ClientVerifier>>,
     /// For clients that offer something that we speak by ALPN.
     pub(super) config: Arc<ServerConfig>,
     /// The same without ALPN, for those that do not: their handshake goes on (ISTIO.md P11).
@@ -76,7 +78,8 @@ impl ServerTls {
         on_expired: OnExpired,
     ) -> Result<ServerTls, ServerTlsError> {
         let certificates = Arc::new(certificates(&credential, &more, on_expired)?);
-        let builder = builder(spec, &credential)?;
+        let verifier = verifier(spec, &credential)?;
+        let builder = builder(spec, verifier.clone())?;
         let mut silent = builder.with_cert_resolver(Arc::clone(&certificates) as _);
         silent.ticketer = Arc::new(Tickets::new().map_err(ServerTlsError::Library)?);
         silent.session_storage = Arc::new(NoServerSessionStorage {});
@@ -91,6 +94,7 @@ impl ServerTls {
             credential,
             more,
             certificates,
+            verifier,
             config: Arc::new(config),
             silent: Arc::new(silent),
             last_client: Mutex::new(None),
@@ -129,25 +133,35 @@ fn certificates(
     Ok(OurCertificates::new(identities.into_iter(), on_expired))
 }
 
-/// Versions, cipher suites, and whom of the clients we accept.
-fn builder(
+/// Whom of the clients we accept, where they show a certificate.
+fn verifier(
     spec: &ServerTlsSpec,
     credential: &Arc<Credential>,
-) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, ServerTlsError> {
-    let provider = suites(spec)?;
-    let algorithms = provider.signature_verification_algorithms;
-    let builder = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions(spec)?)
-        .map_err(ServerTlsError::Library)?;
-    Ok(match spec.clients {
-        ClientCertificates::Unasked => builder.with_no_client_auth(),
+) -> Result<Option<Arc<ClientVerifier>>, ServerTlsError> {
+    match spec.clients {
+        ClientCertificates::Unasked => Ok(None),
         ClientCertificates::Optional | ClientCertificates::Required => {
             if !credential.trust.has_anchors() {
                 return Err(ServerTlsError::NoRoots);
             }
+            let algorithms = provider().signature_verification_algorithms;
             let verifier = ClientVerifier::new(spec, Arc::clone(credential), algorithms);
-            builder.with_client_cert_verifier(Arc::new(verifier))
+            Ok(Some(Arc::new(verifier)))
         }
+    }
+}
+
+/// Versions and cipher suites, with the verifier.
+fn builder(
+    spec: &ServerTlsSpec,
+    verifier: Option<Arc<ClientVerifier>>,
+) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, ServerTlsError> {
+    let builder = ServerConfig::builder_with_provider(suites(spec)?)
+        .with_protocol_versions(versions(spec)?)
+        .map_err(ServerTlsError::Library)?;
+    Ok(match verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
     })
 }
 

@@ -82,6 +82,11 @@ impl ClientVerifier {
         Ok(facts)
     }
 
+    /// The same of a client that came in before, now.
+    pub(super) fn accepts(&self, leaf: &CertificateDer<'_>, sent: &[CertificateDer<'_>]) -> bool {
+        self.check(leaf, sent, UnixTime::now()).is_ok()
+    }
+
     fn check_names(&self, facts: &CertFacts) -> Result<(), Check> {
         let named = |wanted: &String| facts.sans.iter().any(|san| is_literally(san, wanted));
         if !self.alt_names.is_empty() && !self.alt_names.iter().any(named) {

@@ -890,6 +890,64 @@ async fn tls_in_tls_is_named_where_http_is_carried_and_passed_on_elsewhere() {
 }
 
 #[tokio::test]
+async fn r16_a_client_that_a_new_policy_would_refuse_is_let_go_and_no_other_is() {
+    let mesh = Mesh::new();
+    let (app, there) = origin().await;
+    let only = |name: Option<&str>| {
+        let mut tls = mesh.server(ClientCertificates::Required);
+        tls.subject_alt_names = name.into_iter().map(str::to_owned).collect();
+        let mut config = inbound(DownstreamTls::Strict(tls), Carries::Http);
+        // It looks as often as an hour lets it.
+        config.rotation.max_connection_age = Duration::from_secs(3600);
+        config
+    };
+    let bench = Bench::with(&only(None), &mesh.credentials());
+    let client = to_app(&bench, there).await;
+    let mut client = mesh.sidecar(client).await;
+    served(&mut client, "a", &app).await;
+    tokio::time::pause();
+    for (name, stays) in [
+        ("spiffe://cluster.local/ns/full/sa/sleep", true),
+        ("spiffe://cluster.local/ns/full/sa/other", false),
+    ] {
+        bench.reload(&only(Some(name)), &mesh.credentials());
+        let read = tokio::time::timeout(Duration::from_secs(100), client.read_u8()).await;
+        assert_eq!(read.is_err(), stays, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go_in_tls_too() {
+    let mesh = Mesh::new();
+    let (app, there) = origin().await;
+    let mut config = inbound(mesh.strict(), Carries::Http);
+    config.limits.stream_idle_timeout = Duration::from_millis(200);
+    // However much the sockets hold, the rest of one of these answers lies in TLS, whole.
+    for length in [48 * 1024, 100 * 1024] {
+        let bench = Bench::with(&config, &mesh.credentials());
+        let narrow = |socket: socket2::SockRef<'_>| {
+            socket.set_recv_buffer_size(2048).unwrap();
+            socket.set_send_buffer_size(2048).unwrap();
+        };
+        let kind = ListenerKind::Inbound(None);
+        let client = bench.arrive_by(kind, |_| Some(there), narrow).await;
+        let mut client = mesh.sidecar(client).await;
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut served = accept(&app).await;
+        head(&mut served).await;
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+        served.write_all(answer.as_bytes()).await.unwrap();
+        served.write_all(&vec![b'x'; length]).await.unwrap();
+        bench.drain.start();
+        let ended = tokio::time::timeout(Duration::from_secs(20), bench.drain.finished());
+        assert!(ended.await.is_ok(), "{length}");
+        let error = client.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
 async fn r16_an_open_connection_of_clear_text_is_refused_once_the_port_is_strict() {
     let mesh = Mesh::new();
     let (app, there) = origin().await;
