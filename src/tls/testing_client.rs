@@ -113,7 +113,7 @@ impl Client {
             let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
             stream.shutdown().await?;
             // Tickets come with or before the byte; the end is read so that none is lost.
-            stream.read(&mut byte).await?;
+            stream.read_to_end(&mut Vec::new()).await?;
             Ok(alpn)
         };
         let protocols = self.config.alpn_protocols.iter();
