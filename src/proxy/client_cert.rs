@@ -72,7 +72,9 @@ pub(super) fn apply(
     headers: &mut HeaderMap,
 ) {
     match (mode, element) {
-        (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {}
+        (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {
+            return;
+        }
         (ForwardClientCert::Sanitize, _) | (_, None) => drop(headers.remove(CLIENT_CERT)),
         (ForwardClientCert::SanitizeSet, Some(element)) => {
             headers.insert(CLIENT_CERT, element.clone());
@@ -82,6 +84,18 @@ pub(super) fn apply(
             headers.insert(CLIENT_CERT, all);
         }
     }
+    while let Some(twin) = headers.keys().find(|name| is_twin(name)).cloned() {
+        headers.remove(twin);
+    }
+}
+
+/// True for the header's name with underscores: applications that read headers as variables (CGI,
+/// WSGI) cannot tell the two apart.
+fn is_twin(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.len() == CLIENT_CERT.as_str().len()
+        && name.contains('_')
+        && CLIENT_CERT == *name.replace('_', "-")
 }
 
 /// What came, and `element` behind it.
@@ -468,6 +482,25 @@ mod tests {
             headers.append(CLIENT_CERT, HeaderValue::from_str(came).unwrap());
             apply(ForwardClientCert::AppendForward, Some(&ours), &mut headers);
             assert_eq!(headers[CLIENT_CERT], expected, "{came}");
+        }
+    }
+
+    #[test]
+    fn p16_an_underscore_smuggles_nothing_past() {
+        let ours = HeaderValue::from_static("Hash=3");
+        for (mode, element, left) in [
+            (ForwardClientCert::SanitizeSet, Some(&ours), 1),
+            (ForwardClientCert::AppendForward, None, 0),
+            (ForwardClientCert::AlwaysForwardOnly, None, 2),
+        ] {
+            let mut headers = HeaderMap::new();
+            for name in ["x_forwarded_client_cert", "x-forwarded_client-cert"] {
+                headers.append(name, HeaderValue::from_static("Hash=1"));
+            }
+            headers.append("x_forwarded_client_certs", HeaderValue::from_static("mine"));
+            apply(mode, element, &mut headers);
+            assert_eq!(headers.len(), left + 1, "{mode:?}: {headers:?}");
+            assert_eq!(headers["x_forwarded_client_certs"], "mine");
         }
     }
 
