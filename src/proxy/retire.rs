@@ -1,10 +1,10 @@
 //! When an open connection of an entrance has to end, politely: HTTP/1 by `Connection: close`,
-//! HTTP/2 by GOAWAY.
+//! HTTP/2 by GOAWAY; what is not HTTP has no such word.
 //!
 //! Owns: the bounds of its age: a certificate that was replaced, a client's that has expired, a
 //! policy or a CA that would not let it in today (ISTIO.md R16).
 //! Never: ends a request.
-//! Called by: `proxy::serve`.
+//! Called by: `proxy::serve`, `proxy::stream`.
 //!
 //! Why it looks now and then, and is not told: there may be as many connections as memory holds,
 //! and nobody has to keep a list of them that way.
@@ -16,8 +16,10 @@ use tokio::time::Instant;
 
 use super::admission::still_admits;
 use super::connection::Connection;
+use super::context::ProxyContext;
+use super::error::ProxyError;
 use crate::snapshot::{EntranceKey, ServerSide, Snapshot};
-use crate::tls::ServerTls;
+use crate::tls::{AcceptFacts, ServerTls};
 
 /// How often a connection looks whether its entrance has changed.
 const LOOK: Duration = Duration::from_secs(30);
@@ -64,6 +66,27 @@ async fn outlived(connection: &Connection, key: &EntranceKey) -> &'static str {
         let since = replaced.get_or_insert_with(Instant::now);
         if since.elapsed() >= snapshot.max_connection_age {
             return "what it was secured by has been replaced";
+        }
+    }
+}
+
+/// The same for what is not HTTP, which nothing but a policy ends: returns why connections like this
+/// one are let in no more. `own_tls`: it is TLS of the client's that is passed on.
+pub(super) async fn expulsion(
+    context: &ProxyContext,
+    entrance: Option<&EntranceKey>,
+    secured: Option<&AcceptFacts>,
+    own_tls: bool,
+) -> ProxyError {
+    let Some(key) = entrance else {
+        return std::future::pending().await;
+    };
+    loop {
+        let age = context.cell.load().max_connection_age;
+        tokio::time::sleep(LOOK.min(age).max(LEAST)).await;
+        let snapshot = context.cell.load();
+        if let Err(error) = still_admits(snapshot.entrances.find(key), secured, own_tls) {
+            return error;
         }
     }
 }

@@ -17,6 +17,7 @@ use super::identity::Identity;
 use super::record::chain;
 use super::refusal::Refusal;
 use super::relay::{Ended, Terms, relay};
+use super::retire::expulsion;
 use super::seldom::may_say;
 use super::stream_record::StreamRecord;
 use crate::drain::DrainGuard;
@@ -73,11 +74,13 @@ pub async fn stream(
         }
         opened.ok().map(|opened| (opened, no_tls))
     };
+    let own_tls = matches!(opaque, Opaque::Tls(_));
     if let Opaque::Tls(hello) = opaque {
         record.asks_for(hello.server_name);
     }
     if let Some((opened, no_tls)) = opened {
-        pass_on(downstream, opened, no_tls, &context, &mut record).await;
+        let client = (downstream, own_tls);
+        pass_on(client, opened, no_tls, &context, &mut record).await;
     }
     record.tell();
 }
@@ -152,9 +155,9 @@ fn failed(
     record.ends(verdict.flags | again, "upstream_connect_failed", words);
 }
 
-/// Passes bytes on until both sides are done.
+/// Passes bytes on until both sides are done, or the policy lets such clients in no more.
 async fn pass_on(
-    downstream: Downstream,
+    (downstream, own_tls): (Downstream, bool),
     mut upstream: OpenStream,
     no_tls: bool,
     context: &ProxyContext,
@@ -168,7 +171,26 @@ async fn pass_on(
         idle: IDLE,
         no_tls,
     };
-    match relay(&mut client, &mut upstream, terms, record).await {
+    let entrance = downstream.entrance.as_ref();
+    let secured = downstream.secured.as_deref();
+    let ended = tokio::select! {
+        ended = relay(&mut client, &mut upstream, terms, record) => Ok(ended),
+        error = expulsion(context, entrance, secured, own_tls) => Err(error),
+    };
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(error) => {
+            client.reset();
+            upstream.reset();
+            tracing::info!(
+                peer = %downstream.peer, entrance = entrance.map(EntranceKey::name),
+                "connection closed: {error}",
+            );
+            let flags = error.verdict().flags;
+            return record.ends(flags, "policy_changed", error.to_string());
+        }
+    };
+    match ended {
         Ended::Done => {}
         Ended::Idle => {
             let words = format!("no byte for {IDLE:?}");

@@ -948,6 +948,32 @@ async fn a_client_that_takes_nothing_is_let_go_in_tls_too() {
 }
 
 #[tokio::test]
+async fn r16_what_is_not_http_ends_too_once_the_port_is_strict_and_in_tls_it_goes_on() {
+    let mesh = Mesh::new();
+    let (app, there) = origin().await;
+    let config = |tls| {
+        let mut config = inbound(tls, Carries::Opaque);
+        config.rotation.max_connection_age = Duration::from_millis(30);
+        config
+    };
+    let bench = Bench::with(&config(mesh.permissive()), &mesh.credentials());
+    let mut client = to_app(&bench, there).await;
+    client.write_all(b"plain").await.unwrap();
+    let mut there_plain = accept(&app).await;
+    exactly(&mut there_plain, b"plain").await;
+    let secured = to_app(&bench, there).await;
+    let mut secured = mesh.sidecar(secured).await;
+    secured.write_all(b"tls").await.unwrap();
+    let mut there_secured = accept(&app).await;
+    exactly(&mut there_secured, b"tls").await;
+    bench.reload(&config(mesh.strict()), &mesh.credentials());
+    is_reset(&mut client).await;
+    is_reset(&mut there_plain).await;
+    there_secured.write_all(b"on").await.unwrap();
+    exactly(&mut secured, b"on").await;
+}
+
+#[tokio::test]
 async fn r16_an_open_connection_of_clear_text_is_refused_once_the_port_is_strict() {
     let mesh = Mesh::new();
     let (app, there) = origin().await;
