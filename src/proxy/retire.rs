@@ -4,7 +4,7 @@
 //! Owns: the bounds of its age: a certificate that was replaced, a client's that has expired, a
 //! policy or a CA that would not let it in today (ISTIO.md R16).
 //! Never: ends a request.
-//! Called by: `proxy::serve`, `proxy::stream`.
+//! Called by: `proxy::serve`, `proxy::stream`, `proxy::tunnel`.
 //!
 //! Why it looks now and then, and is not told: there may be as many connections as memory holds,
 //! and nobody has to keep a list of them that way.

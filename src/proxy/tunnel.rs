@@ -20,6 +20,7 @@ use super::body::AnswerBody;
 use super::connection::Connection;
 use super::headers;
 use super::record::{Record, chain};
+use super::retire::expulsion;
 use crate::telemetry::Flags;
 use crate::upstream::ResponseBody;
 
@@ -41,6 +42,7 @@ pub(super) fn upgraded(
     headers::remove_hop_by_hop(&mut parts.headers);
     headers::set_upgrade(&mut parts.headers, protocol);
     record.answers(parts.status, &mut parts.headers);
+    let connection = Arc::clone(connection);
     tokio::spawn(async move {
         // The drain waits for the tunnel, up to its deadline.
         let _guard = guard;
@@ -50,13 +52,21 @@ pub(super) fn upgraded(
                 let moved = Arc::new(AtomicU64::new(0));
                 let mut client = Metered::new(TokioIo::new(client), &moved);
                 let mut upstream = Metered::new(TokioIo::new(upstream), &moved);
-                let copied = tokio::select! {
-                    copied = tokio::io::copy_bidirectional(&mut client, &mut upstream) => copied,
-                    () = idle(&moved) => Err(std::io::ErrorKind::TimedOut.into()),
-                };
-                match copied {
-                    Ok((_, down)) => record.sent = down,
-                    Err(error) => record.broke(Flags::UC, "tunnel_ended", chain(&error)),
+                let (entrance, secured) = (connection.entrance.as_ref(), &connection.secured);
+                tokio::select! {
+                    copied = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {
+                        match copied {
+                            Ok((_, down)) => record.sent = down,
+                            Err(error) => record.broke(Flags::UC, "tunnel_ended", chain(&error)),
+                        }
+                    }
+                    () = idle(&moved) => {
+                        let words = format!("no byte for {IDLE:?}");
+                        record.broke(Flags::UC, "tunnel_ended", words);
+                    }
+                    error = expulsion(&connection.context, entrance, secured.as_deref(), false) => {
+                        record.broke(error.verdict().flags, "policy_changed", error.to_string());
+                    }
                 }
             }
             Err(error) => record.broke(Flags::UC, "upgrade_failed", chain(&error)),

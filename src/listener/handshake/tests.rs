@@ -974,6 +974,34 @@ async fn r16_what_is_not_http_ends_too_once_the_port_is_strict_and_in_tls_it_goe
 }
 
 #[tokio::test]
+async fn r16_a_connection_that_switched_protocols_ends_once_the_port_is_strict() {
+    let mesh = Mesh::new();
+    let (app, there) = origin().await;
+    let config = |tls| {
+        let mut config = inbound(tls, Carries::Http);
+        config.rotation.max_connection_age = Duration::from_millis(30);
+        config
+    };
+    let bench = Bench::with(&config(mesh.permissive()), &mesh.credentials());
+    let mut client = to_app(&bench, there).await;
+    let switch = "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{switch}");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut served = accept(&app).await;
+    head(&mut served).await;
+    let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{switch}");
+    served.write_all(answer.as_bytes()).await.unwrap();
+    let answer = head(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    // Longer than the time after which it looks.
+    let quiet = tokio::time::timeout(Duration::from_millis(150), client.read_u8()).await;
+    assert!(quiet.is_err());
+    bench.reload(&config(mesh.strict()), &mesh.credentials());
+    assert!(matches!(client.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    assert!(matches!(served.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
 async fn r16_an_open_connection_of_clear_text_is_refused_once_the_port_is_strict() {
     let mesh = Mesh::new();
     let (app, there) = origin().await;
