@@ -134,8 +134,12 @@ impl ServerTlsSpec {
 }
 
 impl ServerTlsSpec {
-    /// True where a client that `other` lets in has shown all that is demanded here.
+    /// True where a client that `other` lets in has shown all that is demanded here, in a version of
+    /// TLS that is new enough.
     pub fn demands_no_more_than(&self, other: &ServerTlsSpec) -> bool {
+        if self.min_version > other.min_version {
+            return false;
+        }
         self.clients == ClientCertificates::Unasked
             || (self.clients == other.clients
                 && self.credential.ca == other.credential.ca
@@ -265,5 +269,27 @@ impl EntranceHeaders {
             request_id: true,
             server: Some("istio-envoy".into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::CaSource;
+
+    #[test]
+    fn g9_a_server_that_demands_a_newer_tls_demands_more_though_it_asks_for_no_certificate() {
+        let credential = CredentialSpec {
+            identity: None,
+            ca: CaSource::Nothing,
+            crl: None,
+        };
+        let any = ServerTlsSpec::new(credential, ClientCertificates::Unasked);
+        let newer = ServerTlsSpec {
+            min_version: TlsVersion::Tls13,
+            ..any.clone()
+        };
+        assert!(any.demands_no_more_than(&newer) && any.demands_no_more_than(&any));
+        assert!(!newer.demands_no_more_than(&any));
     }
 }

@@ -69,6 +69,7 @@ pub fn lower(
     let maker = Maker::new(Credentials::new(manifests, facts), &scope.mesh);
     let ways: Vec<Way<'_>> = room.ways();
     say::all(&ways, facts, out);
+    say::no_labels(manifests, facts, out);
     for way in &ways {
         let upstream = room.upstream(way);
         let mut entrance = room.entrance(way, &upstream.name);
@@ -471,6 +472,26 @@ spec:
             found.unwrap().split(' ').nth(1).unwrap().to_owned()
         };
         [mode("8080"), mode("81"), mode("*")]
+    }
+
+    #[test]
+    fn p1_a_policy_for_labels_that_nobody_gave_is_told() {
+        let strict = peers(
+            "p",
+            "s",
+            "{selector: {matchLabels: {app: n}}, mtls: {mode: STRICT}}",
+        );
+        let said = |given: bool| {
+            let lab = lab(&strict).facts(|facts| {
+                if !given {
+                    facts.labels.clear();
+                }
+            });
+            let (_, said) = lab.config();
+            let told = |line: &&String| line.contains("IST0127") && line.contains("was given none");
+            said.iter().filter(told).count()
+        };
+        assert_eq!((said(false), said(true)), (1, 0));
     }
 
     #[test]

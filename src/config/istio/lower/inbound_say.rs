@@ -1,6 +1,6 @@
 //! What is odd about the inbound side, in words.
 //!
-//! Owns: the findings SRT0512 and SRT0515 of the inbound side, and the names of modes.
+//! Owns: the findings SRT0512, SRT0515 and IST0127 of the inbound side, and the names of modes.
 //! Never: changes what is served.
 //! Called by: inbound.
 
@@ -8,6 +8,7 @@ use super::credential::NO_IDENTITY;
 use super::inbound::Way;
 use super::report;
 use crate::config::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::config::istio::Manifests;
 use crate::config::istio::peer_authentication::MtlsMode;
 use crate::config::istio::service_entry::Protocol;
 use crate::config::istio::sidecar::Sidecar;
@@ -24,6 +25,31 @@ pub fn all(ways: &[Way<'_>], facts: &ProxyFacts, out: &mut Diagnostics) {
     }
     for way in ways {
         speaks_first(way, out);
+    }
+}
+
+/// P1, Z1: a selector asks for labels that nobody gave, and what the document demands is not demanded
+/// here.
+pub fn no_labels(manifests: &Manifests, facts: &ProxyFacts, out: &mut Diagnostics) {
+    if !facts.labels.is_empty() {
+        return;
+    }
+    let selecting = manifests.peer_authentications.iter().filter(|one| {
+        let selector = one.selector.as_ref();
+        selector.is_some_and(|labels| !labels.is_empty())
+            && one.meta.namespace != facts.root_namespace
+    });
+    let targeted = manifests.legacy_policies.iter();
+    let targeted = targeted.filter(|one| !one.targets.is_empty());
+    let metas = selecting.map(|one| &one.meta);
+    let metas = metas.chain(targeted.map(|one| &one.meta));
+    for meta in metas.filter(|meta| meta.namespace == facts.namespace) {
+        let problem = "it is for workloads with certain labels, and this one was given none: what \
+            it demands of clients is not demanded here"
+            .to_owned();
+        let advice = "run with --labels-file (the downward API's labels) or --labels";
+        let code = Code::SelectsNoWorkload;
+        out.push(report::about(meta, code, problem, advice));
     }
 }
 
