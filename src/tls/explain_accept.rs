@@ -121,7 +121,7 @@ fn broke_rules(error: &rustls::Error) -> String {
 fn no_certificate(tls: &ServerTls) -> String {
     format!(
         "the client showed no certificate, and this entrance demands one that a CA in {} issued{}; \
-         give the client one (TLS mode mutual, curl --cert), or let in clients without",
+         give the client one (TLS mode mutual, curl --cert), or let clients in without one",
         explain_certificate::ca(tls.ground()),
         explain_certificate::holds(tls.ground())
     )

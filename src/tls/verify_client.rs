@@ -562,7 +562,7 @@ mod tests {
                 words,
                 "the client showed no certificate, and this entrance demands one that a CA in \
                  /etc/ca.pem issued; it holds \"CN=CA\"; give the client one (TLS mode mutual, curl \
-                 --cert), or let in clients without"
+                 --cert), or let clients in without one"
             );
         }
     }
