@@ -359,7 +359,7 @@ impl Reloader {
                 Some(Arc::new(loaded.config))
             }
             Err(diagnostics) => {
-                let lines = diagnostics.iter().map(ToString::to_string).collect();
+                let lines = diagnostics.errors().map(ToString::to_string).collect();
                 self.refuse(lines, report);
                 None
             }
@@ -601,6 +601,22 @@ mod tests {
         assert!(!Arc::ptr_eq(&before, &after));
         bench.reloader.look(false);
         assert!(Arc::ptr_eq(&after, &bench.upstream()));
+    }
+
+    #[test]
+    fn x2_what_is_refused_is_told_and_what_is_merely_odd_is_not_called_a_problem() {
+        let mut bench = Bench::new();
+        let odd = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: b}\n\
+                   spec: {selector: {app: a}, ports: [{port: 1, name: other}]}\n";
+        configure(bench.folder.path(), "tls", odd);
+        assert_eq!(bench.reloader.look(false).problems, Vec::<String>::new());
+        let broken = format!("{odd}---\nkind: [Service\n");
+        configure(bench.folder.path(), "tls", &broken);
+        let problems = bench.reloader.look(false).problems;
+        assert!(
+            matches!(&problems[..], [one] if one.contains("error[SRT0004]")),
+            "{problems:?}"
+        );
     }
 
     #[test]
