@@ -171,6 +171,13 @@ fn normalise(uri: &mut Uri) -> Result<(), PathError> {
     Ok(())
 }
 
+/// On the way into the mesh: the application spoke plain HTTP, whatever the next hop is secured by
+/// (as Envoy's outbound side says it).
+pub(super) fn say_scheme(headers: &mut HeaderMap) {
+    let plain = || HeaderValue::from_static("http");
+    headers.entry(FORWARDED_PROTO).or_insert_with(plain);
+}
+
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -362,5 +369,15 @@ mod tests {
     fn a_reload_that_changes_the_rules_is_noticed() {
         let entering = Entering::new(&gateway(0), peer(), None);
         assert!(entering.is_by(&gateway(0)) && !entering.is_by(&gateway(1)));
+    }
+
+    #[test]
+    fn what_an_application_spoke_is_said_on_the_way_into_the_mesh_unless_it_says_so_itself() {
+        let mut headers = HeaderMap::new();
+        say_scheme(&mut headers);
+        assert_eq!(headers[FORWARDED_PROTO], "http");
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+        say_scheme(&mut headers);
+        assert_eq!(headers[FORWARDED_PROTO], "https");
     }
 }

@@ -19,7 +19,7 @@ use super::body::AnswerBody;
 use super::changes::Changes;
 use super::connection::Connection;
 use super::destination::{as_written, learn, looked_up};
-use super::entering::enter;
+use super::entering::{self, enter};
 use super::error::ProxyError;
 use super::fault;
 use super::headers;
@@ -28,9 +28,10 @@ use super::ready::{keep_host, make_ready, take_body};
 use super::record::Record;
 use super::send::{Plan, Sent, send};
 use super::tunnel;
-use crate::model::{Destination, ListenerKind, UnknownHosts};
+use crate::model::{AlpnOffer, Destination, ListenerKind, TlsPolicy, UnknownHosts};
 use crate::route::{self, Choice, Found, Matched, Route, RouteAction, RouteTable, Scheme};
 use crate::snapshot::{Entrance, Snapshot};
+use crate::upstream::Upstream;
 
 /// Istio's names of the routes of unknown hosts (ISTIO.md O2, O4).
 const BLOCK_ALL: &str = "block_all";
@@ -278,6 +279,9 @@ async fn to_upstream(
     if let Err(error) = make_ready(&mut parts, rewrite.path, protocol.clone()) {
         return answer::error(&error, record, Some(upstream.stats()), false);
     }
+    if connection.entrance.is_none() && is_of_mesh(upstream) {
+        entering::say_scheme(&mut parts.headers);
+    }
     changes.to_request(&mut parts.headers, &record, &upstream.spec().name);
     let body = take_body(connection, body, &mut record);
     let plan = Plan {
@@ -298,6 +302,15 @@ async fn to_upstream(
     };
     let sent = send(connection, &plan, parts, body, record).await;
     finish(connection, sent, protocol.zip(client), &changes)
+}
+
+/// There is a sidecar or a gateway before it, which would take mutual TLS for what the application
+/// spoke.
+fn is_of_mesh(upstream: &Upstream) -> bool {
+    match &upstream.spec().tls {
+        TlsPolicy::Tls(tls) => tls.alpn == AlpnOffer::Istio,
+        TlsPolicy::Disable => false,
+    }
 }
 
 /// A host that the table does not know (ISTIO.md O2, O4, O6).

@@ -250,6 +250,13 @@ impl Record {
         }
     }
 
+    /// So many bytes of a conversation that switched protocols went up and down.
+    pub(super) fn tunnelled(&mut self, up: u64, down: u64) {
+        self.sent = down;
+        let received = self.received.get_or_insert_default();
+        received.bytes.fetch_add(up, Ordering::Relaxed);
+    }
+
     /// sortie answers as the table says, without an upstream.
     pub(super) fn direct(&mut self, code: u16, bytes: usize) {
         self.sent = bytes as u64;

@@ -9,7 +9,7 @@
 //! Why it looks now and then, and is not told: there may be as many connections as memory holds,
 //! and nobody has to keep a list of them that way.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -55,7 +55,7 @@ async fn outlived(connection: &Connection, key: &EntranceKey) -> &'static str {
         if still_admits(entrance, connection.secured.as_deref(), false).is_err() {
             return "its like is let in no more";
         }
-        let Some(server) = replacement(connection, &snapshot, key) else {
+        let Some(server) = replacement(connection.made_with.as_ref(), &snapshot, key) else {
             replaced = None;
             continue;
         };
@@ -70,23 +70,35 @@ async fn outlived(connection: &Connection, key: &EntranceKey) -> &'static str {
     }
 }
 
+/// As what a connection came in that is not HTTP.
+pub(super) struct Admitted<'a> {
+    /// `None`: mesh traffic.
+    pub(super) entrance: Option<&'a EntranceKey>,
+    pub(super) secured: Option<&'a AcceptFacts>,
+    pub(super) made_with: Option<&'a Weak<ServerTls>>,
+    /// It is TLS of the client's that is passed on.
+    pub(super) own_tls: bool,
+}
+
 /// The same for what is not HTTP, which nothing but a policy ends: returns why connections like this
-/// one are let in no more. `own_tls`: it is TLS of the client's that is passed on.
-pub(super) async fn expulsion(
-    context: &ProxyContext,
-    entrance: Option<&EntranceKey>,
-    secured: Option<&AcceptFacts>,
-    own_tls: bool,
-) -> ProxyError {
-    let Some(key) = entrance else {
+/// one are let in no more.
+pub(super) async fn expulsion(context: &ProxyContext, admitted: &Admitted<'_>) -> ProxyError {
+    let Some(key) = admitted.entrance else {
         return std::future::pending().await;
     };
+    let secured = admitted.secured;
     loop {
         let age = context.cell.load().max_connection_age;
         tokio::time::sleep(LOOK.min(age).max(LEAST)).await;
         let snapshot = context.cell.load();
-        if let Err(error) = still_admits(snapshot.entrances.find(key), secured, own_tls) {
+        let entrance = snapshot.entrances.find(key);
+        if let Err(error) = still_admits(entrance, secured, admitted.own_tls) {
             return error;
+        }
+        let server = replacement(admitted.made_with, &snapshot, key);
+        let refused = |(server, facts): (&ServerTls, _)| !server.would_admit(facts);
+        if server.zip(secured).is_some_and(refused) {
+            return ProxyError::NotAdmitted;
         }
     }
 }
@@ -94,15 +106,14 @@ pub(super) async fn expulsion(
 /// By what new connections are made, where that is another configuration than this one was made by.
 /// Where none can be made at all, an open one is of more use.
 fn replacement<'a>(
-    connection: &Connection,
+    made_with: Option<&Weak<ServerTls>>,
     snapshot: &'a Snapshot,
     key: &EntranceKey,
 ) -> Option<&'a ServerTls> {
     let Some(ServerSide::Ready(server)) = snapshot.entrances.find(key)?.tls.server() else {
         return None;
     };
-    let made_with = connection.made_with.as_ref()?;
-    (!std::ptr::eq(Arc::as_ptr(server), made_with.as_ptr())).then_some(server)
+    (!std::ptr::eq(Arc::as_ptr(server), made_with?.as_ptr())).then_some(server)
 }
 
 /// How long the client's certificate is still valid; `None`: there is none.

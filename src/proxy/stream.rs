@@ -17,7 +17,7 @@ use super::identity::Identity;
 use super::record::chain;
 use super::refusal::Refusal;
 use super::relay::{Ended, Terms, relay};
-use super::retire::expulsion;
+use super::retire::{Admitted, expulsion};
 use super::seldom::may_say;
 use super::stream_record::StreamRecord;
 use crate::drain::DrainGuard;
@@ -142,10 +142,15 @@ fn failed(
     record: &mut StreamRecord,
 ) {
     let words = chain(&failure.error);
-    tracing::warn!(
-        peer = %downstream.peer, upstream = %upstream.spec().name,
-        "connection closed: {words}",
-    );
+    let peer = downstream.peer;
+    let name = &upstream.spec().name;
+    match may_say((downstream.met().port, "upstream_connect_failed")) {
+        Some(0) => tracing::warn!(%peer, upstream = %name, "connection closed: {words}"),
+        Some(left_out) => {
+            tracing::warn!(%peer, upstream = %name, left_out, "connection closed: {words}");
+        }
+        None => tracing::debug!(%peer, upstream = %name, "connection closed: {words}"),
+    }
     let verdict = ProxyError::Upstream(failure.error.clone()).verdict();
     let again = match failure.retried {
         true => Flags::URX,
@@ -171,11 +176,15 @@ async fn pass_on(
         idle: IDLE,
         no_tls,
     };
-    let entrance = downstream.entrance.as_ref();
-    let secured = downstream.secured.as_deref();
+    let admitted = Admitted {
+        entrance: downstream.entrance.as_ref(),
+        secured: downstream.secured.as_deref(),
+        made_with: downstream.made_with.as_ref(),
+        own_tls,
+    };
     let ended = tokio::select! {
         ended = relay(&mut client, &mut upstream, terms, record) => Ok(ended),
-        error = expulsion(context, entrance, secured, own_tls) => Err(error),
+        error = expulsion(context, &admitted) => Err(error),
     };
     let ended = match ended {
         Ok(ended) => ended,
@@ -183,7 +192,7 @@ async fn pass_on(
             client.reset();
             upstream.reset();
             tracing::info!(
-                peer = %downstream.peer, entrance = entrance.map(EntranceKey::name),
+                peer = %downstream.peer, entrance = admitted.entrance.map(EntranceKey::name),
                 "connection closed: {error}",
             );
             let flags = error.verdict().flags;

@@ -20,7 +20,7 @@ use super::body::AnswerBody;
 use super::connection::Connection;
 use super::headers;
 use super::record::{Record, chain};
-use super::retire::expulsion;
+use super::retire::{Admitted, expulsion};
 use crate::telemetry::Flags;
 use crate::upstream::ResponseBody;
 
@@ -49,25 +49,31 @@ pub(super) fn upgraded(
         let lease = body;
         match tokio::try_join!(client, upstream) {
             Ok((client, upstream)) => {
-                let moved = Arc::new(AtomicU64::new(0));
-                let mut client = Metered::new(TokioIo::new(client), &moved);
-                let mut upstream = Metered::new(TokioIo::new(upstream), &moved);
-                let (entrance, secured) = (connection.entrance.as_ref(), &connection.secured);
+                let (up, down) = (Arc::default(), Arc::default());
+                let mut client = Metered::new(TokioIo::new(client), &up);
+                let mut upstream = Metered::new(TokioIo::new(upstream), &down);
+                let admitted = Admitted {
+                    entrance: connection.entrance.as_ref(),
+                    secured: connection.secured.as_deref(),
+                    made_with: connection.made_with.as_ref(),
+                    own_tls: false,
+                };
                 tokio::select! {
                     copied = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {
-                        match copied {
-                            Ok((_, down)) => record.sent = down,
-                            Err(error) => record.broke(Flags::UC, "tunnel_ended", chain(&error)),
+                        if let Err(error) = copied {
+                            record.broke(Flags::UC, "tunnel_ended", chain(&error));
                         }
                     }
-                    () = idle(&moved) => {
+                    () = idle(&up, &down) => {
                         let words = format!("no byte for {IDLE:?}");
                         record.broke(Flags::UC, "tunnel_ended", words);
                     }
-                    error = expulsion(&connection.context, entrance, secured.as_deref(), false) => {
+                    error = expulsion(&connection.context, &admitted) => {
                         record.broke(error.verdict().flags, "policy_changed", error.to_string());
                     }
                 }
+                let bytes = |count: &AtomicU64| count.load(Ordering::Relaxed);
+                record.tunnelled(bytes(&up), bytes(&down));
             }
             Err(error) => record.broke(Flags::UC, "upgrade_failed", chain(&error)),
         }
@@ -77,11 +83,12 @@ pub(super) fn upgraded(
 }
 
 /// Returns when no byte moved for [`IDLE`].
-async fn idle(moved: &AtomicU64) {
-    let mut before = moved.load(Ordering::Relaxed);
+async fn idle(up: &AtomicU64, down: &AtomicU64) {
+    let moved = || (up.load(Ordering::Relaxed), down.load(Ordering::Relaxed));
+    let mut before = moved();
     loop {
         tokio::time::sleep(IDLE).await;
-        let now = moved.load(Ordering::Relaxed);
+        let now = moved();
         if now == before {
             return;
         }

@@ -146,7 +146,14 @@ fn in_common(tls: &ServerTls, error: &rustls::Error, what: &PeerIncompatible) ->
              version"
                 .to_owned()
         }
-        (P::Tls12NotOffered | P::Tls12NotOfferedOrEnabled, Tls12, _) => {
+        (
+            P::Tls12NotOffered
+            | P::Tls12NotOfferedOrEnabled
+            // TLS 1.1 knows no such extension.
+            | P::SignatureAlgorithmsExtensionRequired,
+            Tls12,
+            _,
+        ) => {
             "the client speaks TLS 1.1 or older, which sortie does not (RFC 8996)".to_owned()
         }
         (P::NoCipherSuitesInCommon, ..) => format!(

@@ -218,8 +218,10 @@ fn a_websocket_carries_bytes_both_ways_after_its_handshake() {
     let bank = lab.bank().start();
     let sortie = lab.sortie(bank.port());
     let mut wire = upgraded(&sortie.wire().stream);
+    let mut sent = 0;
     for nth in 0..20 {
         let message = format!("message {nth} ").repeat(nth * 100 + 1);
+        sent += message.len();
         wire.send(&message);
         assert_eq!(
             String::from_utf8(wire.bytes(message.len())).unwrap(),
@@ -236,6 +238,8 @@ fn a_websocket_carries_bytes_both_ways_after_its_handshake() {
     eventually("the bank sees the client leave", || {
         (bank.open() == 0).then_some(())
     });
+    // The origin says every byte back.
+    sortie.logged(&["/upgrade", &format!(" {sent} {sent} ")]);
 }
 
 #[test]

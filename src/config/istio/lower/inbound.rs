@@ -1059,6 +1059,11 @@ spec:
                 assert_eq!(one.broken.is_some(), broken, "{document}");
             }
         }
+        // Without labels nobody can say whom a selector means.
+        let other = of("s", &selecting("app: m"));
+        let nameless = lab(&other).facts(|facts| facts.labels.clear());
+        let (config, _) = nameless.config();
+        assert!(config.entrances.iter().all(|one| one.broken.is_some()));
         let (config, _) = lab(&of("s", "")).config();
         let reason = config.entrances[0].broken.clone().unwrap();
         assert!(reason.starts_with("t.yaml:"), "{reason}");

@@ -37,7 +37,8 @@ fn reaches(reach: Option<&Reach>, facts: &ProxyFacts) -> bool {
             .namespace
             .as_ref()
             .is_none_or(|one| *one == facts.namespace);
-        near && selects(&reach.labels, &facts.labels)
+        // Nobody said which labels the workload has: it may be the one that was meant.
+        near && (facts.labels.is_empty() || selects(&reach.labels, &facts.labels))
     })
 }
 
