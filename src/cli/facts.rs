@@ -88,6 +88,10 @@ pub struct FactsArgs {
     /// [default: where Istio puts it, if it is there]
     #[arg(long, value_name = "DIR", env = "SORTIE_IDENTITY")]
     pub identity: Option<PathBuf>,
+    /// What answers of inbound and gateway listeners say for Server; empty: what the upstream says
+    /// [default: istio-envoy]
+    #[arg(long, value_name = "TEXT", env = "SORTIE_SERVER_HEADER", value_parser = server_header)]
+    pub server_header: Option<String>,
     /// Unknown and unsupported fields are warnings where Istio would ignore them
     #[arg(long, env = "SORTIE_LENIENT")]
     pub lenient: bool,
@@ -130,6 +134,14 @@ fn inbound(text: &str) -> Result<(SocketAddr, Option<SocketAddr>), String> {
     match text.split_once('=') {
         Some((at, to)) => Ok((address(at)?, Some(address(to)?))),
         None => Ok((address(text)?, None)),
+    }
+}
+
+fn server_header(text: &str) -> Result<String, String> {
+    let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    match plain && text.len() <= 256 {
+        true => Ok(text.to_owned()),
+        false => Err("a header has at most 256 printable ASCII characters here".to_owned()),
     }
 }
 
@@ -188,6 +200,7 @@ impl FactsArgs {
             unknown_hosts: self.outbound_policy.map(UnknownHosts::from),
             mesh_listeners: false,
             inbound: self.inbound.clone(),
+            server_header: self.server_header.as_deref().map(Arc::from),
             gateway_bind: self.gateway_bind,
             gateway_ports: self.gateway_port.iter().copied().collect(),
             allow_tls_in_tls: self.allow_tls_in_tls,

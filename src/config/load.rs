@@ -105,6 +105,12 @@ fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspect
     if config.from_manifests || !options.inbound.is_empty() {
         istio::lower(&mut manifests, options, &mut config, &mut out);
     }
+    if let Some(server) = &options.server_header {
+        let server = (!server.is_empty()).then(|| Arc::clone(server));
+        for entrance in &mut config.entrances {
+            entrance.headers.server.clone_from(&server);
+        }
+    }
     if let Some(unknown) = options.unknown_hosts {
         (config.unknown_hosts, config.unknown_captured) = (unknown, unknown);
     }
@@ -764,5 +770,22 @@ mod tests {
         fn no_text_makes_the_loader_panic(text in "\\PC{0,200}") {
             let _ = load_texts(&[("a.yaml", &text)]);
         }
+    }
+
+    #[test]
+    fn b10_what_answers_say_for_server_is_istios_unless_a_flag_says_otherwise() {
+        let said = |flag: Option<&str>| {
+            let options = LoadOptions {
+                inbound: vec![("127.0.0.1:15006".parse().unwrap(), None)],
+                server_header: flag.map(Into::into),
+                ..LoadOptions::default()
+            };
+            let text = "routes: [{host: a, rules: [{respond: {status: 200}}]}]\n";
+            let loaded = load_texts_with(&[("a.yaml", text)], &options).unwrap();
+            loaded.config.entrances[0].headers.server.clone()
+        };
+        assert_eq!(said(None).as_deref(), Some("istio-envoy"));
+        assert_eq!(said(Some("bank")).as_deref(), Some("bank"));
+        assert_eq!(said(Some("")), None);
     }
 }

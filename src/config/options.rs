@@ -30,6 +30,9 @@ pub struct LoadOptions {
     pub gateway_bind: Option<IpAddr>,
     /// Where a Gateway's `port.number` is bound, if elsewhere (G11, X13).
     pub gateway_ports: BTreeMap<u16, u16>,
+    /// What answers of inbound and gateway listeners say for `Server`; empty: what the upstream says;
+    /// `None`: as Istio (B10).
+    pub server_header: Option<Arc<str>>,
     /// TLS records from the application may be wrapped in TLS once more (D8).
     pub allow_tls_in_tls: bool,
 }
