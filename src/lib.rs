@@ -31,7 +31,7 @@
 //!
 //! # Rooms, floor by floor
 //! - 0 [`model`] the shared words; [`drain`] one shutdown signal; [`watch`] "a path changed";
-//!   [`telemetry`] log, metrics, access log.
+//!   [`telemetry`] log, metrics, access log. Cold: [`inject`] a pod in, a pod with a sidecar out.
 //! - 1 [`tls`] credentials, verification, the handshake and why it failed. Cold: [`config`], files
 //!   to a validated configuration.
 //! - 2 [`upstream`] endpoints, pools, connections. Cold: [`certs`], files to credentials.
@@ -48,6 +48,7 @@ pub mod cli;
 pub mod config;
 pub mod drain;
 pub mod explain;
+pub mod inject;
 pub mod listener;
 pub mod model;
 pub mod proxy;

@@ -22,6 +22,8 @@ const FLOORS: &[(&str, &str)] = &[
     ("telemetry", "model"),
     ("tls", "model"),
     ("config", "model"),
+    // The YAML reader with its bounds and messages is config's.
+    ("inject", "model config"),
     ("upstream", "model tls telemetry"),
     ("certs", "model tls watch telemetry"),
     ("route", "model telemetry upstream"),

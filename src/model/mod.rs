@@ -5,6 +5,7 @@
 //! Called by: every room.
 
 mod addr;
+mod capture;
 mod cipher;
 mod config;
 mod destination;
@@ -18,6 +19,9 @@ mod tls;
 mod upstream;
 
 pub use addr::{EndpointAddr, ListenAddr, OriginalDst, PeerAddr};
+pub use capture::{
+    CaptureSpec, Chosen, Interception, LOCAL_PORTS, ListError, Listed, PROXY_ID, TUNNEL_PORT, list,
+};
 pub use cipher::{TLS12_CIPHER_SUITES, known_cipher_suite};
 pub use config::{
     AccessLogSpec, Config, Limits, OnExpired, Place, REGEX_SIZE_LIMIT, Refused, Rotation,
