@@ -19,8 +19,10 @@ use tokio::sync::oneshot;
 
 use super::state::{AdminState, Command};
 use super::view::{ConfigView, RoutesView};
+use crate::drain::Drain;
 use crate::explain::{Asked, Question, decoded};
 use crate::model::{Destination, Host};
+use crate::telemetry::Status;
 
 /// A command that has not been answered after this is reported as still running.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -147,7 +149,7 @@ pub(super) async fn answer(state: &AdminState, request: &Parts) -> Answer {
 }
 
 /// B11: the words are Envoy's.
-fn refuse_method(method: &Method, changes: bool) -> Option<Answer> {
+pub(super) fn refuse_method(method: &Method, changes: bool) -> Option<Answer> {
     let (right, wanted, allow) = match changes {
         true => (method == Method::POST, "POST", "POST"),
         false => (
@@ -195,16 +197,21 @@ fn index() -> Answer {
 
 /// I14: not ready from the first step of a drain on.
 fn ready(state: &AdminState) -> Answer {
-    let mut reasons = state.status.reasons();
+    readiness(&state.status, &state.drain, state.status.notes())
+}
+
+/// `notes`: lines behind the reasons that do not change the answer.
+pub(super) fn readiness(status: &Status, drain: &Drain, notes: Vec<String>) -> Answer {
+    let mut reasons = status.reasons();
     let said = reasons.iter().any(|reason| reason.starts_with("drain: "));
-    if state.drain.has_started() && !said {
+    if drain.has_started() && !said {
         reasons.insert(0, "draining".to_owned());
     }
     let (status, mut lines) = match reasons.is_empty() {
         true => (StatusCode::OK, vec!["LIVE".to_owned()]),
         false => (StatusCode::SERVICE_UNAVAILABLE, reasons),
     };
-    lines.extend(state.status.notes());
+    lines.extend(notes);
     // One line each, whatever an error message holds.
     let lines = lines
         .iter()
@@ -213,23 +220,28 @@ fn ready(state: &AdminState) -> Answer {
 }
 
 fn metrics(state: &AdminState, headers: &HeaderMap) -> Answer {
+    let open_metrics = wants_open_metrics(headers);
+    let page = match open_metrics {
+        true => state.metrics.encode(),
+        false => state.metrics.encode_plain(),
+    };
+    build(StatusCode::OK, metrics_type(open_metrics), page)
+}
+
+pub(super) fn wants_open_metrics(headers: &HeaderMap) -> bool {
     let mut accepted = headers.get_all(header::ACCEPT).iter();
-    let open_metrics = accepted.any(|value| {
+    accepted.any(|value| {
         value
             .to_str()
             .is_ok_and(|value| value.contains("application/openmetrics-text"))
-    });
-    let (kind, page) = match open_metrics {
-        true => (
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            state.metrics.encode(),
-        ),
-        false => (
-            "text/plain; version=0.0.4; charset=utf-8",
-            state.metrics.encode_plain(),
-        ),
-    };
-    build(StatusCode::OK, kind, page)
+    })
+}
+
+pub(super) fn metrics_type(open_metrics: bool) -> &'static str {
+    match open_metrics {
+        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        false => "text/plain; version=0.0.4; charset=utf-8",
+    }
 }
 
 fn routes(state: &AdminState, query: Option<&str>) -> Answer {
@@ -305,7 +317,7 @@ fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     Some(decoded(value))
 }
 
-fn text(status: StatusCode, body: String) -> Answer {
+pub(super) fn text(status: StatusCode, body: String) -> Answer {
     build(status, "text/plain; charset=utf-8", body)
 }
 

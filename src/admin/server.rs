@@ -1,4 +1,4 @@
-//! The admin port's own small HTTP server.
+//! The small HTTP server of the admin port and of the status port.
 //!
 //! Owns: its connections and their bounds: how many, how long, how large a head.
 //! Never: runs on a worker.
@@ -6,48 +6,89 @@
 //!
 //! Why one request a connection: a scraper comes every few seconds, and a connection that ends is
 //! one that nobody can hold on to.
+//!
+//! Why the peer with the most connections makes room: whoever opens many and says nothing then
+//! closes his own, and a kubelet that comes with one is always answered.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, Id, JoinSet};
 
-use super::page;
+use super::page::{self, Answer};
 use super::state::AdminState;
+use super::status::StatusState;
 
-/// Connections at once; the next one waits to be accepted.
-const MAX_CONNECTIONS: usize = 64;
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 16 * 1024;
-/// From a connection's start to the end of the head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// From a connection's start to the end of the answer: enough for a large table on a slow line.
-const WHOLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause after a failed accept, such as one without a free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves until it is dropped, and then breaks off what is under way. For the cold runtime.
+/// What is answered, and to how many.
+pub(super) trait Pages: Send + Sync + 'static {
+    /// In messages: `admin port`.
+    const NAME: &'static str;
+    /// Connections at once; for the next one another is broken off.
+    const CONNECTIONS: usize;
+    /// From a connection's start to the end of the head.
+    const HEAD: Duration;
+
+    /// From a connection's start to the end of the answer.
+    fn whole(&self) -> Duration;
+
+    /// Answers one request. The body is not looked at.
+    fn answer(&self, head: &Parts) -> impl Future<Output = Answer> + Send;
+}
+
+impl Pages for AdminState {
+    const NAME: &'static str = "admin port";
+    const CONNECTIONS: usize = 64;
+    const HEAD: Duration = Duration::from_secs(10);
+
+    /// Enough for a large table on a slow line.
+    fn whole(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    async fn answer(&self, head: &Parts) -> Answer {
+        page::answer(self, head).await
+    }
+}
+
+/// Serves the admin port until it is dropped, and then breaks off what is under way. For the cold
+/// runtime.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
-    let mut connections = JoinSet::new();
+    run(listener, state).await;
+}
+
+/// The same for the status port.
+pub async fn serve_status(listener: TcpListener, state: Arc<StatusState>) {
+    run(listener, state).await;
+}
+
+async fn run<P: Pages>(listener: TcpListener, pages: Arc<P>) {
+    let mut open = Open::default();
     let mut failing = false;
     loop {
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= MAX_CONNECTIONS {
-            connections.join_next().await;
-        }
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 failing = false;
-                connections.spawn(connection(stream, Arc::clone(&state)));
+                open.make_room(P::CONNECTIONS).await;
+                let pages = Arc::clone(&pages);
+                open.spawn(peer.ip().to_canonical(), connection(stream, pages));
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!("the admin port cannot accept a connection: {error}");
+                    tracing::warn!("the {} cannot accept a connection: {error}", P::NAME);
                 }
                 failing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -56,24 +97,70 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
     }
 }
 
-async fn connection(stream: TcpStream, state: Arc<AdminState>) {
+/// The connections that are open, oldest first.
+#[derive(Default)]
+struct Open {
+    tasks: JoinSet<()>,
+    peers: Vec<(Id, IpAddr, AbortHandle)>,
+}
+
+impl Open {
+    fn spawn(&mut self, peer: IpAddr, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.tasks.spawn(task);
+        self.peers.push((handle.id(), peer, handle));
+    }
+
+    /// Breaks one off where there are `most` or more: the oldest of the peer that has the most.
+    async fn make_room(&mut self, most: usize) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.forget(ended.map_or_else(|error| error.id(), |(id, ())| id));
+        }
+        while self.peers.len() >= most {
+            if let Some(handle) = self.greediest() {
+                handle.abort();
+            }
+            match self.tasks.join_next_with_id().await {
+                Some(ended) => self.forget(ended.map_or_else(|error| error.id(), |(id, ())| id)),
+                None => self.peers.clear(),
+            }
+        }
+    }
+
+    fn greediest(&self) -> Option<&AbortHandle> {
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        for (_, peer, _) in &self.peers {
+            *counts.entry(*peer).or_default() += 1;
+        }
+        let most = counts.values().max().copied()?;
+        let mut peers = self.peers.iter();
+        let found = peers.find(|(_, peer, _)| counts.get(peer) == Some(&most));
+        found.map(|(_, _, handle)| handle)
+    }
+
+    fn forget(&mut self, id: Id) {
+        self.peers.retain(|(known, ..)| *known != id);
+    }
+}
+
+async fn connection<P: Pages>(stream: TcpStream, pages: Arc<P>) {
+    let whole = pages.whole();
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let state = Arc::clone(&state);
+        let pages = Arc::clone(&pages);
         async move {
             let (head, _body) = request.into_parts();
-            Ok::<_, Infallible>(page::answer(&state, &head).await)
+            Ok::<_, Infallible>(pages.answer(&head).await)
         }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(P::HEAD)
         .max_buf_size(MAX_HEAD)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(WHOLE_TIMEOUT, served).await {
+    match tokio::time::timeout(whole, served).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!("a connection to the admin port ended early: {error}"),
-        Err(_) => tracing::debug!("a connection to the admin port took too long"),
+        Ok(Err(error)) => tracing::debug!("a connection to the {} ended early: {error}", P::NAME),
+        Err(_) => tracing::debug!("a connection to the {} took too long", P::NAME),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Called by: cli, and tests, which start as many as they like in one process.
 
 mod cold;
+mod doors;
 mod inside;
 mod options;
 mod running;

@@ -21,6 +21,8 @@ pub struct RunOptions {
     pub capture: Vec<SocketAddr>,
     /// The admin port; `None`: none.
     pub admin: Option<SocketAddr>,
+    /// Status ports: readiness and metrics for the network.
+    pub status: Vec<SocketAddr>,
     /// Worker threads; `None`: the cores that the cgroup grants.
     pub workers: Option<usize>,
     /// A path, or `-` for standard output.
@@ -42,6 +44,7 @@ impl Default for RunOptions {
             listen: Vec::new(),
             capture: Vec::new(),
             admin: None,
+            status: Vec::new(),
             workers: None,
             access_log: None,
             access_log_format: "text".to_owned(),

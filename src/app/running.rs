@@ -24,6 +24,8 @@ pub struct Bound {
     pub listeners: Vec<(ListenerKind, ListenAddr)>,
     /// The admin port, if there is one.
     pub admin: Option<SocketAddr>,
+    /// The status ports, in the order asked for.
+    pub status: Vec<SocketAddr>,
 }
 
 /// How somebody asked for the end, from inside.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::doors::{Door, taken};
 use super::running::Bound;
 use crate::listener;
 use crate::model::{ListenAddr, ListenerKind, ListenerSpec};
@@ -61,7 +62,7 @@ pub(super) struct OpenListeners {
     wanted: Vec<Key>,
     /// What everybody else may know.
     shown: Arc<Mutex<Bound>>,
-    admin: Option<SocketAddr>,
+    doors: Vec<Door>,
 }
 
 impl OpenListeners {
@@ -69,7 +70,7 @@ impl OpenListeners {
         workers: Arc<Vec<Worker>>,
         own: OwnAddrs,
         shown: Arc<Mutex<Bound>>,
-        admin: Option<SocketAddr>,
+        doors: Vec<Door>,
     ) -> Self {
         OpenListeners {
             workers,
@@ -78,7 +79,7 @@ impl OpenListeners {
             prepared: Vec::new(),
             wanted: Vec::new(),
             shown,
-            admin,
+            doors,
         }
     }
 
@@ -96,8 +97,8 @@ impl OpenListeners {
             .map(|open| (open.kind, open.address))
             .collect();
         let own = listeners.iter().map(|(_, address)| *address);
-        self.own
-            .set(own.chain(self.admin.map(ListenAddr)).collect());
+        let doors = self.doors.iter().map(|door| ListenAddr(door.address));
+        self.own.set(own.chain(doors).collect());
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.listeners = listeners;
     }
@@ -115,6 +116,11 @@ impl Sockets for OpenListeners {
                     .iter()
                     .any(|(prepared, _)| *prepared == key(spec));
             if known {
+                continue;
+            }
+            if let Some(door) = self.doors.iter().find(|door| door.clashes(spec.address)) {
+                let (kind, place) = (spec.kind, &spec.place);
+                errors.push(format!("{kind}, {place}: {}", taken(spec.address, door)));
                 continue;
             }
             let ours = self.has_port(spec.address.port());

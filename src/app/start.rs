@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::cold::Cold;
+use super::doors::{DoorError, Doors};
 use super::inside::{Levers, View};
 use super::options::RunOptions;
 use super::running::{Bound, Ended, Running};
 use super::sockets::OpenListeners;
 use crate::admin::{self, AdminState};
 use crate::drain::Drain;
-use crate::listener::{BindError, KernelOriginalDst, OriginalDestination};
+use crate::listener::{KernelOriginalDst, OriginalDestination};
 use crate::model::{
     AccessLogSpec, ListenerKind, ListenerSpec, Place, Resolution, Retries, TlsPolicy, UpstreamSpec,
 };
@@ -54,9 +55,9 @@ pub enum StartError {
     /// A port.
     #[error("{}", .0.join("\n"))]
     Listen(Vec<String>),
-    /// The admin port.
-    #[error("the admin port: {0}")]
-    Admin(#[source] BindError),
+    /// The admin port or a status port.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// A thread or a runtime.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -67,7 +68,10 @@ impl StartError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            StartError::Load(_) | StartError::NoListener(_) | StartError::AccessFormat(_)
+            StartError::Load(_)
+                | StartError::NoListener(_)
+                | StartError::AccessFormat(_)
+                | StartError::Door(DoorError::Twice { .. })
         )
     }
 }
@@ -87,14 +91,19 @@ pub fn start_with(
     log: Option<LogControl>,
 ) -> Result<Running, StartError> {
     let mut ground = Ground::new(&options)?;
-    let admin = options.admin.map(bind_admin).transpose()?;
+    let doors = Doors::bind(&options)?;
     let bound = Bound {
         listeners: Vec::new(),
-        admin: admin.as_ref().and_then(|socket| socket.local_addr().ok()),
+        admin: doors.admin_address(),
+        status: doors.status_addresses(),
     };
+    let taken = doors.addresses();
     let shared = Shared::default();
     // Making upstreams may begin look-ups, which belong to the cold runtime.
-    let _entered = ground.cold.handle().enter();
+    let handle = ground.cold.handle().clone();
+    let _entered = handle.enter();
+    // From here on whoever asks is told what the start waits for.
+    let admin = doors.open_status(&ground)?;
     let first = publish::first_load(Parts {
         sources: options.config.clone(),
         load: options.load.clone(),
@@ -116,10 +125,9 @@ pub fn start_with(
     let max_connections = first.config().limits.max_connections;
     let (cell, unopened) = first.publish();
     let workers = ground.start_workers(&options, &cell, max_connections, &original_dst)?;
-    let own_admin = bound.admin;
     let bound = Arc::new(Mutex::new(bound));
     let own = ground.context.own.clone();
-    let sockets = OpenListeners::new(Arc::clone(&workers), own, Arc::clone(&bound), own_admin);
+    let sockets = OpenListeners::new(Arc::clone(&workers), own, Arc::clone(&bound), taken);
     let reloader = unopened
         .open(Box::new(sockets))
         .map_err(StartError::Listen)?;
@@ -151,13 +159,13 @@ pub fn start_with(
 }
 
 /// What everything else stands on. Dropping it ends the threads: they watch `stop`.
-struct Ground {
-    metrics: Arc<Metrics>,
-    status: Arc<Status>,
+pub(super) struct Ground {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) status: Arc<Status>,
     access_log: Option<Arc<AccessLog>>,
     stop: watch::Sender<bool>,
-    drain: Drain,
-    cold: Cold,
+    pub(super) drain: Drain,
+    pub(super) cold: Cold,
     context: UpstreamContext,
 }
 
@@ -320,20 +328,6 @@ fn access_log_of(
     });
     let format = format.map_err(|error| StartError::AccessFormat(error.to_string()))?;
     Ok(Arc::new(AccessLog::open(&spec.file, format, metrics)?))
-}
-
-fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let spec = ListenerSpec {
-        address,
-        kind: ListenerKind::Direct,
-        place: Place::default(),
-    };
-    let bound = crate::listener::bind(&spec, 1, false).map_err(StartError::Admin)?;
-    bound
-        .sockets
-        .into_iter()
-        .next()
-        .ok_or_else(|| StartError::Thread(io::Error::other("the admin port has no socket")))
 }
 
 fn random() -> io::Result<u64> {

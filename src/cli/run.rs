@@ -62,6 +62,14 @@ pub struct Args {
     /// No admin port
     #[arg(long, env = "SORTIE_NO_ADMIN", conflicts_with = "admin")]
     no_admin: bool,
+    /// Readiness and metrics for the network, where nothing can be changed; repeatable
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "SORTIE_STATUS",
+        value_delimiter = ','
+    )]
+    status: Vec<SocketAddr>,
     /// Worker threads [default: the cores that the cgroup grants]
     #[arg(long, value_name = "N", env = "SORTIE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -137,6 +145,7 @@ fn options(args: Args) -> Result<RunOptions, String> {
         listen: args.listen,
         capture: args.capture,
         admin: (!args.no_admin).then_some(args.admin),
+        status: args.status,
         workers: args.workers.map(usize::from),
         access_log: args.access_log,
         access_log_format: args.access_log_format,

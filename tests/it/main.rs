@@ -44,4 +44,5 @@ mod seeds_hops;
 mod seeds_mesh;
 mod slow;
 mod sni;
+mod status;
 mod streaming;

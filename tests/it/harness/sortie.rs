@@ -105,6 +105,11 @@ impl Sortie {
         self.running().bound().admin.unwrap()
     }
 
+    /// The first status port.
+    pub fn status(&self) -> SocketAddr {
+        self.running().bound().status[0]
+    }
+
     /// Replaces the configuration by renaming over it.
     pub fn configure(&self, config: &str) {
         let new = self.folder.path().join(".next");
