@@ -15,6 +15,7 @@ pub mod facts;
 mod material;
 mod material_user;
 mod origin;
+mod proxy_args;
 pub mod routes;
 pub mod run;
 mod sarif;

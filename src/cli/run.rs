@@ -1,11 +1,10 @@
 //! `sortie run`: the proxy.
 //!
-//! Owns: its flags, their `SORTIE_*` variables, and the signals.
+//! Owns: the configuration's flag, and the signals.
 //! Never: starts a thread itself (that is `app`).
 //! Called by: cli.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,10 +15,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::command::USAGE;
-use super::facts::FactsArgs;
-use crate::app::{self, Ended, RunOptions, Running};
+use super::proxy_args::ProxyArgs;
+use crate::app::{self, Ended, Running};
 use crate::listener::KernelOriginalDst;
-use crate::telemetry::{LogControl, LogFormat};
 
 /// Run the proxy
 #[derive(Debug, clap::Args)]
@@ -34,123 +32,29 @@ pub struct Args {
         required = true
     )]
     config: Vec<PathBuf>,
-    /// Listen for plain HTTP; repeatable. Port 80 is the usual one
-    #[arg(
-        long,
-        short,
-        value_name = "ADDR",
-        env = "SORTIE_LISTEN",
-        value_delimiter = ','
-    )]
-    listen: Vec<SocketAddr>,
-    /// Listen for connections that the kernel redirects here; repeatable
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "SORTIE_CAPTURE",
-        value_delimiter = ','
-    )]
-    capture: Vec<SocketAddr>,
-    /// The admin port: readiness, metrics, what is loaded
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "SORTIE_ADMIN",
-        default_value = "127.0.0.1:15000"
-    )]
-    admin: SocketAddr,
-    /// No admin port
-    #[arg(long, env = "SORTIE_NO_ADMIN", conflicts_with = "admin")]
-    no_admin: bool,
-    /// Readiness and metrics for the network, where nothing can be changed; repeatable
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "SORTIE_STATUS",
-        value_delimiter = ','
-    )]
-    status: Vec<SocketAddr>,
-    /// Worker threads [default: the cores that the cgroup grants]
-    #[arg(long, value_name = "N", env = "SORTIE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    workers: Option<u16>,
-    /// Write one line per request to this file, or to standard output with -
-    #[arg(long, value_name = "PATH", env = "SORTIE_ACCESS_LOG")]
-    access_log: Option<PathBuf>,
-    /// text (Envoy's default line), json, or a format string of Envoy's operators
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "SORTIE_ACCESS_LOG_FORMAT",
-        default_value = "text"
-    )]
-    access_log_format: String,
-    /// error, warn, info, debug, trace, or directives such as info,sortie::tls=debug
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "SORTIE_LOG_LEVEL",
-        default_value = "info"
-    )]
-    log_level: String,
-    /// How the log on standard error looks
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "SORTIE_LOG_FORMAT",
-        default_value = "text"
-    )]
-    log_format: LogFormat,
-    /// Error answers carry Envoy's fixed text alone, not the reason in words
-    #[arg(long, env = "SORTIE_TERSE_ERRORS")]
-    terse_errors: bool,
-    /// How long requests under way may take to finish after SIGTERM, in seconds
-    #[arg(long, value_name = "SECONDS", env = "SORTIE_DRAIN_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    drain_timeout: u64,
-    /// Who the proxy is
     #[command(flatten)]
-    facts: FactsArgs,
+    proxy: ProxyArgs,
 }
 
 /// Runs until SIGTERM, SIGINT or the admin port say otherwise.
 pub fn run(args: Args) -> ExitCode {
-    let log = match LogControl::install(&args.log_level, args.log_format) {
-        Ok(log) => log,
-        Err(error) => {
-            eprintln!("sortie: --log-level: {error}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    let options = match options(args) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("sortie: {error}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    match app::start_with(options, Arc::new(KernelOriginalDst), Some(log)) {
+    match start(args.config, args.proxy) {
         Ok(running) => until_told(running),
-        Err(error) => {
-            eprintln!("sortie: {error}");
-            ExitCode::from(if error.is_usage() { USAGE } else { 1 })
-        }
+        Err(code) => code,
     }
 }
 
-fn options(args: Args) -> Result<RunOptions, String> {
-    let mut load = args.facts.options()?;
-    load.mesh_listeners = !(args.listen.is_empty() && args.capture.is_empty());
-    Ok(RunOptions {
-        load,
-        config: args.config,
-        listen: args.listen,
-        capture: args.capture,
-        admin: (!args.no_admin).then_some(args.admin),
-        status: args.status,
-        workers: args.workers.map(usize::from),
-        access_log: args.access_log,
-        access_log_format: args.access_log_format,
-        terse_errors: args.terse_errors,
-        drain_timeout: Duration::from_secs(args.drain_timeout),
+/// Starts a proxy; what is in the way is said on standard error.
+pub(super) fn start(config: Vec<PathBuf>, proxy: ProxyArgs) -> Result<Running, ExitCode> {
+    let usage = |error: String| {
+        eprintln!("sortie: {error}");
+        ExitCode::from(USAGE)
+    };
+    let log = proxy.log().map_err(usage)?;
+    let options = proxy.options(config).map_err(usage)?;
+    app::start_with(options, Arc::new(KernelOriginalDst), Some(log)).map_err(|error| {
+        eprintln!("sortie: {error}");
+        ExitCode::from(if error.is_usage() { USAGE } else { 1 })
     })
 }
 

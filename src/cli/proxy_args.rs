@@ -1,0 +1,127 @@
+//! The flags of a proxy, for the commands that run one.
+//!
+//! Owns: the flags, and their `SORTIE_*` variables.
+//! Never: starts anything.
+//! Called by: `cli::run`, `cli::exec`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::facts::FactsArgs;
+use crate::app::RunOptions;
+use crate::telemetry::{LogControl, LogFormat};
+
+/// Everything but the configuration.
+#[derive(Debug, clap::Args)]
+pub(super) struct ProxyArgs {
+    /// Listen for plain HTTP; repeatable. Port 80 is the usual one
+    #[arg(
+        long,
+        short,
+        value_name = "ADDR",
+        env = "SORTIE_LISTEN",
+        value_delimiter = ','
+    )]
+    pub(super) listen: Vec<SocketAddr>,
+    /// Listen for connections that the kernel redirects here; repeatable
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "SORTIE_CAPTURE",
+        value_delimiter = ','
+    )]
+    pub(super) capture: Vec<SocketAddr>,
+    /// The admin port: readiness, metrics, what is loaded
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "SORTIE_ADMIN",
+        default_value = "127.0.0.1:15000"
+    )]
+    pub(super) admin: SocketAddr,
+    /// No admin port
+    #[arg(long, env = "SORTIE_NO_ADMIN", conflicts_with = "admin")]
+    no_admin: bool,
+    /// Readiness and metrics for the network, where nothing can be changed; repeatable
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "SORTIE_STATUS",
+        value_delimiter = ','
+    )]
+    pub(super) status: Vec<SocketAddr>,
+    /// Worker threads [default: the cores that the cgroup grants]
+    #[arg(long, value_name = "N", env = "SORTIE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Write one line per request to this file, or to standard output with -
+    #[arg(long, value_name = "PATH", env = "SORTIE_ACCESS_LOG")]
+    access_log: Option<PathBuf>,
+    /// text (Envoy's default line), json, or a format string of Envoy's operators
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "SORTIE_ACCESS_LOG_FORMAT",
+        default_value = "text"
+    )]
+    access_log_format: String,
+    /// error, warn, info, debug, trace, or directives such as info,sortie::tls=debug
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "SORTIE_LOG_LEVEL",
+        default_value = "info"
+    )]
+    pub(super) log_level: String,
+    /// How the log on standard error looks
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "SORTIE_LOG_FORMAT",
+        default_value = "text"
+    )]
+    pub(super) log_format: LogFormat,
+    /// Error answers carry Envoy's fixed text alone, not the reason in words
+    #[arg(long, env = "SORTIE_TERSE_ERRORS")]
+    terse_errors: bool,
+    /// How long requests under way may take to finish after SIGTERM, in seconds
+    #[arg(long, value_name = "SECONDS", env = "SORTIE_DRAIN_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    drain_timeout: u64,
+    /// Who the proxy is
+    #[command(flatten)]
+    facts: FactsArgs,
+}
+
+impl ProxyArgs {
+    /// Sets up the log.
+    ///
+    /// # Errors
+    /// In words, with the flag.
+    pub(super) fn log(&self) -> Result<LogControl, String> {
+        LogControl::install(&self.log_level, self.log_format)
+            .map_err(|error| format!("--log-level: {error}"))
+    }
+
+    /// What the flags say.
+    ///
+    /// # Errors
+    /// In words: the flag, what came and what was expected.
+    pub(super) fn options(self, config: Vec<PathBuf>) -> Result<RunOptions, String> {
+        let args = self;
+        let mut load = args.facts.options()?;
+        load.mesh_listeners = !(args.listen.is_empty() && args.capture.is_empty());
+        Ok(RunOptions {
+            load,
+            config,
+            listen: args.listen,
+            capture: args.capture,
+            admin: (!args.no_admin).then_some(args.admin),
+            status: args.status,
+            workers: args.workers.map(usize::from),
+            access_log: args.access_log,
+            access_log_format: args.access_log_format,
+            terse_errors: args.terse_errors,
+            drain_timeout: Duration::from_secs(args.drain_timeout),
+        })
+    }
+}
