@@ -24,6 +24,8 @@ pub struct Serve {
     pub socket: StdListener,
     /// How its connections learn their destination.
     pub kind: ListenerKind,
+    /// TPROXY leads them here.
+    pub transparent: bool,
     /// Turns true when the listener goes.
     pub closed: watch::Receiver<bool>,
 }
@@ -91,6 +93,7 @@ async fn work(
         let Some(Serve {
             socket,
             kind,
+            transparent,
             closed,
         }) = order
         else {
@@ -102,7 +105,7 @@ async fn work(
                 let drain = local.clone();
                 tokio::spawn(listener::run(
                     socket,
-                    kind,
+                    (kind, transparent),
                     context,
                     original_dst,
                     drain,

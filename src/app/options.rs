@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::LoadOptions;
+use crate::model::Interception;
 
 /// Everything that the command line says.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct RunOptions {
     pub listen: Vec<SocketAddr>,
     /// Listeners for redirected connections beside those of the files.
     pub capture: Vec<SocketAddr>,
+    /// How connections for the application are captured.
+    pub interception: Interception,
     /// The admin port; `None`: none.
     pub admin: Option<SocketAddr>,
     /// Status ports: readiness and metrics for the network.
@@ -43,6 +46,7 @@ impl Default for RunOptions {
             config: Vec::new(),
             listen: Vec::new(),
             capture: Vec::new(),
+            interception: Interception::default(),
             admin: None,
             status: Vec::new(),
             workers: None,

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use super::doors::{Door, taken};
 use super::running::Bound;
-use crate::listener;
-use crate::model::{ListenAddr, ListenerKind, ListenerSpec};
+use crate::listener::{self, BindError};
+use crate::model::{Interception, ListenAddr, ListenerKind, ListenerSpec};
 use crate::publish::Sockets;
 use crate::upstream::OwnAddrs;
 use crate::worker::{Serve, Worker};
@@ -63,6 +63,7 @@ pub(super) struct OpenListeners {
     /// What everybody else may know.
     shown: Arc<Mutex<Bound>>,
     doors: Vec<Door>,
+    interception: Interception,
 }
 
 impl OpenListeners {
@@ -71,6 +72,7 @@ impl OpenListeners {
         own: OwnAddrs,
         shown: Arc<Mutex<Bound>>,
         doors: Vec<Door>,
+        interception: Interception,
     ) -> Self {
         OpenListeners {
             workers,
@@ -80,6 +82,18 @@ impl OpenListeners {
             wanted: Vec::new(),
             shown,
             doors,
+            interception,
+        }
+    }
+
+    /// Of connections that are captured, inbound ones alone can come by TPROXY (ISTIO.md C4).
+    fn bind(&self, spec: &ListenerSpec, ours: bool) -> Result<listener::Bound, BindError> {
+        let workers = self.workers.len();
+        match (self.interception, spec.kind) {
+            (Interception::Tproxy, ListenerKind::Inbound(None)) => {
+                listener::bind_transparent(spec, workers, ours)
+            }
+            _ => listener::bind(spec, workers, ours),
         }
     }
 
@@ -124,7 +138,7 @@ impl Sockets for OpenListeners {
                 continue;
             }
             let ours = self.has_port(spec.address.port());
-            match listener::bind(spec, self.workers.len(), ours) {
+            match self.bind(spec, ours) {
                 Ok(bound) => self.prepared.push((key(spec), bound)),
                 Err(error) => errors.push(error.to_string()),
             }
@@ -144,6 +158,7 @@ impl Sockets for OpenListeners {
                 worker.serve(Serve {
                     socket,
                     kind: bound.kind,
+                    transparent: bound.transparent,
                     closed: closed.subscribe(),
                 });
             }

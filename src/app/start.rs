@@ -127,7 +127,9 @@ pub fn start_with(
     let workers = ground.start_workers(&options, &cell, max_connections, &original_dst)?;
     let bound = Arc::new(Mutex::new(bound));
     let own = ground.context.own.clone();
-    let sockets = OpenListeners::new(Arc::clone(&workers), own, Arc::clone(&bound), taken);
+    let shown = Arc::clone(&bound);
+    let how = options.interception;
+    let sockets = OpenListeners::new(Arc::clone(&workers), own, shown, taken, how);
     let reloader = unopened
         .open(Box::new(sockets))
         .map_err(StartError::Listen)?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::facts::FactsArgs;
 use crate::app::RunOptions;
+use crate::model::Interception;
 use crate::telemetry::{LogControl, LogFormat};
 
 /// Everything but the configuration.
@@ -32,6 +33,16 @@ pub(super) struct ProxyArgs {
         value_delimiter = ','
     )]
     pub(super) capture: Vec<SocketAddr>,
+    /// How connections to --inbound are captured: REDIRECT, or TPROXY, by which the application sees
+    /// its clients' own addresses
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "SORTIE_INTERCEPTION",
+        default_value = "REDIRECT",
+        value_parser = interception
+    )]
+    interception: Interception,
     /// The admin port: readiness, metrics, what is loaded
     #[arg(
         long,
@@ -115,6 +126,7 @@ impl ProxyArgs {
             config,
             listen: args.listen,
             capture: args.capture,
+            interception: args.interception,
             admin: (!args.no_admin).then_some(args.admin),
             status: args.status,
             workers: args.workers.map(usize::from),
@@ -123,5 +135,12 @@ impl ProxyArgs {
             terse_errors: args.terse_errors,
             drain_timeout: Duration::from_secs(args.drain_timeout),
         })
+    }
+}
+
+fn interception(text: &str) -> Result<Interception, String> {
+    match text.parse() {
+        Ok(how @ (Interception::Redirect | Interception::Tproxy)) => Ok(how),
+        _ => Err(format!("\"{text}\" is not REDIRECT or TPROXY")),
     }
 }

@@ -32,6 +32,8 @@ pub struct Bound {
     pub kind: ListenerKind,
     /// Where it really is: the port is never 0.
     pub address: ListenAddr,
+    /// It takes connections to any address, which rules with TPROXY lead to it (ISTIO.md C4).
+    pub transparent: bool,
     /// One socket per worker.
     pub sockets: Vec<StdListener>,
 }
@@ -73,6 +75,27 @@ fn advice(error: &io::Error, address: SocketAddr) -> String {
 /// # Errors
 /// The kernel's, with the address, who asked for it and what to do.
 pub fn bind(spec: &ListenerSpec, workers: usize, ours: bool) -> Result<Bound, BindError> {
+    bind_as(spec, workers, ours, false)
+}
+
+/// The same for connections that TPROXY leads here: their destination stays the socket's own address.
+///
+/// # Errors
+/// As those of [`bind`]; and where CAP_NET_ADMIN is lacking, that it is.
+pub fn bind_transparent(
+    spec: &ListenerSpec,
+    workers: usize,
+    ours: bool,
+) -> Result<Bound, BindError> {
+    bind_as(spec, workers, ours, true)
+}
+
+fn bind_as(
+    spec: &ListenerSpec,
+    workers: usize,
+    ours: bool,
+    transparent: bool,
+) -> Result<Bound, BindError> {
     let fail = |source| BindError {
         address: spec.address,
         place: spec.place.clone(),
@@ -84,13 +107,14 @@ pub fn bind(spec: &ListenerSpec, workers: usize, ours: bool) -> Result<Bound, Bi
     let mut sockets = Vec::with_capacity(workers);
     let mut address = spec.address;
     for _ in 0..workers.max(1) {
-        let socket = open(address, true).map_err(fail)?;
+        let socket = open(address, true, transparent).map_err(fail)?;
         address = socket.local_addr().map_err(fail)?;
         sockets.push(socket);
     }
     Ok(Bound {
         kind: spec.kind,
         address: ListenAddr(address),
+        transparent,
         sockets,
     })
 }
@@ -101,23 +125,23 @@ fn refuse_taken(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
     }
-    open(address, false).map(drop)
+    open(address, false, false).map(drop)
 }
 
 /// `[::]` is every address of both families. On a machine without IPv6 it is every one of IPv4.
-fn open(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+fn open(address: SocketAddr, shared: bool, transparent: bool) -> io::Result<StdListener> {
     const EAFNOSUPPORT: i32 = 97;
     let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
-    match open_exactly(address, shared) {
+    match open_exactly(address, shared, transparent) {
         Err(error) if address == everywhere && error.raw_os_error() == Some(EAFNOSUPPORT) => {
             let ipv4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-            open_exactly(ipv4, shared)
+            open_exactly(ipv4, shared, transparent)
         }
         opened => opened,
     }
 }
 
-fn open_exactly(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+fn open_exactly(address: SocketAddr, shared: bool, transparent: bool) -> io::Result<StdListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -131,21 +155,54 @@ fn open_exactly(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
         // Whatever net.ipv6.bindv6only says.
         socket.set_only_v6(false)?;
     }
+    if transparent {
+        set_transparent(&socket, address)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
+/// One option does for both families: the kernel keeps one flag for a socket.
+fn set_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    match address {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+    }
+    // No mark, as before; but that one may be set is what answers depend on later.
+    .and_then(|()| socket.set_mark(0))
+    .map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::other(format!(
+            "{error}; --interception TPROXY needs CAP_NET_ADMIN: run as user 0 with \
+             that capability added, or take --interception REDIRECT"
+        )),
+        _ => error,
+    })
+}
+
+/// How connections on a listener learn where they were going.
+#[derive(Clone, Copy)]
+pub(super) struct Learns {
+    pub(super) kind: ListenerKind,
+    /// The listener's own address, where what it accepts has kept its destination's (TPROXY).
+    pub(super) transparent: Option<SocketAddr>,
+}
+
 /// Accepts until the drain starts or `closed` turns true, then takes what the kernel still holds.
 pub async fn run(
     listener: TcpListener,
-    kind: ListenerKind,
+    (kind, transparent): (ListenerKind, bool),
     context: Arc<ProxyContext>,
     original_dst: Arc<dyn OriginalDestination>,
     drain: Drain,
     mut closed: watch::Receiver<bool>,
 ) {
+    let own = listener.local_addr().ok();
+    let learns = Learns {
+        kind,
+        transparent: own.filter(|_| transparent),
+    };
     let mut guard = drain.guard();
     let mut pause = BACK_OFF.0;
     loop {
@@ -173,7 +230,7 @@ pub async fn run(
                 let arrival = Arrival {
                     stream,
                     peer: peer_of(peer),
-                    kind,
+                    learns,
                     permit,
                 };
                 spawn(arrival, &context, &original_dst, &drain);
@@ -194,7 +251,7 @@ pub async fn run(
             }
         }
     }
-    take_what_is_queued(listener, kind, &context, &original_dst, &drain);
+    take_what_is_queued(listener, learns, &context, &original_dst, &drain);
 }
 
 /// Returns when the listener is to go. Whoever could say so being lost does not say so.
@@ -208,7 +265,7 @@ async fn gone(closed: &mut watch::Receiver<bool>) {
 /// kernel itself is asked, as the runtime may not have heard of the latest yet.
 fn take_what_is_queued(
     listener: TcpListener,
-    kind: ListenerKind,
+    learns: Learns,
     context: &Arc<ProxyContext>,
     original_dst: &Arc<dyn OriginalDestination>,
     drain: &Drain,
@@ -229,7 +286,7 @@ fn take_what_is_queued(
         let arrival = Arrival {
             stream,
             peer: peer_of(peer),
-            kind,
+            learns,
             permit: None,
         };
         spawn(arrival, context, original_dst, drain);

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::accept::Learns;
 use super::handshake;
-use super::original_dst::OriginalDestination;
+use super::original_dst::{self, OriginalDestination};
 use super::sniff::{Sniffer, Spoken};
 use crate::drain::DrainGuard;
 use crate::model::{Limits, ListenerKind, OriginalDst, PeerAddr};
@@ -27,7 +28,7 @@ const LAST_CHANCE: Duration = Duration::from_millis(250);
 pub(super) struct Arrival {
     pub(super) stream: TcpStream,
     pub(super) peer: PeerAddr,
-    pub(super) kind: ListenerKind,
+    pub(super) learns: Learns,
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -65,28 +66,38 @@ pub(super) async fn serve(
     let Ok(local) = arrival.stream.local_addr() else {
         return;
     };
-    // As its peer: of IPv4 where the client is, whatever the listener's family.
-    let local = SocketAddr::new(local.ip().to_canonical(), local.port());
     // Without it small answers wait for the client's delayed acknowledgement.
     let _ = arrival.stream.set_nodelay(true);
-    let original_dst = match arrival.kind {
-        ListenerKind::Capture | ListenerKind::Inbound(None) => original_dst.of(&arrival.stream),
-        ListenerKind::Inbound(Some(to)) => Some(OriginalDst(to)),
-        ListenerKind::Direct | ListenerKind::Gateway(_) => None,
+    // As its peer: of IPv4 where the client is, whatever the listener's family.
+    let mut local = SocketAddr::new(local.ip().to_canonical(), local.port());
+    let Learns { kind, transparent } = arrival.learns;
+    let original_dst = match (kind, transparent) {
+        (_, Some(listener)) => {
+            let kept = original_dst::kept(listener, local);
+            local.set_port(listener.port());
+            kept
+        }
+        (ListenerKind::Capture | ListenerKind::Inbound(None), None) => {
+            original_dst.of(&arrival.stream)
+        }
+        (ListenerKind::Inbound(Some(to)), None) => Some(OriginalDst(to)),
+        (ListenerKind::Direct | ListenerKind::Gateway(_), None) => None,
     };
+    let shown = transparent.map(|_| arrival.peer.0.ip());
     let downstream = Downstream {
         stream: Socket::Plain(arrival.stream),
         first: Bytes::new(),
         peer: arrival.peer,
         local,
-        kind: arrival.kind,
+        kind,
         original_dst,
+        shown: shown.filter(|client| !client.is_loopback()),
         entrance: None,
         secured: None,
         made_with: None,
         held: Box::new(open),
     };
-    match proxy::has_entrances(arrival.kind) {
+    match proxy::has_entrances(kind) {
         // Boxed, so that connections of the mesh need not have room for it.
         true => Box::pin(handshake::serve(downstream, context, guard)).await,
         false => mesh(downstream, context, guard).await,

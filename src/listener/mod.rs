@@ -13,5 +13,5 @@ mod sniff;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{BindError, Bound, bind, run};
+pub use accept::{BindError, Bound, bind, bind_transparent, run};
 pub use original_dst::{KernelOriginalDst, OriginalDestination};

@@ -1,6 +1,6 @@
 //! Where the kernel says that a redirected connection was going.
 //!
-//! Owns: SO_ORIGINAL_DST, IPv4 and IPv6 (ISTIO.md C6).
+//! Owns: SO_ORIGINAL_DST, IPv4 and IPv6, and what TPROXY leaves in its place (ISTIO.md C6).
 //! Never: guesses; a connection that was not redirected has no original destination.
 //! Called by: `listener::connection`.
 //!
@@ -39,6 +39,16 @@ impl OriginalDestination for KernelOriginalDst {
     }
 }
 
+/// Where a connection that TPROXY led here was going: it has kept that address as its own, `socket`.
+/// `None` where that is `listener`, to which it was addressed then.
+pub(super) fn kept(listener: SocketAddr, socket: SocketAddr) -> Option<OriginalDst> {
+    let (listener, socket) = (canonical(listener), canonical(socket));
+    let everywhere = listener.ip().is_unspecified();
+    let addressed =
+        listener.port() == socket.port() && (everywhere || listener.ip() == socket.ip());
+    (!addressed).then_some(OriginalDst(socket))
+}
+
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -54,5 +64,37 @@ mod tests {
         let (client, accepted) = tokio::join!(client, listener.accept());
         assert_eq!(KernelOriginalDst.of(&accepted.unwrap().0), None);
         drop(client);
+    }
+
+    #[test]
+    fn c6_by_tproxy_the_sockets_own_address_is_the_original_destination() {
+        let kept = |listener: &str, socket: &str| {
+            let kept = kept(listener.parse().unwrap(), socket.parse().unwrap());
+            kept.map(|OriginalDst(to)| to.to_string())
+        };
+        let to = |text: &str| Some(text.to_owned());
+        assert_eq!(kept("[::]:15006", "10.0.0.5:80"), to("10.0.0.5:80"));
+        assert_eq!(
+            kept("[::]:15006", "[::ffff:10.0.0.5]:80"),
+            to("10.0.0.5:80")
+        );
+        assert_eq!(
+            kept("0.0.0.0:15006", "10.0.0.5:15001"),
+            to("10.0.0.5:15001")
+        );
+        assert_eq!(kept("10.0.0.5:80", "10.0.0.6:80"), to("10.0.0.6:80"));
+    }
+
+    #[test]
+    fn c6_by_tproxy_what_was_addressed_to_the_listener_was_not_captured() {
+        for (listener, socket) in [
+            ("[::]:15006", "10.0.0.5:15006"),
+            ("[::]:15006", "[fd00::5]:15006"),
+            ("0.0.0.0:15006", "10.0.0.5:15006"),
+            ("10.0.0.5:15006", "[::ffff:10.0.0.5]:15006"),
+        ] {
+            let kept = kept(listener.parse().unwrap(), socket.parse().unwrap());
+            assert_eq!(kept, None, "{listener} {socket}");
+        }
     }
 }

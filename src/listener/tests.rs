@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use super::accept::Learns;
 use super::connection::{self, Arrival};
 use super::hello::tests::client_hello;
 use super::original_dst::OriginalDestination;
@@ -46,6 +47,13 @@ pub(super) struct Bench {
     pub(super) drain: Drain,
     folder: tempfile::TempDir,
     upstreams: UpstreamContext,
+}
+
+fn learns(kind: ListenerKind) -> Learns {
+    Learns {
+        kind,
+        transparent: None,
+    }
 }
 
 fn stream(port: u16, on: StreamMatch, to: &str) -> StreamRoute {
@@ -195,7 +203,7 @@ impl Bench {
         let arrival = Arrival {
             stream,
             peer: PeerAddr(peer),
-            kind,
+            learns: learns(kind),
             permit: Arc::clone(&self.context.places).try_acquire_owned().ok(),
         };
         let says = Arc::new(Says(original_dst(ours)));
@@ -650,7 +658,7 @@ async fn x15_a_client_that_addresses_us_meets_the_tls_routes_of_the_listeners_po
         let arrival = Arrival {
             stream,
             peer: PeerAddr(peer),
-            kind: ListenerKind::Direct,
+            learns: learns(ListenerKind::Direct),
             permit: None,
         };
         let context = Arc::clone(&bench.context);
@@ -705,7 +713,7 @@ async fn e2_without_an_original_destination_the_name_that_tls_asks_for_is_looked
                 let arrival = Arrival {
                     stream,
                     peer: PeerAddr(peer),
-                    kind,
+                    learns: learns(kind),
                     permit: None,
                 };
                 let context = Arc::clone(&bench.context);

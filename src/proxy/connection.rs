@@ -5,7 +5,7 @@
 //! Called by: `proxy::serve` (makes it), `forward`, `record`, `tunnel` (read it).
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Connection {
     pub(super) local: SocketAddr,
     pub(super) kind: ListenerKind,
     pub(super) original_dst: Option<OriginalDst>,
+    /// The client's address, where the application is to see that and not ours (TPROXY).
+    pub(super) shown: Option<IpAddr>,
     /// The entrance that it came in by; `None`: the mesh's plain side.
     pub(super) entrance: Option<EntranceKey>,
     /// What was agreed with the client in TLS that ends here.

@@ -5,7 +5,7 @@
 //! Called by: `listener::connection` (makes it), `proxy::serve` (uses it).
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -30,6 +30,8 @@ pub struct Downstream {
     pub kind: ListenerKind,
     /// Where the kernel says that it was going.
     pub original_dst: Option<OriginalDst>,
+    /// The client's address, where the application is to see that and not ours (TPROXY).
+    pub shown: Option<IpAddr>,
     /// The entrance that it came in by; `None`: the mesh's plain side.
     pub entrance: Option<EntranceKey>,
     /// What was agreed with the client in TLS that ends here.

@@ -153,6 +153,7 @@ impl Copy {
             host: &self.host,
             port: self.port,
             original_dst: self.original_dst,
+            from: None,
             avoid: &[],
             fresh: false,
         };

@@ -230,6 +230,7 @@ impl<'a> Tries<'a> {
             host: self.plan.host,
             port: self.plan.port,
             original_dst: self.plan.original_dst,
+            from: self.connection.shown,
             avoid: &self.avoid,
             fresh: self.fresh,
         };

@@ -83,6 +83,7 @@ pub async fn serve(
         local: downstream.local,
         kind: downstream.kind,
         original_dst: downstream.original_dst,
+        shown: downstream.shown,
         entrance: downstream.entrance,
         secured: downstream.secured,
         made_with: downstream.made_with,

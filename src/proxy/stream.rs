@@ -64,6 +64,7 @@ pub async fn stream(
             host: looked_up(downstream.kind, upstream, name.unwrap_or_default()),
             port: downstream.met().port,
             original_dst: downstream.original_dst,
+            from: downstream.shown,
             avoid: &[],
             fresh: false,
         };

@@ -5,7 +5,7 @@
 //! Called by: `Upstream`.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,10 @@ use super::connection::{Http1, Http2, Load};
 use super::core::Core;
 use super::dial::{self, DialError, DialProblem};
 use super::error::{ConnectFailure, Limit, Stage, UpstreamError};
+use super::lane::Ends;
 use super::pool::{Permit, Slot};
 use super::seam::UpstreamTls;
+use super::source::Source;
 use super::transport::Transport;
 use super::wire::{Link, Wire};
 use crate::model::{EndpointAddr, HttpChoice, NameCheck, TlsPolicy, TlsSpec, TlsVersion};
@@ -51,6 +53,8 @@ pub(super) struct Target {
     pub(super) address: EndpointAddr,
     /// An address of the other family for the same name.
     pub(super) other: Option<EndpointAddr>,
+    /// The client's address that it is dialled from.
+    pub(super) from: Option<IpAddr>,
     /// Whom failures are held against.
     pub(super) endpoint: Option<Arc<Endpoint>>,
     /// The request's host, for SNI and the name check.
@@ -59,6 +63,16 @@ pub(super) struct Target {
     pub(super) name: Arc<str>,
     /// Only HTTP/1 will do.
     pub(super) http1: bool,
+}
+
+impl Target {
+    /// What the pool files its connections under.
+    pub(super) fn ends(&self) -> Ends {
+        Ends {
+            to: self.address,
+            from: self.from,
+        }
+    }
 }
 
 /// What will be spoken on a connection, for ALPN.
@@ -205,7 +219,7 @@ async fn try_open(slot: &Arc<Slot>, target: &Target) -> Result<Opened, UpstreamE
         });
     }
     let link = slot.opened(|id| {
-        let filed = (target.address, Arc::clone(&target.name));
+        let filed = (target.ends(), Arc::clone(&target.name));
         Link::new(id, endpoint, filed, local, facts)
     });
     let at_end = {
@@ -246,7 +260,11 @@ async fn dial(
     target: &Target,
     deadline: Instant,
 ) -> Result<(TcpStream, EndpointAddr), UpstreamError> {
-    let dialing = dial::dial(target.address, target.other, core.spec.source, &core.own);
+    let source = Source {
+        kind: core.spec.source,
+        client: target.from,
+    };
+    let dialing = dial::dial(target.address, target.other, source, &core.own);
     let dialed = match timeout_at(deadline, dialing).await {
         Err(_) => return Err(late(core, target.address, Stage::Tcp)),
         Ok(Ok(dialed)) => dialed,

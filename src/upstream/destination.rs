@@ -187,6 +187,7 @@ mod tests {
             host,
             port: 80,
             original_dst: original.map(|to| OriginalDst(to.parse().unwrap())),
+            from: None,
             avoid: &[],
             fresh: false,
         }

@@ -16,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::error::ConnectFailure;
 use super::own::OwnAddrs;
-use super::source;
+use super::source::{self, DialFrom, Source};
 use crate::model::{DialSource, EndpointAddr};
 
 /// How long the first address is tried alone (RFC 8305 section 8).
@@ -63,7 +63,7 @@ pub(super) enum DialProblem {
 pub(super) async fn dial(
     first: EndpointAddr,
     other: Option<EndpointAddr>,
-    source: DialSource,
+    source: Source,
     own: &OwnAddrs,
 ) -> Result<Dialed<TcpStream>, DialError> {
     race(first, other, |endpoint| connect(endpoint, source, own)).await
@@ -121,15 +121,15 @@ where
 
 async fn connect(
     endpoint: EndpointAddr,
-    source: DialSource,
+    source: Source,
     own: &OwnAddrs,
 ) -> Result<TcpStream, DialProblem> {
     if own.is_own(endpoint.0) {
         return Err(DialProblem::Loop);
     }
-    let opened = match source {
+    let opened = match source.kind {
         DialSource::Any => open(endpoint.0, None).await,
-        DialSource::Inbound => inbound(endpoint.0, own).await?,
+        DialSource::Inbound => inbound(endpoint.0, source.client, own).await?,
     };
     let stream = opened.map_err(|e| DialProblem::Failed(explain(e)))?;
     if let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) {
@@ -144,14 +144,16 @@ async fn connect(
     Ok(stream)
 }
 
-/// To the application beside us, from the address that the capturing rules exempt, where they would
-/// take the connection otherwise (ISTIO.md P13, C2).
+/// To the application beside us: from its client's own address, if it is to see that (C4); else from
+/// the one that the capturing rules exempt, where they would take the connection otherwise (ISTIO.md
+/// P13, C2).
 async fn inbound(
     address: SocketAddr,
+    client: Option<IpAddr>,
     own: &OwnAddrs,
 ) -> Result<io::Result<TcpStream>, DialProblem> {
     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-    let Some(from) = source::of(address.ip()) else {
+    let Some(from) = source::of(address.ip(), own) else {
         return Ok(open(address, None).await);
     };
     // The source hides that both ends are this host: a listener of ours on every address would not
@@ -159,7 +161,13 @@ async fn inbound(
     if own.is_own_connection(address, SocketAddr::new(address.ip(), 0)) {
         return Err(DialProblem::Loop);
     }
-    Ok(match open(address, Some(SocketAddr::new(from, 0))).await {
+    if let Some(client) = client {
+        let from = DialFrom::client(client);
+        let opened = by_turns(address, from, source::client_ports()).await;
+        return Ok(opened.map_err(|error| source::explain(client, error)));
+    }
+    let from = DialFrom::ours(from);
+    Ok(match open(address, Some((from, 0))).await {
         // Not this machine's after all: the kernel lets no loopback address out (RFC 1122 3.2.1.3).
         Err(error) if error.raw_os_error() == Some(EINVAL) => open(address, None).await,
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -167,18 +175,18 @@ async fn inbound(
         }
         opened => opened,
     }
-    .map_err(|error| source::explain(from, error)))
+    .map_err(|error| source::explain(from.address, error)))
 }
 
-/// From the first of `ports` that will do. The kernel gives none away by itself that belongs to a
+/// DialFrom the first of `ports` that will do. The kernel gives none away by itself that belongs to a
 /// connection to anywhere, be it one that has ended within the minute.
 async fn by_turns(
     address: SocketAddr,
-    from: IpAddr,
+    from: DialFrom,
     ports: impl Iterator<Item = u16>,
 ) -> io::Result<TcpStream> {
     for port in ports {
-        match open(address, Some(SocketAddr::new(from, port))).await {
+        match open(address, Some((from, port))).await {
             Err(error) if source::is_taken(&error) => {}
             opened => return opened,
         }
@@ -186,15 +194,19 @@ async fn by_turns(
     Err(io::ErrorKind::AddrInUse.into())
 }
 
-async fn open(address: SocketAddr, from: Option<SocketAddr>) -> io::Result<TcpStream> {
+/// DialFrom `from` and its port, or from wherever the kernel likes.
+async fn open(address: SocketAddr, from: Option<(DialFrom, u16)>) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    if let Some(from) = from {
+    if let Some((from, port)) = from {
         // Of a port that is named, only connections to the very same address are in the way then.
         socket.set_reuseaddr(true)?;
-        socket.bind(from)?;
+        if from.is_clients {
+            source::be_a_client(&SockRef::from(&socket), address)?;
+        }
+        socket.bind(SocketAddr::new(from.address, port))?;
     }
     socket.set_nodelay(true)?;
     let options = SockRef::from(&socket);
@@ -290,7 +302,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let own = OwnAddrs::new();
         own.set(vec![ListenAddr(address)]);
-        let error = dial(EndpointAddr(address), None, DialSource::Any, &own)
+        let error = dial(EndpointAddr(address), None, DialSource::Any.into(), &own)
             .await
             .err()
             .unwrap();
@@ -300,7 +312,7 @@ mod tests {
             [0, 0, 0, 0].into(),
             address.port(),
         ))]);
-        let error = dial(EndpointAddr(address), None, DialSource::Any, &own)
+        let error = dial(EndpointAddr(address), None, DialSource::Any.into(), &own)
             .await
             .err()
             .unwrap();
@@ -311,14 +323,14 @@ mod tests {
     async fn another_listener_is_connected_to_and_a_closed_port_is_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = EndpointAddr(listener.local_addr().unwrap());
-        let dialed = dial(address, None, DialSource::Any, &OwnAddrs::new())
+        let dialed = dial(address, None, DialSource::Any.into(), &OwnAddrs::new())
             .await
             .ok()
             .unwrap();
         assert!(dialed.stream.nodelay().unwrap());
         assert!(SockRef::from(&dialed.stream).keepalive().unwrap());
         drop((dialed, listener));
-        let error = dial(address, None, DialSource::Any, &OwnAddrs::new())
+        let error = dial(address, None, DialSource::Any.into(), &OwnAddrs::new())
             .await
             .err()
             .unwrap();
@@ -343,7 +355,7 @@ mod tests {
         let listener = TcpListener::bind(SocketAddr::new(ip, 0)).await.unwrap();
         let to = listener.local_addr().unwrap();
         let own = OwnAddrs::new();
-        let dialed = dial(EndpointAddr(to), None, DialSource::Inbound, &own);
+        let dialed = dial(EndpointAddr(to), None, DialSource::Inbound.into(), &own);
         let dialed = dialed.await.ok().unwrap();
         let (_stream, peer) = listener.accept().await.unwrap();
         (dialed.stream.local_addr().unwrap(), peer)
@@ -372,14 +384,18 @@ mod tests {
         drop(other);
         let app = TcpListener::bind("127.0.0.77:0").await.unwrap();
         let to = app.local_addr().unwrap();
-        let stream = by_turns(to, from, [kept, taken].into_iter()).await.unwrap();
+        let stream = by_turns(to, DialFrom::ours(from), [kept, taken].into_iter())
+            .await
+            .unwrap();
         assert_eq!(stream.local_addr().unwrap(), SocketAddr::new(from, taken));
         // To the same address the port is no longer free, and to another it is.
-        let again = by_turns(to, from, [kept, taken].into_iter()).await;
+        let again = by_turns(to, DialFrom::ours(from), [kept, taken].into_iter()).await;
         assert!(source::is_taken(&again.unwrap_err()));
         let second = TcpListener::bind("127.0.0.78:0").await.unwrap();
         let to = second.local_addr().unwrap();
-        let shared = by_turns(to, from, [taken].into_iter()).await.unwrap();
+        let shared = by_turns(to, DialFrom::ours(from), [taken].into_iter())
+            .await
+            .unwrap();
         assert_eq!(shared.local_addr().unwrap().port(), taken);
     }
 
@@ -395,7 +411,7 @@ mod tests {
         let refused = std::net::UdpSocket::bind("[::6]:0").is_err();
         let listener = TcpListener::bind(SocketAddr::new(ip, 0)).await.unwrap();
         let to = EndpointAddr(listener.local_addr().unwrap());
-        let dialed = dial(to, None, DialSource::Inbound, &OwnAddrs::new()).await;
+        let dialed = dial(to, None, DialSource::Inbound.into(), &OwnAddrs::new()).await;
         match dialed {
             Ok(dialed) => {
                 assert_eq!(dialed.stream.local_addr().unwrap().ip().to_string(), "::6");
@@ -418,7 +434,7 @@ mod tests {
             return;
         };
         let to = EndpointAddr(SocketAddr::new(ip, port));
-        let error = dial(to, None, DialSource::Inbound, &own)
+        let error = dial(to, None, DialSource::Inbound.into(), &own)
             .await
             .err()
             .unwrap();

@@ -1,10 +1,12 @@
 //! Warm connections to one endpoint that proved one name.
 //!
-//! Owns: [`Lane`]: idle HTTP/1 connections, shared HTTP/2 ones, and an attempt that is under way.
+//! Owns: [`Ends`], and [`Lane`]: idle HTTP/1 connections, shared HTTP/2 ones, and an attempt that is under way.
 //! Never: takes a lock; its slot holds one around it.
 //! Called by: `pool`.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,6 +14,16 @@ use tokio::time::Instant;
 
 use super::connection::{Http1, Http2};
 use super::error::UpstreamError;
+use crate::model::EndpointAddr;
+
+/// From where to where a lane's connections lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ends {
+    pub(super) to: EndpointAddr,
+    /// The client's address that they are dialled from: whoever is at `to` takes them for that
+    /// client's, so they are never lent to another one. `None`: an address of ours.
+    pub(super) from: Option<IpAddr>,
+}
 
 /// Connections to one endpoint that proved one name.
 #[derive(Default)]
@@ -20,6 +32,55 @@ pub(super) struct Lane {
     pub(super) idle: VecDeque<Idle>,
     pub(super) shared: Vec<Http2>,
     pub(super) connecting: Option<Connecting>,
+}
+
+/// All lanes of a slot: by both ends, then by server name.
+pub(super) type Lanes = HashMap<Ends, HashMap<Arc<str>, Lane>>;
+
+/// Takes out the connection that has been idle longest, and its lane where that is empty then.
+pub(super) fn take_oldest(lanes: &mut Lanes) -> Option<Idle> {
+    let all = lanes.iter().flat_map(|(ends, names)| {
+        let since = |lane: &Lane| lane.idle.front().map(|idle| idle.since);
+        names
+            .iter()
+            .filter_map(move |(name, lane)| Some((since(lane)?, *ends, Arc::clone(name))))
+    });
+    let (_, ends, name) = all.min_by_key(|(since, ..)| *since)?;
+    take_of(lanes, ends, &name, |lane| lane.idle.pop_front())
+}
+
+/// Takes out the shared connection that nobody has used for longest, likewise.
+pub(super) fn take_unused(lanes: &mut Lanes) -> Option<Http2> {
+    let all = lanes.iter().flat_map(|(ends, names)| {
+        names.iter().flat_map(move |(name, lane)| {
+            let at = lane.shared.iter().enumerate();
+            at.filter_map(move |(at, http2)| {
+                Some((http2.load.idle_since()?, *ends, Arc::clone(name), at))
+            })
+        })
+    });
+    let (_, ends, name, at) = all.min_by_key(|(since, ..)| *since)?;
+    take_of(lanes, ends, &name, |lane| {
+        (at < lane.shared.len()).then(|| lane.shared.swap_remove(at))
+    })
+}
+
+fn take_of<T>(
+    lanes: &mut Lanes,
+    ends: Ends,
+    name: &str,
+    take: impl FnOnce(&mut Lane) -> Option<T>,
+) -> Option<T> {
+    let names = lanes.get_mut(&ends)?;
+    let lane = names.get_mut(name)?;
+    let taken = take(lane);
+    if lane.is_empty() {
+        names.remove(name);
+        if names.is_empty() {
+            lanes.remove(&ends);
+        }
+    }
+    taken
 }
 
 /// A connection that waits for its next request.

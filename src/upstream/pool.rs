@@ -20,7 +20,7 @@ use super::balance::{Random, Seat, View};
 use super::connection::{Http1, Http2};
 use super::core::Core;
 use super::destination::Answers;
-use super::lane::{Closed, Connected, Connecting, Idle, Lane};
+use super::lane::{self, Closed, Connected, Connecting, Ends, Idle, Lane, Lanes};
 use super::wire::Link;
 use crate::model::EndpointAddr;
 use crate::telemetry::Level;
@@ -39,18 +39,17 @@ pub(super) struct Slot {
 struct State {
     view: View,
     random: Random,
-    /// By endpoint, then by server name.
-    lanes: HashMap<EndpointAddr, HashMap<Arc<str>, Lane>>,
+    lanes: Lanes,
     idle: usize,
     /// Every connection that is open, for the day when they must close.
     open: HashMap<u64, Arc<Link>>,
     next_id: u64,
 }
 
-/// Where to, and as whom.
+/// From where to where, and to whom.
 #[derive(Clone, Copy)]
 pub(super) struct Key<'a> {
-    pub(super) endpoint: EndpointAddr,
+    pub(super) ends: Ends,
     pub(super) name: &'a str,
 }
 
@@ -141,10 +140,7 @@ impl Slot {
         let mut closed = Closed::default();
         let mut state = self.lock();
         let State { lanes, idle, .. } = &mut *state;
-        if let Some(lane) = lanes
-            .get_mut(&key.endpoint)
-            .and_then(|l| l.get_mut(key.name))
-        {
+        if let Some(lane) = lanes.get_mut(&key.ends).and_then(|l| l.get_mut(key.name)) {
             if want != Want::Http1
                 && let Some(http2) =
                     lane.take_shared(self.core.spec.pool.max_requests_per_connection)
@@ -170,7 +166,7 @@ impl Slot {
             return CheckOut::Connect;
         }
         let (lead, connecting) = watch::channel(None);
-        let names = lanes.entry(key.endpoint).or_default();
+        let names = lanes.entry(key.ends).or_default();
         names.entry(key.name.into()).or_default().connecting = Some(connecting);
         CheckOut::Lead(lead)
     }
@@ -178,7 +174,7 @@ impl Slot {
     /// Any live HTTP/2 connection, full or not: where no further one may be opened.
     pub(super) fn check_out_crowded(&self, key: Key<'_>) -> Option<Http2> {
         let state = self.lock();
-        let lane = state.lanes.get(&key.endpoint)?.get(key.name)?;
+        let lane = state.lanes.get(&key.ends)?.get(key.name)?;
         let http2 = lane
             .shared
             .iter()
@@ -195,14 +191,14 @@ impl Slot {
 
     fn change_lane(&self, key: Key<'_>, change: impl FnOnce(&mut Lane)) {
         let mut state = self.lock();
-        if let Some(names) = state.lanes.get_mut(&key.endpoint)
+        if let Some(names) = state.lanes.get_mut(&key.ends)
             && let Some(lane) = names.get_mut(key.name)
         {
             change(lane);
             if lane.is_empty() {
                 names.remove(key.name);
                 if names.is_empty() {
-                    state.lanes.remove(&key.endpoint);
+                    state.lanes.remove(&key.ends);
                 }
             }
         }
@@ -225,26 +221,14 @@ impl Slot {
     fn evict(&self) -> bool {
         let mut state = self.lock();
         let State { lanes, idle, .. } = &mut *state;
-        let oldest = (lanes.values_mut().flat_map(HashMap::values_mut))
-            .filter(|lane| !lane.idle.is_empty())
-            .min_by_key(|lane| lane.idle.front().map(|idle| idle.since));
-        if let Some(evicted) = oldest.and_then(|lane| lane.idle.pop_front()) {
+        if let Some(evicted) = lane::take_oldest(lanes) {
             *idle -= 1;
             self.core.stats.lower(Level::Idle);
             drop(state);
             drop(evicted);
             return true;
         }
-        let unused = lanes
-            .values_mut()
-            .flat_map(HashMap::values_mut)
-            .find_map(|lane| {
-                let at = lane
-                    .shared
-                    .iter()
-                    .position(|http2| http2.load.idle_since().is_some())?;
-                Some(lane.shared.swap_remove(at))
-            });
+        let unused = lane::take_unused(lanes);
         drop(state);
         unused.is_some()
     }
@@ -267,8 +251,8 @@ impl Slot {
         let mut state = self.lock();
         state.open.remove(&link.id);
         let State { lanes, idle, .. } = &mut *state;
-        let (endpoint, name) = &link.filed;
-        if let Some(names) = lanes.get_mut(endpoint)
+        let (ends, name) = &link.filed;
+        if let Some(names) = lanes.get_mut(ends)
             && let Some(lane) = names.get_mut(name)
         {
             if let Some(at) = lane
@@ -290,7 +274,7 @@ impl Slot {
             if lane.is_empty() {
                 names.remove(name);
                 if names.is_empty() {
-                    lanes.remove(endpoint);
+                    lanes.remove(ends);
                 }
             }
         }
@@ -332,15 +316,16 @@ impl Slot {
             return;
         }
         let State { lanes, idle, .. } = &mut *state;
-        let (endpoint, name) = &http1.link.filed;
-        let lane = lanes
-            .entry(*endpoint)
-            .or_default()
-            .entry(Arc::clone(name))
-            .or_default();
+        let (ends, name) = &http1.link.filed;
+        if *idle >= limits.max_idle && ends.from.is_some() {
+            // Clients come and go: those who are here do not wait for those who were.
+            surplus = lane::take_oldest(lanes);
+        }
+        let lane = lanes.entry(*ends).or_default();
+        let lane = lane.entry(Arc::clone(name)).or_default();
         if *idle >= limits.max_idle {
             // The one that was idle longest makes room; where this lane has none, nobody does.
-            surplus = lane.idle.pop_front();
+            surplus = surplus.or_else(|| lane.idle.pop_front());
             if surplus.is_none() {
                 drop(state);
                 return;
@@ -358,10 +343,14 @@ impl Slot {
 
     /// Pools a connection that many requests share.
     pub(super) fn share(self: &Arc<Self>, http2: Http2) {
+        let mut unused = None;
         let mut state = self.lock();
         if !self.retired.load(Relaxed) && !http2.sender.is_closed() {
-            let (endpoint, name) = &http2.link.filed;
-            let names = state.lanes.entry(*endpoint).or_default();
+            let (ends, name) = &http2.link.filed;
+            if ends.from.is_some() && state.lanes.len() >= self.core.spec.pool.max_idle {
+                unused = lane::take_unused(&mut state.lanes);
+            }
+            let names = state.lanes.entry(*ends).or_default();
             names
                 .entry(Arc::clone(name))
                 .or_default()
@@ -369,6 +358,7 @@ impl Slot {
                 .push(http2);
         }
         drop(state);
+        drop(unused);
         self.sweep();
     }
 

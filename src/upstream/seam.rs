@@ -4,7 +4,7 @@
 //! Never: does anything.
 //! Called by: proxy, publish, admin.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +54,9 @@ pub struct Ask<'a> {
     pub port: u16,
     /// Where the client meant to connect before redirection.
     pub original_dst: Option<OriginalDst>,
+    /// The address to dial the application beside us from: its client's own (TPROXY). Other
+    /// upstreams do not look at it.
+    pub from: Option<IpAddr>,
     /// Endpoints that just failed this request; used again only where there are no others.
     pub avoid: &'a [EndpointAddr],
     /// True where a warm connection just turned out dead: a new one must be opened, as the others

@@ -220,6 +220,7 @@ mod tests {
             host: "",
             port: 3306,
             original_dst: None,
+            from: None,
             avoid: &[],
             fresh: false,
         }

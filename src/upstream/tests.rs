@@ -66,6 +66,7 @@ fn ask(host: &str) -> Ask<'_> {
         host,
         port: 80,
         original_dst: None,
+        from: None,
         avoid: &[],
         fresh: false,
     }

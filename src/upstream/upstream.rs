@@ -5,6 +5,7 @@
 //! Called by: proxy (`send`), publish (makes and retires upstreams), admin (`endpoints`).
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,9 +20,10 @@ use super::connection::{Failed, Held, Lease, Under};
 use super::core::{Core, Parts};
 use super::destination;
 use super::error::{Limit, NoEndpoint, UpstreamError};
-use super::lane::{Connected, Connecting};
+use super::lane::{Connected, Connecting, Ends};
 use super::pool::{CheckOut, Key, Slot};
 use super::seam::{Answer, Ask, EndpointStatus, SendFailure, UpstreamContext, UpstreamTls};
+use super::source;
 use super::wire::Link;
 use crate::model::{EndpointAddr, UpstreamSpec};
 use crate::telemetry::{Event, UpstreamStats};
@@ -258,7 +260,10 @@ impl Upstream {
         under: Under,
     ) -> Result<Lease, UpstreamError> {
         let key = Key {
-            endpoint: aim.endpoint,
+            ends: Ends {
+                to: aim.endpoint,
+                from: self.from(ask, aim),
+            },
             name: self.core.key_name(ask.host, aim.endpoint()),
         };
         let mut rounds = 0;
@@ -295,6 +300,11 @@ impl Upstream {
         Ok(lease)
     }
 
+    /// The client's address that this connection is dialled from.
+    fn from(&self, ask: &Ask<'_>, aim: &Aim) -> Option<IpAddr> {
+        source::client(self.core.spec.source, aim.endpoint, ask.from?)
+    }
+
     pub(super) fn target(&self, ask: &Ask<'_>, aim: &Aim, http1: bool) -> Target {
         let endpoint = aim.seat.as_ref().map(|seat| Arc::clone(&seat.endpoint));
         let set = self.core.endpoints.current();
@@ -304,6 +314,7 @@ impl Upstream {
         Target {
             address: aim.endpoint,
             other: aim.other.or(other),
+            from: self.from(ask, aim),
             endpoint,
             host: ask.host.into(),
             name: self.core.key_name(ask.host, aim.endpoint()).into(),
@@ -340,7 +351,7 @@ impl Upstream {
                 Opened::Http2(http2) => slot.share(http2),
             });
             slot.connected(Key {
-                endpoint: target.address,
+                ends: target.ends(),
                 name: &target.name,
             });
             lead.send_replace(Some(opened));

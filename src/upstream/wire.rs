@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 
+use super::lane::Ends;
 use crate::model::EndpointAddr;
 use crate::tls::HandshakeFacts;
 
@@ -42,7 +43,7 @@ pub(super) struct Link {
     pub(super) endpoint: EndpointAddr,
     /// What the pool files it under: the address that was picked, which may have lost the race
     /// to `endpoint`, and the name that the server proved.
-    pub(super) filed: (EndpointAddr, Arc<str>),
+    pub(super) filed: (Ends, Arc<str>),
     pub(super) local: Option<SocketAddr>,
     pub(super) facts: Option<Arc<HandshakeFacts>>,
     /// Bytes read so far, without TLS.
@@ -71,7 +72,7 @@ impl Link {
     pub(super) fn new(
         id: u64,
         endpoint: EndpointAddr,
-        filed: (EndpointAddr, Arc<str>),
+        filed: (Ends, Arc<str>),
         local: Option<SocketAddr>,
         facts: Option<Arc<HandshakeFacts>>,
     ) -> Link {
@@ -434,7 +435,11 @@ mod tests {
 
     fn wire(reads: Vec<(u64, io::Result<&'static [u8]>)>) -> (Wire<Scripted>, Arc<Link>) {
         let endpoint = EndpointAddr("192.0.2.1:443".parse().unwrap());
-        let link = Arc::new(Link::new(1, endpoint, (endpoint, "".into()), None, None));
+        let ends = Ends {
+            to: endpoint,
+            from: None,
+        };
+        let link = Arc::new(Link::new(1, endpoint, (ends, "".into()), None, None));
         let scripted = Scripted {
             reads: reads.into(),
             pause: None,

@@ -46,3 +46,4 @@ mod slow;
 mod sni;
 mod status;
 mod streaming;
+mod tproxy;

@@ -220,12 +220,28 @@ impl Cell {
         inmate
     }
 
+    /// The same, started by another program: `setpriv --regid 1337 --clear-groups`.
+    #[track_caller]
+    pub fn sortie_by(&self, by: &[&str], config: &[&Path], more: &[&str]) -> Inmate {
+        let inmate = self.start_by(by, config, more);
+        eventually("sortie is ready inside", || {
+            (self.admin("/ready").0 == 200).then_some(())
+        });
+        inmate
+    }
+
     /// The same, for a sortie that does not become ready.
     #[track_caller]
     pub fn start_sortie(&self, config: &[&Path], more: &[&str]) -> Inmate {
+        self.start_by(&[], config, more)
+    }
+
+    #[track_caller]
+    fn start_by(&self, by: &[&str], config: &[&Path], more: &[&str]) -> Inmate {
         let log = std::fs::File::create(self.folder.path().join("sortie.log")).unwrap();
-        let mut command = self.command(PROGRAM);
-        command.arg("run");
+        let words: Vec<&str> = by.iter().copied().chain([PROGRAM, "run"]).collect();
+        let mut command = self.command(words[0]);
+        command.args(&words[1..]);
         for path in config {
             command.arg("--config").arg(path);
         }
