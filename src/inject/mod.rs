@@ -4,6 +4,31 @@
 //! Never: talks to an API server, or reads a certificate.
 //! Called by: cli (`sortie inject`), webhook.
 
+mod capture;
+mod checks;
+mod containers;
+mod diff;
+mod identity;
+mod known;
+mod mounts;
 mod op;
+mod outcome;
+mod plan;
+mod pod;
+mod probes;
+mod proxy_config;
+mod quantity;
+mod resources;
+mod said;
+mod settings;
+mod status;
+#[cfg(test)]
+mod tests;
+mod volumes;
+mod who;
+mod wishes;
 
 pub use op::{Op, OpError, Path, Step};
+pub use outcome::{LeftAlone, Outcome, Plan, Refusal, Warning};
+pub use plan::plan;
+pub use settings::{Owner, Policy, Resources, Settings};

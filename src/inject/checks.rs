@@ -1,0 +1,161 @@
+//! What in a pod cannot go together with a sidecar, and what gets around it (ISTIO.md C1, C8).
+//!
+//! Owns: names and ports that are taken, users that are not captured.
+//! Never: looks at annotations.
+//! Called by: plan.
+
+use serde_json::Value;
+
+use super::containers::{ADMIN_PORT, INIT, PROXY, READY_PORT};
+use super::pod::{Container, Pod, field};
+use super::settings::Settings;
+use super::wishes::Wishes;
+use super::{Path, Refusal, Warning, mounts};
+use crate::model::{LOCAL_PORTS, PROXY_ID, TUNNEL_PORT};
+
+/// # Errors
+/// A container or volume has a name of ours.
+pub(super) fn names(pod: Pod<'_>) -> Result<(), Refusal> {
+    let advice = "give it another name; or, if an older sortie has put it in, take it away with \
+                  its annotation sortie/status";
+    if let Some(one) = pod
+        .containers()
+        .find(|one| [INIT, PROXY].contains(&one.name))
+    {
+        let problem = format!(
+            "{} is the name of a container that sortie puts in",
+            one.name
+        );
+        return Err(Refusal::new(one.path.key("name"), problem, advice));
+    }
+    let volume = pod
+        .volumes()
+        .find(|(_, name, _)| name.starts_with(mounts::PREFIX));
+    match volume {
+        None => Ok(()),
+        Some((nth, name, _)) => {
+            let path = super::pod::spec_path("volumes").item(nth).key("name");
+            let problem = format!("{name} begins like the volumes that sortie puts in");
+            Err(Refusal::new(path, problem, advice))
+        }
+    }
+}
+
+/// Ports of the proxy in this pod, and what for.
+fn taken(settings: &Settings, wishes: &Wishes) -> Vec<(u16, &'static str)> {
+    let mut all = vec![
+        (ADMIN_PORT, "the proxy's admin port"),
+        (READY_PORT, "the proxy's readiness port"),
+    ];
+    all.extend(
+        wishes
+            .status_port
+            .map(|port| (port, "the proxy's status port")),
+    );
+    match wishes.captures() {
+        true => {
+            let capture = &wishes.capture;
+            all.push((
+                capture.outbound_port,
+                "where outbound connections are redirected to",
+            ));
+            all.push((
+                capture.inbound_port,
+                "where inbound connections are redirected to",
+            ));
+            let open = LOCAL_PORTS.into_iter().chain([TUNNEL_PORT]);
+            all.extend(open.map(|port| (port, "never captured, so nothing would protect it")));
+        }
+        false => {
+            let port = settings
+                .listen
+                .rsplit(':')
+                .next()
+                .and_then(|port| port.parse().ok());
+            all.extend(port.map(|port| (port, "where the proxy listens for the application")));
+        }
+    }
+    all
+}
+
+/// # Errors
+/// A container has a port of the proxy's.
+pub(super) fn ports(pod: Pod<'_>, settings: &Settings, wishes: &Wishes) -> Result<(), Refusal> {
+    let taken = taken(settings, wishes);
+    for container in pod.containers() {
+        let ports = container.fields.get("ports").and_then(Value::as_array);
+        for (nth, port) in ports.into_iter().flatten().enumerate() {
+            let protocol = field(port, "protocol").and_then(Value::as_str);
+            if protocol.is_some_and(|protocol| protocol != "TCP") {
+                continue;
+            }
+            for key in ["containerPort", "hostPort"] {
+                let number = field(port, key).and_then(Value::as_u64);
+                let found = taken
+                    .iter()
+                    .find(|(taken, _)| Some(u64::from(*taken)) == number);
+                if let Some((number, what)) = found {
+                    let path = container.path.key("ports").item(nth).key(key);
+                    return Err(conflict(&container, path, *number, what));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn conflict(container: &Container<'_>, path: Path, number: u16, what: &str) -> Refusal {
+    let problem = format!(
+        "the container {} has the port {number}, which is {what}",
+        container.name
+    );
+    Refusal::new(path, problem, "let the application listen on another port")
+}
+
+/// IST0144: what the proxy's own user and group send is let go.
+pub(super) fn users(pod: Pod<'_>, wishes: &Wishes) -> Vec<Warning> {
+    let id = u64::from(PROXY_ID);
+    let mut found = Vec::new();
+    if !wishes.captures() {
+        return found;
+    }
+    let context = pod.spec("securityContext");
+    for container in pod.containers() {
+        let own = container.fields.get("securityContext");
+        for key in ["runAsUser", "runAsGroup"] {
+            let said = |context: Option<&Value>| field(context?, key)?.as_u64();
+            let (path, user) = match said(own) {
+                Some(user) => (container.path.key("securityContext"), Some(user)),
+                None => (super::pod::spec_path("securityContext"), said(context)),
+            };
+            if user == Some(id) {
+                let message = format!(
+                    "the container {} runs as {PROXY_ID}, as the proxy does: what it sends is not \
+                     captured; give it another one",
+                    container.name
+                );
+                found.push(Warning::new(path.key(key), message).coded("IST0144"));
+            }
+        }
+    }
+    found
+}
+
+/// Init containers that run before there is a proxy, with rules already in place or without (C8).
+pub(super) fn early(pod: Pod<'_>, wishes: &Wishes) -> Option<Warning> {
+    let sidecar = |one: &Container<'_>| {
+        let policy = one.fields.get("restartPolicy").and_then(Value::as_str);
+        policy == Some("Always")
+    };
+    let relevant = wishes.captures() && !wishes.native;
+    let first = pod
+        .containers_of("initContainers")
+        .filter(|_| relevant)
+        .find(|one| !sidecar(one))?;
+    let message = format!(
+        "the init container {} runs before the proxy and is not captured; a native sidecar \
+         (sidecar.istio.io/nativeSidecar: \"true\") would be there before it",
+        first.name
+    );
+    Some(Warning::new(first.path, message))
+}

@@ -1,0 +1,175 @@
+//! `proxy.istio.io/config`: Istio's ProxyConfig for one pod, in YAML or JSON (ISTIO.md I7, I10).
+//!
+//! Owns: the fields that are followed, and what is said about the others.
+//! Never: lets another annotation win or lose (that is `wishes`).
+//! Called by: wishes.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::pod::annotation_path;
+use super::said::Said;
+use super::{Refusal, Warning};
+use crate::config::{
+    self,
+    node::{Node, Scalar, Value},
+};
+use crate::model::Interception;
+
+/// The annotation.
+pub(super) const CONFIG: &str = "proxy.istio.io/config";
+
+/// What of it is followed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ProxyConfig {
+    pub hold: Option<bool>,
+    pub interception: Option<Interception>,
+    pub status_port: Option<u16>,
+    pub workers: Option<u16>,
+    pub drain: Option<Duration>,
+}
+
+/// Fields that Istio has and sortie has no use for, as they are said elsewhere or of Envoy alone.
+const OTHERS: &[&str] = &[
+    "availabilityZone",
+    "binaryPath",
+    "caCertificatesPem",
+    "configPath",
+    "controlPlaneAuthPolicy",
+    "customConfigFile",
+    "discoveryAddress",
+    "discoveryRefreshDelay",
+    "drainDuration",
+    "envoyAccessLogService",
+    "envoyMetricsService",
+    "envoyMetricsServiceAddress",
+    "extraStatTags",
+    "fileFlushInterval",
+    "fileFlushMinSizeKb",
+    "gatewayTopology",
+    "image",
+    "meshId",
+    "parentShutdownDuration",
+    "privateKeyProvider",
+    "proxyAdminPort",
+    "proxyBootstrapTemplatePath",
+    "proxyHeaders",
+    "proxyMetadata",
+    "proxyStatsMatcher",
+    "readinessProbe",
+    "runtimeValues",
+    "sds",
+    "serviceCluster",
+    "statNameLength",
+    "statsCompression",
+    "statsdUdpAddress",
+    "tracing",
+    "tracingServiceName",
+    "zipkinAddress",
+];
+const FOLLOWED: &[&str] = &[
+    "holdApplicationUntilProxyStarts",
+    "interceptionMode",
+    "statusPort",
+    "concurrency",
+    "terminationDrainDuration",
+];
+
+/// Reads the annotation.
+///
+/// # Errors
+/// No YAML, no mapping, or a value that a field cannot have.
+pub(super) fn proxy_config(said: &mut Said<'_>) -> Result<ProxyConfig, Refusal> {
+    let mut out = ProxyConfig::default();
+    let Some(text) = said.text(CONFIG) else {
+        return Ok(out);
+    };
+    let parsed = config::yaml::parse(text);
+    if let Some(mistake) = parsed.mistakes.first() {
+        let line = mistake.at.line;
+        return Err(refuse(format!(
+            "line {line} of its value: {}",
+            mistake.problem
+        )));
+    }
+    let Some(root) = parsed.documents.first().filter(|root| !root.is_null()) else {
+        return Ok(out);
+    };
+    let Value::Map(entries) = &root.value else {
+        return Err(refuse("its value is no mapping".to_owned()));
+    };
+    for entry in entries {
+        follow(&entry.key, &entry.value, &mut out)?;
+        if let Some(message) = not_followed(&entry.key) {
+            let path = annotation_path(CONFIG).key(&entry.key);
+            said.warnings.push(Warning::new(path, message));
+        }
+    }
+    Ok(out)
+}
+
+fn follow(key: &str, value: &Node, out: &mut ProxyConfig) -> Result<(), Refusal> {
+    match key {
+        "holdApplicationUntilProxyStarts" => {
+            let hold = |text: &str| text.parse().ok();
+            out.hold = Some(parsed(key, value, "true or false", hold)?);
+        }
+        "interceptionMode" => {
+            let mode = |text: &str| Interception::from_str(text).ok();
+            let expected = "REDIRECT, TPROXY or NONE";
+            out.interception = Some(parsed(key, value, expected, mode)?);
+        }
+        "statusPort" => {
+            let port = |text: &str| text.parse().ok();
+            out.status_port = Some(parsed(key, value, "a port, or 0 for none", port)?);
+        }
+        "concurrency" => {
+            let workers = |text: &str| text.parse().ok().filter(|n| *n <= 1024);
+            let workers = parsed(key, value, "a number up to 1024, 0 for all cores", workers)?;
+            out.workers = Some(workers).filter(|n| *n > 0);
+        }
+        "terminationDrainDuration" => {
+            let expected = "a duration from 0s to 24h, such as 5s";
+            let drain = parsed(key, value, expected, |text| config::duration(text).ok())?;
+            out.drain = Some(drain);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn parsed<T>(
+    key: &str,
+    value: &Node,
+    expected: &str,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, Refusal> {
+    let value = match &value.value {
+        Value::Scalar(Scalar { text, .. }) => read(text),
+        _ => None,
+    };
+    value.ok_or_else(|| {
+        let problem = format!("{key} is something else");
+        let path = annotation_path(CONFIG).key(key);
+        Refusal::new(path, problem, format!("expected {expected}"))
+    })
+}
+
+fn not_followed(key: &str) -> Option<String> {
+    if FOLLOWED.contains(&key) {
+        return None;
+    }
+    if OTHERS.contains(&key) {
+        return Some("sortie does not follow it".to_owned());
+    }
+    let known = FOLLOWED.iter().chain(OTHERS).copied();
+    Some(match config::did_you_mean(key, known) {
+        Some(meant) => format!("ProxyConfig has no such field; did you mean {meant}?"),
+        None => "ProxyConfig has no such field".to_owned(),
+    })
+}
+
+fn refuse(problem: String) -> Refusal {
+    let expected = "expected ProxyConfig as YAML, such as holdApplicationUntilProxyStarts: true";
+    Refusal::new(annotation_path(CONFIG), problem, expected)
+}

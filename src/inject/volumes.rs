@@ -1,0 +1,355 @@
+//! Volumes that users give to the proxy (ISTIO.md I9).
+//!
+//! Owns: `userVolume` and `userVolumeMount`, both of their shapes, and whether they fit the pod.
+//! Never: knows the volumes that the proxy has anyway, but where they are mounted.
+//! Called by: wishes, plan.
+//!
+//! Why field names in any case: Go reads JSON so, and manifests that Istio takes say `readonly`.
+
+use serde_json::{Map, Value};
+
+use super::pod::{Fields, Pod, field, kind_of, spec_path};
+use super::said::Said;
+use super::{Path, Refusal, Warning};
+use crate::config::did_you_mean;
+
+/// The volumes.
+pub(super) const VOLUMES: &str = "sidecar.istio.io/userVolume";
+/// Where the proxy sees them.
+pub(super) const MOUNTS: &str = "sidecar.istio.io/userVolumeMount";
+/// Volumes or mounts of one pod.
+const MOST: usize = 64;
+/// What no mount may hide: the program, and what it is given.
+const TAKEN: [&str; 2] = ["/sortie", "/etc/sortie"];
+
+/// Fields of a mount.
+const MOUNT_FIELDS: &[&str] = &[
+    "name",
+    "mountPath",
+    "readOnly",
+    "subPath",
+    "subPathExpr",
+    "mountPropagation",
+    "recursiveReadOnly",
+];
+/// Fields of volumes and of their usual sources; others are kept as they are written.
+const VOLUME_FIELDS: &[&str] = &[
+    "name",
+    "secret",
+    "configMap",
+    "emptyDir",
+    "hostPath",
+    "projected",
+    "downwardAPI",
+    "csi",
+    "nfs",
+    "persistentVolumeClaim",
+    "ephemeral",
+    "secretName",
+    "items",
+    "key",
+    "path",
+    "mode",
+    "defaultMode",
+    "optional",
+    "medium",
+    "sizeLimit",
+    "claimName",
+    "readOnly",
+    "sources",
+    "type",
+    "serviceAccountToken",
+    "audience",
+    "expirationSeconds",
+    "clusterTrustBundle",
+    "signerName",
+    "labelSelector",
+    "driver",
+    "fsType",
+    "volumeAttributes",
+    "nodePublishSecretRef",
+    "fieldRef",
+    "fieldPath",
+    "apiVersion",
+    "resourceFieldRef",
+    "volumeClaimTemplate",
+    "server",
+    "image",
+];
+/// Mappings of the user's own words.
+const FREE: &[&str] = &["volumeAttributes", "labelSelector", "volumeClaimTemplate"];
+
+/// What the annotations say, names and fields in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct UserVolumes {
+    /// Each with a `name`; of two of one name the last.
+    pub volumes: Vec<Value>,
+    /// Each with `name` and `mountPath`; of two at one path the last.
+    pub mounts: Vec<Value>,
+}
+
+/// Reads both annotations.
+///
+/// # Errors
+/// Not JSON, not one of the two shapes, or a field that cannot be.
+pub(super) fn user_volumes(said: &Said<'_>) -> Result<UserVolumes, Refusal> {
+    let mut out = UserVolumes::default();
+    for fields in items(said, VOLUMES)? {
+        let fields = spelled(fields, VOLUME_FIELDS);
+        check_volume(&fields)?;
+        keep_last(&mut out.volumes, fields, "name");
+    }
+    for fields in items(said, MOUNTS)? {
+        let fields = spelled(fields, MOUNT_FIELDS);
+        check_mount(&fields)?;
+        keep_last(&mut out.mounts, fields, "mountPath");
+    }
+    Ok(out)
+}
+
+/// The items of either shape: `{"name": {..}}` or `[{"name": ..}]`.
+fn items(said: &Said<'_>, key: &str) -> Result<Vec<Fields>, Refusal> {
+    let Some(text) = said.text(key).filter(|text| !text.trim().is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| malformed(key, format!("it is not JSON: {error}")))?;
+    let items: Vec<(Option<String>, Value)> = match value {
+        Value::Null => Vec::new(),
+        Value::Array(items) => items.into_iter().map(|item| (None, item)).collect(),
+        Value::Object(items) => items
+            .into_iter()
+            .map(|(name, item)| (Some(name), item))
+            .collect(),
+        other => return Err(malformed(key, format!("it is {}", kind_of(&other)))),
+    };
+    if items.len() > MOST {
+        let problem = format!("{} items are more than {MOST}", items.len());
+        return Err(malformed(key, problem));
+    }
+    items
+        .into_iter()
+        .enumerate()
+        .map(|(nth, (name, item))| named(key, nth, name, item))
+        .collect()
+}
+
+/// An item with its name, which a map says as its key.
+fn named(key: &str, nth: usize, name: Option<String>, item: Value) -> Result<Fields, Refusal> {
+    let Value::Object(fields) = item else {
+        let problem = format!("item {} is {}", nth + 1, kind_of(&item));
+        return Err(malformed(key, problem));
+    };
+    let own = fields.keys().any(|key| key.eq_ignore_ascii_case("name"));
+    match name.filter(|_| !own) {
+        Some(name) => {
+            let first = (String::from("name"), Value::from(name));
+            Ok(std::iter::once(first).chain(fields).collect())
+        }
+        None => Ok(fields),
+    }
+}
+
+/// The fields as Kubernetes spells them; of two that differ in case alone the last.
+fn spelled(fields: Fields, known: &[&str]) -> Fields {
+    let mut out = Map::with_capacity(fields.len());
+    for (key, value) in fields {
+        let right = known.iter().find(|known| known.eq_ignore_ascii_case(&key));
+        let key = right.map_or(key, |right| (*right).to_owned());
+        let value = match FREE.contains(&key.as_str()) {
+            true => value,
+            false => spelled_value(value, known),
+        };
+        out.insert(key, value);
+    }
+    out
+}
+
+fn spelled_value(value: Value, known: &[&str]) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(spelled(fields, known)),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| spelled_value(item, known))
+            .collect(),
+        other => other,
+    }
+}
+
+fn check_volume(fields: &Fields) -> Result<(), Refusal> {
+    let name = checked_name(VOLUMES, fields)?;
+    if name.starts_with("sortie-") {
+        let problem = format!("the volume {name:?} has a name of sortie's own");
+        return Err(malformed(VOLUMES, problem));
+    }
+    let sources = fields.iter().filter(|(key, _)| *key != "name");
+    let (mut objects, mut others) = (0, None);
+    for (key, value) in sources {
+        match value.is_object() {
+            true => objects += 1,
+            false => others = others.or(Some(key)),
+        }
+    }
+    let problem = match (objects, others) {
+        (1, None) => return Ok(()),
+        (_, Some(key)) => format!("the volume {name:?} has {key:?}, which is no volume source"),
+        (0, None) => format!("the volume {name:?} has no source"),
+        (_, None) => format!("the volume {name:?} has {objects} sources"),
+    };
+    Err(malformed(VOLUMES, problem))
+}
+
+fn check_mount(fields: &Fields) -> Result<(), Refusal> {
+    let name = checked_name(MOUNTS, fields)?;
+    for (key, value) in fields {
+        let right = match key.as_str() {
+            "readOnly" => value.is_boolean(),
+            _ => value.is_string(),
+        };
+        if !MOUNT_FIELDS.contains(&key.as_str()) {
+            let meant = did_you_mean(key, MOUNT_FIELDS.iter().copied());
+            let meant = meant.map_or(String::new(), |meant| format!(" (did you mean {meant}?)"));
+            let problem = format!("the mount of {name:?} has no field {key:?}{meant}");
+            return Err(malformed(MOUNTS, problem));
+        }
+        if !right {
+            let problem = format!("{key} of the mount of {name:?} is {}", kind_of(value));
+            return Err(malformed(MOUNTS, problem));
+        }
+    }
+    let path = fields.get("mountPath").and_then(Value::as_str);
+    match path {
+        Some(path) if path.starts_with('/') && !path.contains(':') => unhidden(name, path),
+        Some(path) => {
+            let problem =
+                format!("the mount of {name:?} has mountPath {path:?}, which is not absolute");
+            Err(malformed(MOUNTS, problem))
+        }
+        None => Err(malformed(
+            MOUNTS,
+            format!("the mount of {name:?} has no mountPath"),
+        )),
+    }
+}
+
+/// Nothing that the proxy needs lies at, in or around the mount.
+fn unhidden(name: &str, path: &str) -> Result<(), Refusal> {
+    let mount = std::path::Path::new(path);
+    let meets = |taken: &&&str| {
+        let taken = std::path::Path::new(**taken);
+        mount.starts_with(taken) || taken.starts_with(mount)
+    };
+    let Some(taken) = TAKEN.iter().find(meets) else {
+        return Ok(());
+    };
+    let problem =
+        format!("the mount of {name:?} at {path} would hide {taken}, which the proxy needs");
+    Err(malformed(MOUNTS, problem))
+}
+
+/// The `name`, which is a DNS label.
+fn checked_name<'a>(key: &str, fields: &'a Fields) -> Result<&'a str, Refusal> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    match fields.get("name") {
+        None => Err(malformed(key, "an item has no name".to_owned())),
+        Some(Value::String(name))
+            if (1..=63).contains(&name.len())
+                && name.bytes().all(fits)
+                && !name.starts_with('-')
+                && !name.ends_with('-') =>
+        {
+            Ok(name)
+        }
+        Some(other) => {
+            let mut shown = other.to_string();
+            shown.truncate(shown.floor_char_boundary(80));
+            Err(malformed(
+                key,
+                format!("{shown} is no name: at most 63 of a-z, 0-9 and -"),
+            ))
+        }
+    }
+}
+
+fn malformed(key: &str, problem: String) -> Refusal {
+    let advice = match key {
+        VOLUMES => {
+            r#"expected [{"name":"certs","secret":{"secretName":"certs"}}] or {"certs":{"secret":{..}}}"#
+        }
+        _ => {
+            r#"expected [{"name":"certs","mountPath":"/etc/certs"}] or {"certs":{"mountPath":..}}"#
+        }
+    };
+    Refusal::new(super::pod::annotation_path(key), problem, advice)
+}
+
+fn keep_last(items: &mut Vec<Value>, fields: Fields, key: &str) {
+    items.retain(|item| item.get(key) != fields.get(key));
+    items.push(Value::Object(fields));
+}
+
+impl UserVolumes {
+    /// The volumes that the pod does not have yet.
+    ///
+    /// # Errors
+    /// The pod has another volume of that name, or no volume of a mount's name.
+    pub fn missing(&self, pod: Pod<'_>) -> Result<Vec<Value>, Refusal> {
+        let mut missing = Vec::new();
+        for volume in &self.volumes {
+            let name = text(volume, "name");
+            let own = pod.volumes().find(|(_, own, _)| *own == name);
+            match own {
+                None => missing.push(volume.clone()),
+                Some((_, _, fields)) if Some(fields) == volume.as_object() => {}
+                Some((nth, _, _)) => {
+                    let problem = format!(
+                        "the volume {name:?} is another one than {}",
+                        spec_path("volumes").item(nth)
+                    );
+                    let path = super::pod::annotation_path(VOLUMES);
+                    return Err(Refusal::new(path, problem, "give it another name"));
+                }
+            }
+        }
+        for mount in &self.mounts {
+            let name = text(mount, "name");
+            let known = self.volumes.iter().any(|one| text(one, "name") == name);
+            if !known && !pod.volumes().any(|(_, own, _)| own == name) {
+                let problem = format!("there is no volume {name:?} to mount");
+                let advice = format!("name it in {VOLUMES}, or in the pod's spec.volumes");
+                let path = super::pod::annotation_path(MOUNTS);
+                return Err(Refusal::new(path, problem, advice));
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Files that a proxy of user 1337 could not open.
+    pub fn unreadable(&self, pod: Pod<'_>) -> Option<Warning> {
+        let group = pod
+            .spec("securityContext")
+            .and_then(|of| field(of, "fsGroup"));
+        let closed = |volume: &&Value| {
+            let sources = ["secret", "configMap", "projected"];
+            let source = sources.iter().find_map(|source| field(volume, source));
+            let mode = source.and_then(|source| field(source, "defaultMode")?.as_u64());
+            mode.is_some_and(|mode| mode & 0o004 == 0)
+        };
+        let volume = self
+            .volumes
+            .iter()
+            .find(closed)
+            .filter(|_| group.is_none())?;
+        let path: Path = super::pod::annotation_path(VOLUMES);
+        let message = format!(
+            "the proxy, user 1337, cannot read the files of {:?} with this defaultMode; leave it \
+             out, or set spec.securityContext.fsGroup",
+            text(volume, "name")
+        );
+        Some(Warning::new(path, message))
+    }
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
