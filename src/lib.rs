@@ -31,7 +31,8 @@
 //!
 //! # Rooms, floor by floor
 //! - 0 [`model`] the shared words; [`drain`] one shutdown signal; [`watch`] "a path changed";
-//!   [`telemetry`] log, metrics, access log. Cold: [`inject`] a pod in, a pod with a sidecar out.
+//!   [`telemetry`] log, metrics, access log. Cold: [`inject`] a pod in, a pod with a sidecar out;
+//!   [`capture`] the kernel's rules that lead traffic to the proxy.
 //! - 1 [`tls`] credentials, verification, the handshake and why it failed. Cold: [`config`], files
 //!   to a validated configuration.
 //! - 2 [`upstream`] endpoints, pools, connections. Cold: [`certs`], files to credentials.
@@ -43,6 +44,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod capture;
 pub mod certs;
 pub mod cli;
 pub mod config;

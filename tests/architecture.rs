@@ -21,6 +21,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("watch", ""),
     ("telemetry", "model"),
     ("tls", "model"),
+    ("capture", "model"),
     ("config", "model"),
     // The YAML reader with its bounds and messages is config's.
     ("inject", "model config"),
@@ -51,7 +52,7 @@ const FLOORS: &[(&str, &str)] = &[
     (
         "cli",
         "model drain watch telemetry tls config upstream certs route snapshot publish proxy \
-         listener worker explain admin app",
+         listener worker explain admin app capture",
     ),
     ("main", "cli"),
 ];

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{certs, check, completions, demo, explain, routes, run, schema};
+use super::{capture, certs, check, completions, demo, explain, routes, run, schema};
 
 /// Bad usage or configuration (EX_USAGE of sysexits.h).
 pub(super) const USAGE: u8 = 64;
@@ -30,6 +30,7 @@ enum Command {
     Routes(routes::Args),
     Explain(explain::Args),
     Certs(certs::Args),
+    Capture(Box<capture::Args>),
     Schema(schema::Args),
     Completions(completions::Args),
 }
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
             Command::Routes(args) => routes::run(args),
             Command::Explain(args) => explain::run(args),
             Command::Certs(args) => certs::run(args),
+            Command::Capture(args) => capture::run(*args),
             Command::Schema(args) => schema::run(args),
             Command::Completions(args) => completions::run(args, command()),
         },

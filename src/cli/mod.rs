@@ -4,6 +4,7 @@
 //! Never: does work that a room below could do.
 //! Called by: main.
 
+pub mod capture;
 pub mod certs;
 pub mod check;
 mod client;

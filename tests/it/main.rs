@@ -13,6 +13,7 @@ mod harness;
 
 mod admin;
 mod capture;
+mod captured;
 mod cli;
 mod demo;
 mod drain;

@@ -1,0 +1,26 @@
+//! What a capture redirects, as rules of the kernel's packet filter (ISTIO.md 6.1).
+//!
+//! Owns: the rules as values, their texts for nftables and iptables, the messages that set them, and
+//! the order in which they are applied, taken back and compared.
+//! Never: reads a flag or prints; that is `cli::capture`.
+//! Called by: cli (`sortie capture`).
+//!
+//! Why netlink and not a program: the image of an init container holds one file, and one message is
+//! all or nothing where two programs are two chances to fail half-way.
+
+mod apply;
+mod attr;
+mod derive;
+mod expression;
+mod host;
+mod nftables;
+mod rules;
+mod socket;
+mod tproxy;
+mod wire;
+
+pub use apply::{ApplyError, apply, remove};
+pub use derive::{Conflict, conflicts, rules};
+pub use host::has_global_ipv6;
+pub use nftables::text as nftables_text;
+pub use rules::{Family, Ruleset};
