@@ -5,7 +5,7 @@
 
 use tempfile::TempDir;
 
-use crate::harness::{Cell, Hub, Inmate, Mesh, guarded};
+use crate::harness::{Cell, Hub, Inmate, Mesh, PROGRAM, guarded, spiffe};
 
 /// The pod, and its clients.
 const POD: [&str; 2] = ["10.5.0.1", "fd53:5::1"];
@@ -50,8 +50,9 @@ impl Pod {
         };
         pod.mesh.employ(&pod.pod, "shop", "web");
         let listen = "listen 8080; listen [::]:8080;";
-        let server =
-            format!("server {{ {listen} keepalive_timeout 60s; location / {{ {SAYS} }} }}");
+        let server = format!(
+            "server {{ {listen} location / {{ {SAYS} }} location /big {{ alias /etc/big; }} }}"
+        );
         let nginx = pod.pod.nginx(&server, "127.0.0.1:8080");
         pod.inmates.push(nginx);
         for (tables, all, loopback) in [
@@ -109,6 +110,10 @@ impl Pod {
     }
 
     fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    fn start_with(&mut self, capture: &[&str]) {
         let who = [
             "--namespace",
             "shop",
@@ -118,7 +123,7 @@ impl Pod {
             "app=web",
         ];
         let how = ["--inbound", "[::]:15006", "--interception", "TPROXY"];
-        let more = [&who[..], &how, &["--access-log", "access.log"]].concat();
+        let more = [&who[..], &how, &["--access-log", "access.log"], capture].concat();
         let sortie = self.pod.sortie_by(&PROXY, &[self.folder.path()], &more);
         self.inmates.push(sortie);
     }
@@ -161,5 +166,148 @@ fn c4_the_application_sees_its_clients_own_address_in_both_families() {
             let words = seen(client, &[&url], &pod.pod);
             assert_eq!(words[0], address, "{words:?}\n{}", pod.pod.said());
         }
+    }
+}
+
+#[test]
+fn c4_two_clients_never_share_a_connection_to_the_application_and_one_keeps_its_own() {
+    let Some(mut pod) = Pod::new("PERMISSIVE") else {
+        return;
+    };
+    pod.start();
+    for to in POD {
+        let url = url("http", to);
+        let connection = |client: &Cell| seen(client, &[&url], &pod.pod)[1].clone();
+        let (anna, bert) = (connection(&pod.anna), connection(&pod.bert));
+        assert_ne!(anna, bert);
+        // Each curl is a connection to sortie of its own.
+        assert_eq!(connection(&pod.anna), anna);
+        assert_eq!(connection(&pod.bert), bert);
+    }
+}
+
+#[test]
+fn c4_long_answers_come_back_whole() {
+    let Some(mut pod) = Pod::new("PERMISSIVE") else {
+        return;
+    };
+    pod.pod.put("big", &"0123456789abcdef".repeat(256 * 1024));
+    pod.start();
+    for to in POD {
+        let url = format!("{}big", url("http", to));
+        let (code, text) = pod
+            .anna
+            .curl(&["-o", "/dev/null", "-w", "%{size_download}", &url]);
+        assert_eq!((code, text.as_str()), (0, "4194304"), "{}", pod.pod.said());
+    }
+}
+
+#[test]
+fn c4_mutual_tls_comes_in_by_tproxy_and_plaintext_does_not() {
+    let Some(mut pod) = Pod::new("STRICT") else {
+        return;
+    };
+    pod.mesh.employ(&pod.anna, "full", "sleep");
+    pod.start();
+    let pair = [
+        "--cert",
+        "/etc/certs/cert-chain.pem",
+        "--key",
+        "/etc/certs/key.pem",
+    ];
+    for (nth, to) in POD.into_iter().enumerate() {
+        // Its SPIFFE id is no name that curl could check.
+        let secure = url("https", to);
+        let words = seen(&pod.anna, &[&pair[..], &["-k", &secure]].concat(), &pod.pod);
+        assert_eq!(words[0], ANNA[nth], "{words:?}");
+        assert!(words[2].contains(&spiffe("full", "sleep")), "{words:?}");
+        let (code, text) = pod.bert.curl(&[&url("http", to)]);
+        assert_eq!(code, 56, "{text}");
+    }
+    assert_eq!(
+        pod.pod.saw(2).len(),
+        2,
+        "what never got in was never served"
+    );
+}
+
+#[test]
+fn c4_the_proxy_calling_its_own_pod_comes_in_once_and_the_application_itself_goes_straight() {
+    let Some(mut pod) = Pod::new("STRICT") else {
+        return;
+    };
+    let entry = format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: web, namespace: \
+         shop}}\nspec:\n  hosts: [own.example]\n  location: MESH_INTERNAL\n  ports: [{{number: 80, \
+         name: http, protocol: HTTP, targetPort: 8080}}]\n  resolution: STATIC\n  endpoints: \
+         [{{address: {}, labels: {{security.istio.io/tlsMode: istio}}}}]\n",
+        POD[0]
+    );
+    std::fs::write(pod.folder.path().join("own.yaml"), entry).unwrap();
+    let out =
+        "-A OUTPUT -p tcp --dport 80 -m owner ! --gid-owner 1337 -j REDIRECT --to-ports 15001";
+    run(&pod.pod, &format!("iptables -w -t nat {out}"));
+    pod.start_with(&["--capture", "127.0.0.1:15001"]);
+    let known = [
+        "--resolve",
+        "own.example:80:10.96.5.1",
+        "http://own.example/",
+    ];
+    let words = seen(&pod.pod, &known, &pod.pod);
+    assert_eq!(words[0], POD[0], "{words:?}");
+    assert!(words[2].contains(&spiffe("shop", "web")), "{words:?}");
+    let lines = pod.pod.saw(1);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    // The rules let what an application sends to itself alone (C2).
+    let words = seen(&pod.pod, &[&url("http", POD[0])], &pod.pod);
+    assert_eq!(words.len(), 2, "no certificate was shown: {words:?}");
+}
+
+#[test]
+fn c6_by_tproxy_the_listener_itself_is_no_way_in() {
+    let Some(mut pod) = Pod::new("PERMISSIVE") else {
+        return;
+    };
+    pod.start();
+    for to in POD {
+        let direct = url("http", to).replace("8080", "15006");
+        let (code, text) = pod.anna.curl(&[&direct]);
+        assert!([52, 56].contains(&code), "{code} {text}");
+    }
+    let rejected = [
+        "sortie_downstream_rejected_requests_total",
+        "not_redirected",
+    ];
+    assert_eq!(
+        pod.pod.metric(&rejected),
+        2.0,
+        "{}",
+        pod.pod.admin("/metrics").1
+    );
+    assert!(pod.pod.seen().is_empty());
+}
+
+#[test]
+fn c4_without_the_capability_one_line_says_which() {
+    let Some(pod) = Pod::new("PERMISSIVE") else {
+        return;
+    };
+    // Either of the two is enough for a kernel of these years.
+    let without = "-net_admin,-net_raw";
+    let output = pod
+        .pod
+        .command("setpriv")
+        .args(["--bounding-set", without, "--inh-caps", without])
+        .args(["timeout", "20", PROGRAM, "run", "--config"])
+        .arg(pod.folder.path())
+        .args(["--inbound", "[::]:15006", "--interception", "TPROXY"])
+        .args(["--log-level", "error"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for word in ["[::]:15006", "CAP_NET_ADMIN", "--interception REDIRECT"] {
+        assert!(said.contains(word), "{said}");
     }
 }
