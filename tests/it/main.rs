@@ -15,6 +15,7 @@ mod admin;
 mod capture;
 mod captured;
 mod cli;
+mod compose;
 mod demo;
 mod drain;
 mod entering;

@@ -5,6 +5,7 @@
 mod capitals;
 mod cell;
 mod client;
+mod compose;
 mod eventually;
 mod front;
 mod hosts;
@@ -27,6 +28,7 @@ mod sortie;
 pub use capitals::capitals;
 pub use cell::{Cell, Inmate};
 pub use client::{Ended, Wire, chunked, curl, get, h2};
+pub use compose::{Compose, IMAGE, docker, image};
 pub use eventually::{eventually, within};
 pub use front::{Front, FrontBuilder};
 pub use hosts::Namespace;
