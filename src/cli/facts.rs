@@ -84,7 +84,8 @@ pub struct FactsArgs {
         value_delimiter = ','
     )]
     pub credentials: Vec<PathBuf>,
-    /// The mesh identity for ISTIO_MUTUAL: cert-chain.pem, key.pem, root-cert.pem in DIR
+    /// The mesh identity for ISTIO_MUTUAL: cert-chain.pem, key.pem, root-cert.pem in DIR, or a
+    /// mounted TLS Secret such as cert-manager's: tls.crt, tls.key, ca.crt
     /// [default: where Istio puts it, if it is there]
     #[arg(long, value_name = "DIR", env = "SORTIE_IDENTITY")]
     pub identity: Option<PathBuf>,
@@ -283,12 +284,13 @@ fn pointed_at(side: &str, value: impl Fn(&str) -> Option<OsString>) -> Option<Me
 
 /// Where an identity is looked for, in this order (T16).
 const PLACES: [&str; 2] = ["/etc/certs", "/var/run/secrets/workload-spiffe-credentials"];
-/// Chain, key, root: Istio's names, and GKE's.
+/// Chain, key, root: Istio's names, GKE's, and those of a Secret of type kubernetes.io/tls.
 const ISTIO: [&str; 3] = ["cert-chain.pem", "key.pem", "root-cert.pem"];
 const GKE: [&str; 3] = ["certificates.pem", "private_key.pem", "ca_certificates.pem"];
+const SECRET: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
 fn in_folder(folder: &Path) -> Option<MeshIdentity> {
-    let all = [ISTIO, GKE].map(|names| named(folder, names));
+    let all = [ISTIO, GKE, SECRET].map(|names| named(folder, names));
     let there = |found: &MeshIdentity| found.certificate.exists() && found.key.exists();
     all.into_iter().find(there)
 }
@@ -396,8 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn t16_an_identity_is_found_under_either_set_of_names() {
-        let folder = tempfile::tempdir().unwrap();
+    fn t16_an_identity_is_found_under_each_set_of_names() {
         let said = |folder: &Path| {
             let args = FactsArgs {
                 identity: Some(folder.to_owned()),
@@ -405,14 +406,28 @@ mod tests {
             };
             args.options().unwrap().facts.identity.clone().unwrap()
         };
-        assert!(
-            said(folder.path()).certificate.ends_with("cert-chain.pem"),
-            "it may yet come"
-        );
-        for name in GKE {
-            std::fs::write(folder.path().join(name), "").unwrap();
+        for names in [ISTIO, GKE, SECRET] {
+            let folder = tempfile::tempdir().unwrap();
+            let yet = said(folder.path()).certificate;
+            assert!(yet.ends_with("cert-chain.pem"), "it may yet come");
+            for name in names {
+                std::fs::write(folder.path().join(name), "").unwrap();
+            }
+            assert_eq!(said(folder.path()), named(folder.path(), names));
         }
-        assert!(said(folder.path()).ca.ends_with("ca_certificates.pem"));
+    }
+
+    #[test]
+    fn t16_half_a_set_is_not_taken_and_istios_names_win() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+        there("tls.crt");
+        assert_eq!(in_folder(folder.path()), None);
+        there("tls.key");
+        assert_eq!(in_folder(folder.path()), Some(named(folder.path(), SECRET)));
+        there("cert-chain.pem");
+        there("key.pem");
+        assert_eq!(in_folder(folder.path()), Some(named(folder.path(), ISTIO)));
     }
 
     #[test]

@@ -159,3 +159,91 @@ pub(super) fn early(pod: Pod<'_>, wishes: &Wishes) -> Option<Warning> {
     );
     Some(Warning::new(first.path, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{annotated, injected, refused, warned, with_app};
+
+    #[test]
+    fn c1_a_port_of_the_proxys_is_refused_with_container_and_port() {
+        for port in [15000, 15001, 15006, 15008, 15020, 15021, 15090] {
+            for key in ["containerPort", "hostPort"] {
+                let mut pod = with_app(json!({"ports": [{"containerPort": 80}, {}]}));
+                pod["spec"]["containers"][0]["ports"][1][key] = json!(port);
+                let error = refused(&pod).to_string();
+                let begin = format!(
+                    "spec.containers[0].ports[1].{key}: the container app has the port {port}, which is "
+                );
+                assert!(error.starts_with(&begin), "{error}");
+                assert!(
+                    error.ends_with("; let the application listen on another port"),
+                    "{error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn c1_a_port_that_is_not_the_proxys_is_the_applications() {
+        injected(&with_app(json!({"ports": [{"containerPort": 15002}]})));
+        injected(&with_app(
+            json!({"ports": [{"containerPort": 15001, "protocol": "UDP"}]}),
+        ));
+        // Without capture there are neither listeners nor rules.
+        let mut pod = with_app(json!({"ports": [{"containerPort": 15001}]}));
+        pod["metadata"]["annotations"] = json!({"sidecar.istio.io/interceptionMode": "NONE"});
+        injected(&pod);
+        pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80}]);
+        let problem = "the container app has the port 80, which is where the proxy listens for the \
+                       application";
+        assert_eq!(refused(&pod).problem, problem);
+    }
+
+    #[test]
+    fn i3_a_name_of_sorties_own_is_refused_where_sortie_has_not_put_it() {
+        for name in ["sortie-proxy", "sortie-init"] {
+            let mut pod = annotated(&[]);
+            pod["spec"]["initContainers"] = json!([{"name": name}]);
+            let error = refused(&pod).to_string();
+            let begin = format!("spec.initContainers[0].name: {name} is the name of a container");
+            assert!(error.starts_with(&begin), "{error}");
+        }
+        let mut pod = annotated(&[]);
+        pod["spec"]["volumes"] = json!([{"name": "sortie-config", "emptyDir": {}}]);
+        assert!(
+            refused(&pod)
+                .to_string()
+                .starts_with("spec.volumes[0].name: sortie-config begins")
+        );
+    }
+
+    #[test]
+    fn c8_an_application_that_runs_as_the_proxy_is_said_and_another_is_not() {
+        let said = warned(&with_app(json!({"securityContext": {"runAsUser": 1337}})));
+        let expected = "[IST0144] spec.containers[0].securityContext.runAsUser: the container app \
+                        runs as 1337, as the proxy does: what it sends is not captured; give it \
+                        another one";
+        assert_eq!(said, [expected]);
+        let mut pod = with_app(json!({"securityContext": {"runAsUser": 1000}}));
+        pod["spec"]["securityContext"] = json!({"runAsUser": 1337, "runAsGroup": 1337});
+        let said = warned(&pod);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].starts_with("[IST0144] spec.securityContext.runAsGroup: "),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn c8_an_init_container_before_the_proxy_is_said_and_beside_a_native_one_not() {
+        let mut pod = annotated(&[]);
+        pod["spec"]["initContainers"] = json!([{"name": "migrate"}]);
+        let said = warned(&pod);
+        let begin = "spec.initContainers[0]: the init container migrate runs before the proxy";
+        assert!(said[0].starts_with(begin), "{said:?}");
+        pod["metadata"]["annotations"]["sidecar.istio.io/nativeSidecar"] = json!("true");
+        assert_eq!(warned(&pod), Vec::<String>::new());
+    }
+}

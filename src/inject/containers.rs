@@ -166,3 +166,182 @@ fn probe(delay: u32, period: u32, failures: u32) -> Value {
     }
     probe
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{
+        annotated, args, container, injected, injected_with, names, settings,
+    };
+    use super::*;
+
+    fn pod_with_inits() -> Value {
+        let mut pod = annotated(&[]);
+        pod["spec"]["initContainers"] = json!([{"name": "migrate"}, {"name": "warm"}]);
+        pod["spec"]["containers"] = json!([{"name": "app"}, {"name": "helper"}]);
+        pod
+    }
+
+    #[test]
+    fn i3_capture_has_one_capability_and_is_not_privileged() {
+        let pod = injected(&annotated(&[]));
+        let context = &container(&pod, INIT)["securityContext"];
+        let expected = json!({"add": ["NET_ADMIN"], "drop": ["ALL"]});
+        assert_eq!(context["capabilities"], expected);
+        let ids = ["runAsUser", "runAsGroup", "runAsNonRoot", "privileged"];
+        let ids = ids.map(|key| context[key].clone());
+        assert_eq!(ids, [json!(0), json!(0), json!(false), json!(false)]);
+    }
+
+    #[test]
+    fn i3_a_pod_that_forbids_root_has_it_for_the_init_container_alone() {
+        let mut pod = annotated(&[]);
+        let context = json!({"runAsNonRoot": true, "runAsUser": 1000, "fsGroup": 2000});
+        pod["spec"]["securityContext"] = context.clone();
+        let pod = injected(&pod);
+        assert_eq!(
+            pod["spec"]["securityContext"], context,
+            "the pod's own stays"
+        );
+        let user = |name| {
+            let context = &container(&pod, name)["securityContext"];
+            (
+                context["runAsUser"].clone(),
+                context["runAsNonRoot"].clone(),
+            )
+        };
+        assert_eq!(user(INIT), (json!(0), json!(false)));
+        assert_eq!(user(PROXY), (json!(1337), json!(true)));
+    }
+
+    #[test]
+    fn i7_as_a_container_the_proxy_is_last_and_capture_is_the_last_of_the_inits() {
+        let pod = injected(&pod_with_inits());
+        assert_eq!(names(&pod, "initContainers"), ["migrate", "warm", INIT]);
+        assert_eq!(names(&pod, "containers"), ["app", "helper", PROXY]);
+        assert!(container(&pod, PROXY).get("lifecycle").is_none());
+    }
+
+    #[test]
+    fn i7_to_hold_the_application_the_proxy_is_first_and_waits() {
+        let text = "holdApplicationUntilProxyStarts: true";
+        for config in [text, "{\"holdApplicationUntilProxyStarts\": true}"] {
+            let mut pod = pod_with_inits();
+            pod["metadata"]["annotations"]["proxy.istio.io/config"] = json!(config);
+            let pod = injected(&pod);
+            assert_eq!(names(&pod, "containers"), [PROXY, "app", "helper"]);
+            let hook = json!({"postStart": {"exec": {"command": ["/sortie", "wait"]}}});
+            assert_eq!(container(&pod, PROXY)["lifecycle"], hook);
+        }
+        let hold = Settings {
+            hold_until_ready: true,
+            ..settings()
+        };
+        let mut pod = pod_with_inits();
+        assert_eq!(names(&injected_with(&hold, &pod), "containers")[0], PROXY);
+        let no = json!("holdApplicationUntilProxyStarts: false");
+        pod["metadata"]["annotations"]["proxy.istio.io/config"] = no;
+        assert_eq!(names(&injected_with(&hold, &pod), "containers")[0], "app");
+    }
+
+    #[test]
+    fn i6_a_native_sidecar_is_there_before_the_applications_own_inits() {
+        let mut pod = pod_with_inits();
+        pod["metadata"]["annotations"]["sidecar.istio.io/nativeSidecar"] = json!("true");
+        let pod = injected(&pod);
+        assert_eq!(
+            names(&pod, "initContainers"),
+            [INIT, PROXY, "migrate", "warm"]
+        );
+        assert_eq!(names(&pod, "containers"), ["app", "helper"]);
+        assert_eq!(container(&pod, PROXY)["restartPolicy"], "Always");
+        assert!(container(&pod, INIT).get("restartPolicy").is_none());
+    }
+
+    #[test]
+    fn i6_the_settings_choose_the_form_and_the_pod_has_the_last_word() {
+        let native = Settings {
+            native_sidecar: true,
+            ..settings()
+        };
+        let pod = injected_with(&native, &annotated(&[]));
+        assert_eq!(names(&pod, "initContainers"), [INIT, PROXY]);
+        let no = annotated(&[("sidecar.istio.io/nativeSidecar", "false")]);
+        let pod = injected_with(&native, &no);
+        assert_eq!(names(&pod, "containers"), ["app", PROXY]);
+    }
+
+    #[test]
+    fn i4_secrets_that_the_pod_names_are_mounted_and_given_to_the_proxy() {
+        let pod = injected(&annotated(&[
+            ("sortie/config", "shop-mesh"),
+            ("sortie/identity", "shop-cert"),
+            ("sortie/credentials", "bank, post.example,bank"),
+        ]));
+        let volume = |nth: usize| pod["spec"]["volumes"][nth].clone();
+        assert_eq!(volume(0)["configMap"]["name"], "shop-mesh");
+        assert_eq!(volume(2)["secret"]["secretName"], "shop-cert");
+        assert_eq!(volume(4)["secret"]["secretName"], "post.example");
+        assert_eq!(
+            pod["spec"]["volumes"].as_array().unwrap().len(),
+            5,
+            "bank once"
+        );
+        let mounts = container(&pod, PROXY)["volumeMounts"].as_array().unwrap();
+        let paths: Vec<&str> = mounts
+            .iter()
+            .map(|one| one["mountPath"].as_str().unwrap())
+            .collect();
+        let below = [
+            "config",
+            "pod",
+            "identity",
+            "credentials/bank",
+            "credentials/post.example",
+        ];
+        assert_eq!(paths, below.map(|path| format!("/etc/sortie/{path}")));
+        let args = args(&pod, PROXY);
+        for arg in [
+            "--identity=/etc/sortie/identity",
+            "--credentials=/etc/sortie/credentials",
+        ] {
+            assert!(args.contains(&arg), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn i10_what_else_a_pod_may_say_of_its_proxy() {
+        let pod = injected(&annotated(&[
+            ("sidecar.istio.io/proxyImage", "example.org/sortie@sha256:0"),
+            ("sidecar.istio.io/logLevel", "warning"),
+            ("readiness.status.sidecar.istio.io/initialDelaySeconds", "5"),
+            ("readiness.status.sidecar.istio.io/periodSeconds", "2"),
+            ("readiness.status.sidecar.istio.io/failureThreshold", "30"),
+            (
+                "proxy.istio.io/config",
+                "concurrency: 2\nterminationDrainDuration: 8s",
+            ),
+        ]));
+        let proxy = container(&pod, PROXY);
+        assert_eq!(proxy["image"], "example.org/sortie@sha256:0");
+        let numbers = ["initialDelaySeconds", "periodSeconds", "failureThreshold"];
+        let numbers = numbers.map(|key| proxy["readinessProbe"][key].as_u64().unwrap());
+        assert_eq!(numbers, [5, 2, 30]);
+        let args = args(&pod, PROXY);
+        assert!(
+            args.ends_with(&["--drain-timeout=8", "--log-level=warn", "--workers=2"]),
+            "{args:?}"
+        );
+    }
+
+    #[test]
+    fn i11_a_drain_ends_before_kubernetes_kills() {
+        let drain = |grace: u64| {
+            let mut pod = annotated(&[]);
+            pod["spec"]["terminationGracePeriodSeconds"] = json!(grace);
+            let pod = injected(&pod);
+            args(&pod, PROXY).last().map(|arg| (*arg).to_owned())
+        };
+        assert_eq!(drain(600).as_deref(), Some("--drain-timeout=595"));
+        assert_eq!(drain(0).as_deref(), Some("--drain-timeout=1"));
+    }
+}

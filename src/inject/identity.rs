@@ -73,3 +73,107 @@ fn label_value(text: &str) -> String {
     let edge = |c: char| !c.is_ascii_alphanumeric();
     short.trim_matches(edge).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{annotated, injected, injected_with, settings, with_app};
+    use super::super::{Outcome, Settings, plan};
+    use super::*;
+
+    fn label(pod: &Value, key: &str) -> Option<String> {
+        pod["metadata"]["labels"][key].as_str().map(str::to_owned)
+    }
+
+    fn annotation(pod: &Value, key: &str) -> Option<String> {
+        pod["metadata"]["annotations"][key]
+            .as_str()
+            .map(str::to_owned)
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn i2_a_pod_that_takes_tls_says_so_and_one_that_does_not_does_not() {
+        assert_eq!(label(&injected(&annotated(&[])), TLS_MODE), some("istio"));
+        for (key, value) in [
+            ("sidecar.istio.io/interceptionMode", "NONE"),
+            ("traffic.sidecar.istio.io/includeInboundPorts", ""),
+        ] {
+            assert_eq!(
+                label(&injected(&annotated(&[(key, value)])), TLS_MODE),
+                None,
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn i2_the_canonical_name_comes_from_the_first_label_else_from_the_owner() {
+        let named = |labels: Value| {
+            let mut pod = annotated(&[]);
+            pod["metadata"]["labels"] = labels;
+            let pod = injected(&pod);
+            (label(&pod, NAME).unwrap(), label(&pod, REVISION).unwrap())
+        };
+        let said = |name: &str, revision: &str| (name.to_owned(), revision.to_owned());
+        let both = json!({"app.kubernetes.io/name": "shop", "app": "web", "version": "v2"});
+        assert_eq!(named(both), said("shop", "v2"));
+        assert_eq!(named(json!({"app": "web"})), said("web", "latest"));
+        assert_eq!(named(json!({})), said("curl", "latest"));
+        let own = json!({NAME: "mine", REVISION: "r1", "app": "web", "version": "v2"});
+        assert_eq!(named(own), said("mine", "r1"));
+    }
+
+    #[test]
+    fn i2_an_owners_name_that_is_no_label_is_cut_to_one() {
+        let owner = Owner {
+            name: format!("{}.-x", "n".repeat(61)),
+            ..Owner::default()
+        };
+        let mut pod = annotated(&[]);
+        pod["metadata"]["labels"] = json!(null);
+        let Outcome::Inject(plan) = plan(&settings(), &owner, &pod).unwrap() else {
+            panic!("it is injected");
+        };
+        let after = super::super::testing::applied(&pod, &plan.ops);
+        assert_eq!(label(&after, NAME), Some("n".repeat(61)));
+    }
+
+    #[test]
+    fn i2_kubectl_looks_at_the_application_also_where_the_proxy_is_first() {
+        let hold = Settings {
+            hold_until_ready: true,
+            ..settings()
+        };
+        let pod = injected_with(&hold, &annotated(&[]));
+        assert_eq!(annotation(&pod, DEFAULT_CONTAINER), some("app"));
+        let pod = injected(&annotated(&[(DEFAULT_CONTAINER, "other")]));
+        assert_eq!(annotation(&pod, DEFAULT_CONTAINER), some("other"));
+    }
+
+    #[test]
+    fn i2_prometheus_is_told_where_the_metrics_are_unless_somebody_has_told_it() {
+        let pod = injected(&annotated(&[]));
+        let said = [SCRAPE, PORT, PATH].map(|key| annotation(&pod, key).unwrap());
+        assert_eq!(said, ["true", "15020", "/stats/prometheus"]);
+        let pod = injected(&annotated(&[(PORT, "9090")]));
+        let said = [SCRAPE, PORT, PATH].map(|key| annotation(&pod, key));
+        assert_eq!(said, [None, some("9090"), None]);
+        let pod = injected(&annotated(&[(
+            "prometheus.istio.io/merge-metrics",
+            "false",
+        )]));
+        assert_eq!(annotation(&pod, SCRAPE), None);
+    }
+
+    #[test]
+    fn i2_labels_and_annotations_of_the_users_stay_as_they_are() {
+        let mut pod = with_app(json!({}));
+        pod["metadata"]["labels"][TLS_MODE] = json!("disabled");
+        assert_eq!(label(&injected(&pod), TLS_MODE), some("disabled"));
+    }
+}

@@ -2,9 +2,11 @@
 //!
 //! Owns: the list of them, IST0107 and IST0108 of one pod.
 //! Never: reads a value.
-//! Called by: plan.
+//! Called by: plan, and cli for the object around a pod template.
 
-use super::pod::{Pod, annotation_path};
+use serde_json::Value;
+
+use super::pod::{Pod, annotation_path, field};
 use super::{Path, Warning};
 use crate::config::did_you_mean;
 
@@ -121,6 +123,21 @@ pub(super) fn annotations(pod: Pod<'_>) -> Vec<Warning> {
     found
 }
 
+/// Annotations of a pod that stand on what makes the pod: a Deployment's own `metadata`, where they
+/// have no effect.
+pub fn misplaced(metadata: &Value) -> Vec<Warning> {
+    let keys = field(metadata, "annotations").and_then(Value::as_object);
+    let keys = keys.into_iter().flat_map(|all| all.keys());
+    let of_pod =
+        |key: &&String| FOLLOWED.contains(&key.as_str()) || NOT_FOLLOWED.contains(&key.as_str());
+    let warning = |key: &String| {
+        let message = "it has no effect here: write it in the pod's metadata, which is \
+                       spec.template.metadata of a Deployment";
+        Warning::new(annotation_path(key), message).coded("IST0107")
+    };
+    keys.filter(of_pod).map(warning).collect()
+}
+
 fn judged(key: &str) -> Option<Warning> {
     let (domain, name) = key.split_once('/')?;
     let istio = domain == "istio.io" || domain.ends_with(".istio.io");
@@ -165,4 +182,82 @@ fn meant(domain: &str, name: &str) -> Option<String> {
         Some((domain, did_you_mean(name, names.map(|(_, name)| name))?))
     })?;
     Some(format!("{domain}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{annotated, warned};
+    use super::*;
+
+    fn said(key: &str) -> Vec<String> {
+        warned(&annotated(&[(key, "x")]))
+    }
+
+    #[test]
+    fn ist0108_an_annotation_that_there_is_not_is_said_with_the_one_that_was_meant() {
+        for (key, meant) in [
+            (
+                "sidecar.istio.io/userVolumes",
+                "; did you mean sidecar.istio.io/userVolume?",
+            ),
+            (
+                "sidecar.istio.io/excludeOutboundPorts",
+                "; did you mean traffic.sidecar.istio.io/excludeOutboundPorts?",
+            ),
+            ("brand.istio.io/new", "; check its spelling"),
+        ] {
+            let expected = format!(
+                "[IST0108] metadata.annotations[\"{key}\"]: Istio has no such annotation{meant}"
+            );
+            assert_eq!(said(key), [expected]);
+        }
+        let ours = "metadata.annotations[\"sortie/credential\"]: sortie has no such annotation; did \
+                    you mean sortie/credentials?";
+        assert_eq!(said("sortie/credential"), [ours]);
+    }
+
+    #[test]
+    fn i10_an_annotation_that_changes_nothing_is_said_and_a_followed_one_is_not() {
+        let key = "sidecar.istio.io/componentLogLevel";
+        let expected =
+            format!("metadata.annotations[\"{key}\"]: sortie does not follow this annotation");
+        assert_eq!(said(key), [expected]);
+        for key in [
+            "sortie/config",
+            "istio.io/rev",
+            "example.org/unknown",
+            "plain",
+            "operator.istio.io/x",
+        ] {
+            assert_eq!(said(key), Vec::<String>::new(), "{key}");
+        }
+    }
+
+    #[test]
+    fn ist0107_what_belongs_elsewhere_is_said() {
+        let elsewhere = said("networking.istio.io/exportTo");
+        let expected = "[IST0107] metadata.annotations[\"networking.istio.io/exportTo\"]: it has no \
+                        effect here: it is an annotation of a Service";
+        assert_eq!(elsewhere, [expected]);
+        assert!(
+            said("security.istio.io/tlsMode")[0].ends_with("as an annotation it has no effect")
+        );
+        let mut pod = annotated(&[]);
+        pod["metadata"]["labels"]["sidecar.istio.io/proxyCPU"] = json!("1");
+        assert!(warned(&pod)[0].ends_with("as a label it has no effect"));
+    }
+
+    #[test]
+    fn ist0107_annotations_of_a_pod_on_its_deployment_are_said() {
+        let metadata = json!({"annotations": {"sidecar.istio.io/inject": "false", "a": "b"}});
+        let said: Vec<String> = misplaced(&metadata)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("[IST0107] metadata.annotations[\"sidecar.istio.io/inject\"]"));
+        assert_eq!(misplaced(&json!({"name": "d"})), []);
+    }
 }

@@ -23,11 +23,14 @@ mod said;
 mod settings;
 mod status;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod volumes;
 mod who;
 mod wishes;
 
+pub use known::misplaced;
 pub use op::{Op, OpError, Path, Step};
 pub use outcome::{LeftAlone, Outcome, Plan, Refusal, Warning};
 pub use plan::plan;

@@ -96,7 +96,7 @@ impl fmt::Display for LeftAlone {
 
 /// Why a pod that asks for a sidecar cannot have one: somebody has to change it first.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {problem}; {advice}")]
+#[error("{}: {problem}; {advice}", place(path))]
 pub struct Refusal {
     /// Where, relative to the template; of an annotation with its name.
     pub path: Path,
@@ -104,6 +104,14 @@ pub struct Refusal {
     pub problem: String,
     /// What was expected, or what to do.
     pub advice: String,
+}
+
+/// The path in words.
+fn place(path: &Path) -> String {
+    match path.0.is_empty() {
+        true => "the pod".to_owned(),
+        false => path.to_string(),
+    }
 }
 
 impl Refusal {

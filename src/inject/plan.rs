@@ -28,12 +28,32 @@ pub fn plan(settings: &Settings, owner: &Owner, template: &Value) -> Result<Outc
     }
     Pod::read(template)?;
     let Stripped { original, taken } = status::stripped(template)?;
-    let (desired, warnings) = with_sidecar(settings, owner, &original, &taken)?;
+    let (mut desired, warnings) = with_sidecar(settings, owner, &original, &taken)?;
+    keep_order(template, &mut desired);
     let ops = diff::diff(template, &desired);
     Ok(match ops.is_empty() {
         true => Outcome::LeftAlone(LeftAlone::Same),
         false => Outcome::Inject(Plan { ops, warnings }),
     })
+}
+
+/// The order of volumes means nothing: those that are there stay where they are, others among them.
+fn keep_order(template: &Value, desired: &mut Value) {
+    let names: Vec<&str> = Pod::loosely(template)
+        .volumes()
+        .map(|(_, name, _)| name)
+        .collect();
+    let volumes = desired
+        .get_mut("spec")
+        .and_then(|spec| spec.get_mut("volumes")?.as_array_mut());
+    if let Some(volumes) = volumes {
+        let place = |volume: &Value| {
+            let name = volume.get("name").and_then(Value::as_str);
+            let place = names.iter().position(|one| Some(*one) == name);
+            place.unwrap_or(usize::MAX)
+        };
+        volumes.sort_by_cached_key(place);
+    }
 }
 
 /// The whole pod as it should be.

@@ -197,3 +197,77 @@ fn named_items(spec: &Value, key: &str, at: &Path) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{annotated, injected, refused};
+
+    #[test]
+    fn a_pod_of_another_shape_is_refused_with_the_path() {
+        for (key, value, error) in [
+            (
+                "containers",
+                json!({}),
+                "spec.containers: it is a mapping; expected a list",
+            ),
+            (
+                "containers",
+                json!([]),
+                "spec.containers: there is none; a pod has at least one",
+            ),
+            (
+                "containers",
+                json!(["a"]),
+                "spec.containers[0]: it is text; expected a mapping",
+            ),
+            (
+                "containers",
+                json!([{}]),
+                "spec.containers[0].name: it is nothing; expected a name",
+            ),
+            (
+                "containers",
+                json!([{"name": "a"}, {"name": "a"}]),
+                "spec.containers[1].name: a is the name of another item of containers; give each its own",
+            ),
+            (
+                "volumes",
+                json!([1]),
+                "spec.volumes[0]: it is a number; expected a mapping",
+            ),
+            (
+                "securityContext",
+                json!([]),
+                "spec.securityContext: it is a list; expected a mapping",
+            ),
+        ] {
+            let mut pod = annotated(&[]);
+            pod["spec"][key] = value;
+            assert_eq!(refused(&pod).to_string(), error);
+        }
+        let mut pod = annotated(&[]);
+        pod["metadata"]["annotations"]["a"] = json!(1);
+        let error = "metadata.annotations.a: it is a number; expected text: write it in quotes";
+        assert_eq!(refused(&pod).to_string(), error);
+        assert_eq!(
+            refused(&json!([])).to_string(),
+            "the pod: it is a list; expected a mapping"
+        );
+        let error = "spec: it is missing; expected a pod's spec";
+        assert_eq!(refused(&json!({"metadata": null})).to_string(), error);
+    }
+
+    #[test]
+    fn a_pod_without_metadata_or_with_empty_parts_is_a_pod() {
+        let spec = json!({"containers": [{"name": "a"}], "volumes": null, "initContainers": []});
+        let pod = injected(&json!({"spec": spec}));
+        assert_eq!(
+            pod["metadata"]["labels"]["service.istio.io/canonical-name"],
+            "curl"
+        );
+        injected(&json!({"metadata": null, "spec": {"containers": [{"name": "a"}]}}));
+        injected(&json!({"metadata": {"labels": null}, "spec": {"containers": [{"name": "a"}]}}));
+    }
+}

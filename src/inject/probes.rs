@@ -179,3 +179,174 @@ fn down<'a>(fields: &'a Fields, keys: &[&str]) -> Option<&'a Fields> {
     keys.iter()
         .try_fold(fields, |at, key| at.get(*key)?.as_object())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::super::testing::{
+        annotated, container, injected, injected_with, settings, warned, with_app,
+    };
+    use super::*;
+
+    /// What the proxy is told.
+    fn told(pod: &Value) -> Option<Value> {
+        let env = container(pod, "sortie-proxy")["env"].as_array().unwrap();
+        let variable = env.iter().find(|one| one["name"] == "SORTIE_APP_PROBES")?;
+        let text = variable["value"].as_str().unwrap().replace("$$", "$");
+        Some(serde_json::from_str(&text).unwrap())
+    }
+
+    fn through(path: &str) -> Value {
+        json!({"path": path, "port": 15020, "scheme": "HTTP"})
+    }
+
+    #[test]
+    fn i8_every_kind_of_probe_goes_through_the_proxy_which_knows_what_it_was() {
+        let headers = json!([{"name": "Host", "value": "shop.example"}]);
+        let pod = injected(&with_app(json!({
+            "ports": [{"name": "web", "containerPort": 8080}],
+            "livenessProbe": {
+                "httpGet": {"path": "/live?x=$(A)", "port": "web", "httpHeaders": headers},
+                "timeoutSeconds": 7, "periodSeconds": 3,
+            },
+            "readinessProbe": {"tcpSocket": {"port": 5432}},
+            "startupProbe": {"failureThreshold": 9, "grpc": {"port": 9000, "service": "s"}},
+        })));
+        let app = container(&pod, "app");
+        let expected = json!({
+            "httpGet": through("/app-health/app/livez"),
+            "timeoutSeconds": 7, "periodSeconds": 3,
+        });
+        assert_eq!(app["livenessProbe"], expected);
+        assert_eq!(
+            app["readinessProbe"],
+            json!({"httpGet": through("/app-health/app/readyz")})
+        );
+        let expected =
+            json!({"failureThreshold": 9, "httpGet": through("/app-health/app/startupz")});
+        assert_eq!(app["startupProbe"], expected);
+        let live = json!({"path": "/live?x=$(A)", "port": 8080, "httpHeaders": headers});
+        let expected = json!({
+            "/app-health/app/livez": {"httpGet": live, "timeoutSeconds": 7},
+            "/app-health/app/readyz": {"tcpSocket": {"port": 5432}},
+            "/app-health/app/startupz": {"grpc": {"port": 9000, "service": "s"}},
+        });
+        assert_eq!(told(&pod), Some(expected));
+    }
+
+    #[test]
+    fn i8_hooks_that_ask_over_http_are_rewritten_and_others_are_not() {
+        let pod = injected(&with_app(json!({"lifecycle": {
+            "preStop": {"httpGet": {"path": "/stop", "port": 8080, "scheme": "HTTPS"}},
+            "postStart": {"exec": {"command": ["true"]}},
+        }})));
+        let lifecycle = &container(&pod, "app")["lifecycle"];
+        let stop = "/app-lifecycle/app/prestopz";
+        assert_eq!(lifecycle["preStop"], json!({"httpGet": through(stop)}));
+        assert_eq!(
+            lifecycle["postStart"],
+            json!({"exec": {"command": ["true"]}})
+        );
+        let get = json!({"path": "/stop", "port": 8080, "scheme": "HTTPS"});
+        assert_eq!(told(&pod), Some(json!({stop: {"httpGet": get}})));
+    }
+
+    #[test]
+    fn i8_sidecars_of_the_users_own_are_probed_through_the_proxy_too() {
+        let mut pod = annotated(&[]);
+        pod["spec"]["initContainers"] = json!([{
+            "name": "db", "restartPolicy": "Always",
+            "startupProbe": {"tcpSocket": {"port": 5432}},
+        }]);
+        let pod = injected(&pod);
+        let probe = &container(&pod, "db")["startupProbe"];
+        assert_eq!(
+            *probe,
+            json!({"httpGet": through("/app-health/db/startupz")})
+        );
+    }
+
+    #[test]
+    fn i8_what_does_not_ask_over_the_network_stays() {
+        let exec = json!({"exec": {"command": ["pg_isready"]}});
+        let pod = injected(&with_app(json!({"livenessProbe": exec})));
+        assert_eq!(container(&pod, "app")["livenessProbe"], exec);
+        assert_eq!(told(&pod), None);
+    }
+
+    #[test]
+    fn i8_who_opts_out_is_asked_directly_and_so_is_who_is_not_captured() {
+        let probe = json!({"httpGet": {"path": "/", "port": 80}});
+        let app = with_app(json!({"readinessProbe": probe}));
+        for (key, value) in [
+            ("sidecar.istio.io/rewriteAppHTTPProbers", "false"),
+            ("status.sidecar.istio.io/port", "0"),
+            ("traffic.sidecar.istio.io/includeInboundPorts", ""),
+        ] {
+            let mut pod = app.clone();
+            pod["metadata"]["annotations"][key] = json!(value);
+            let pod = injected(&pod);
+            assert_eq!(container(&pod, "app")["readinessProbe"], probe, "{key}");
+            assert_eq!(told(&pod), None, "{key}");
+        }
+        let off = Settings {
+            rewrite_probes: false,
+            ..settings()
+        };
+        let mut pod = app;
+        assert_eq!(told(&injected_with(&off, &pod)), None);
+        pod["metadata"]["annotations"]["sidecar.istio.io/rewriteAppHTTPProbers"] = json!("true");
+        assert!(
+            told(&injected_with(&off, &pod)).is_some(),
+            "the pod's own word wins"
+        );
+    }
+
+    #[test]
+    fn i8_a_probe_that_cannot_be_rewritten_stays_and_that_is_said() {
+        let probes = json!({
+            "livenessProbe": {"httpGet": {"path": "/", "port": "web"}},
+            "readinessProbe": {"tcpSocket": {"port": 80, "host": "db.example"}},
+        });
+        let pod = with_app(probes.clone());
+        assert_eq!(
+            warned(&pod),
+            [
+                "spec.containers[0].livenessProbe: the container has no port \"web\": the probe \
+                 stays as it is",
+                "spec.containers[0].readinessProbe: it asks the host \"db.example\", not the pod: \
+                 the probe stays as it is",
+            ]
+        );
+        let after = injected(&pod);
+        for key in ["livenessProbe", "readinessProbe"] {
+            assert_eq!(container(&after, "app")[key], probes[key]);
+        }
+    }
+
+    #[test]
+    fn i8_a_probe_of_the_proxys_own_port_stays() {
+        let probe = json!({"httpGet": {"path": "/healthz/ready", "port": 15021}});
+        let pod = injected(&with_app(json!({"readinessProbe": probe})));
+        assert_eq!(container(&pod, "app")["readinessProbe"], probe);
+    }
+
+    #[test]
+    fn i8_another_status_port_is_where_probes_go_and_is_not_captured() {
+        let mut pod = with_app(json!({"readinessProbe": {"httpGet": {"path": "/", "port": 80}}}));
+        pod["metadata"]["annotations"]["status.sidecar.istio.io/port"] = json!("15099");
+        let pod = injected(&pod);
+        assert_eq!(
+            container(&pod, "app")["readinessProbe"]["httpGet"]["port"],
+            15099
+        );
+        let args = super::super::testing::args(&pod, "sortie-init");
+        assert_eq!(args, ["capture", "apply", "--exclude-inbound-ports=15099"]);
+        let args = super::super::testing::args(&pod, "sortie-proxy");
+        assert!(args.contains(&"--status=[::]:15099"), "{args:?}");
+        assert_eq!(
+            pod["metadata"]["annotations"]["prometheus.io/port"],
+            "15099"
+        );
+    }
+}

@@ -173,3 +173,58 @@ fn refuse(problem: String) -> Refusal {
     let expected = "expected ProxyConfig as YAML, such as holdApplicationUntilProxyStarts: true";
     Refusal::new(annotation_path(CONFIG), problem, expected)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{annotated, refused, warned};
+    use super::*;
+
+    #[test]
+    fn i7_a_field_with_another_value_is_refused_by_its_name() {
+        for (text, field, advice) in [
+            (
+                "statusPort: often",
+                "statusPort",
+                "expected a port, or 0 for none",
+            ),
+            (
+                "holdApplicationUntilProxyStarts: maybe",
+                "holdApplicationUntilProxyStarts",
+                "expected true or false",
+            ),
+            (
+                "concurrency: [1]",
+                "concurrency",
+                "expected a number up to 1024, 0 for all cores",
+            ),
+        ] {
+            let error = refused(&annotated(&[(CONFIG, text)]));
+            assert_eq!(error.path, annotation_path(CONFIG).key(field));
+            assert_eq!(error.advice, advice);
+        }
+    }
+
+    #[test]
+    fn i7_what_is_no_mapping_is_refused_with_the_annotations_name() {
+        for text in ["[1]", "a: [", "just words"] {
+            let error = refused(&annotated(&[(CONFIG, text)]));
+            assert_eq!(error.path, annotation_path(CONFIG), "{text}: {error}");
+        }
+        assert_eq!(warned(&annotated(&[(CONFIG, "")])), Vec::<String>::new());
+    }
+
+    #[test]
+    fn i10_fields_that_are_not_followed_are_said() {
+        let said = warned(&annotated(&[(
+            CONFIG,
+            "{tracing: {}, holdAplicationUntilProxyStarts: true}",
+        )]));
+        let path = "metadata.annotations[\"proxy.istio.io/config\"]";
+        let meant = "ProxyConfig has no such field; did you mean holdApplicationUntilProxyStarts?";
+        let expected = [
+            format!("{path}.tracing: sortie does not follow it"),
+            format!("{path}.holdAplicationUntilProxyStarts: {meant}"),
+        ];
+        assert_eq!(said, expected);
+    }
+}

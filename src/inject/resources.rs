@@ -80,3 +80,49 @@ impl Resources {
             .into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{annotated, container, injected, refused};
+
+    #[test]
+    fn i4_one_annotation_puts_aside_all_that_the_settings_say() {
+        let pod = injected(&annotated(&[("sidecar.istio.io/proxyCPU", "3")]));
+        let expected = json!({"requests": {"cpu": "3"}});
+        for name in ["sortie-proxy", "sortie-init"] {
+            assert_eq!(container(&pod, name)["resources"], expected);
+        }
+        let pod = injected(&annotated(&[
+            ("sidecar.istio.io/proxyMemory", "64Mi"),
+            ("sidecar.istio.io/proxyMemoryLimit", "64Mi"),
+            ("sidecar.istio.io/proxyCPULimit", "500m"),
+        ]));
+        let expected = json!({
+            "requests": {"memory": "64Mi"},
+            "limits": {"cpu": "500m", "memory": "64Mi"},
+        });
+        assert_eq!(container(&pod, "sortie-proxy")["resources"], expected);
+    }
+
+    #[test]
+    fn i4_what_is_no_quantity_is_refused_by_the_annotations_name() {
+        let pod = annotated(&[("sidecar.istio.io/proxyMemory", "1gb")]);
+        assert_eq!(
+            refused(&pod).to_string(),
+            "metadata.annotations[\"sidecar.istio.io/proxyMemory\"]: \"1gb\" is not what it takes; \
+             expected a quantity such as 100m, 0.5, 128Mi or 1Gi"
+        );
+    }
+
+    #[test]
+    fn i4_a_request_above_its_limit_is_refused_before_kubernetes_does() {
+        let pod = annotated(&[
+            ("sidecar.istio.io/proxyCPU", "1500m"),
+            ("sidecar.istio.io/proxyCPULimit", "1"),
+        ]);
+        let advice = "expected at most 1, what sidecar.istio.io/proxyCPULimit says";
+        assert_eq!(refused(&pod).advice, advice);
+    }
+}

@@ -233,6 +233,13 @@ pub(super) fn carry(was: &Value, becomes: &mut Value) {
                     None if FILLED_IN.contains(&key.as_str()) => {
                         becomes.insert(key.clone(), value.clone());
                     }
+                    None if key == "volumeMounts" => {
+                        let mut tokens = Value::Array(Vec::new());
+                        carry(value, &mut tokens);
+                        if tokens.as_array().is_some_and(|tokens| !tokens.is_empty()) {
+                            becomes.insert(key.clone(), tokens);
+                        }
+                    }
                     None => {}
                 }
             }
@@ -259,4 +266,168 @@ fn alike(one: &Value, other: &Value) -> bool {
     let keys = ["mountPath", "name", "path"];
     let first = keys.iter().find(|name| key(one, name).is_some());
     first.is_some_and(|name| key(one, name) == key(other, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{
+        annotated, at, container, injected, names, planned, refused, settings,
+    };
+    use super::super::testing::{applied, owner, with_app};
+    use super::super::{LeftAlone, Outcome, plan};
+    use super::*;
+
+    fn same() -> Result<Outcome, Refusal> {
+        Ok(Outcome::LeftAlone(LeftAlone::Same))
+    }
+
+    /// The pod without its sidecar.
+    fn without(pod: &Value) -> Value {
+        stripped(pod).unwrap().original
+    }
+
+    #[test]
+    fn i2_the_status_says_what_was_put_in_and_by_which_version() {
+        let pod = injected(&annotated(&[("sidecar.istio.io/nativeSidecar", "true")]));
+        let text = pod["metadata"]["annotations"][STATUS].as_str().unwrap();
+        let status: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(
+            status["initContainers"],
+            json!(["sortie-init", "sortie-proxy"])
+        );
+        assert!(status.get("containers").is_none());
+        assert_eq!(
+            status["volumes"],
+            json!(["sortie-config", "sortie-podinfo"])
+        );
+    }
+
+    #[test]
+    fn without_its_sidecar_a_pod_is_what_it_was() {
+        let mut pod = with_app(json!({
+            "livenessProbe": {"httpGet": {"path": "/$$x", "port": 80}},
+            "lifecycle": {"preStop": {"httpGet": {"path": "/", "port": 80}}},
+        }));
+        let annotations = &mut pod["metadata"]["annotations"];
+        annotations["sidecar.istio.io/userVolume"] = json!(r#"{"v":{"emptyDir":{}}}"#);
+        annotations["sidecar.istio.io/interceptionMode"] = json!("TPROXY");
+        assert_eq!(without(&injected(&pod)), pod);
+        pod["metadata"]["annotations"]["sidecar.istio.io/interceptionMode"] = json!("NONE");
+        assert_eq!(without(&injected(&pod)), pod);
+        assert_eq!(without(&pod), pod, "it has none");
+    }
+
+    #[test]
+    fn an_older_sidecar_is_replaced_where_it_stands() {
+        let pod = injected(&annotated(&[]));
+        let mut old = pod.clone();
+        let status = json!(
+            r#"{"version":"0.0.1","initContainers":["sortie-init"],
+            "containers":["sortie-proxy"],"volumes":["sortie-config","sortie-podinfo","sortie-old"]}"#
+        );
+        old["metadata"]["annotations"][STATUS] = status;
+        old["spec"]["volumes"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "sortie-old", "emptyDir": {}}));
+        let proxy = &mut old["spec"]["containers"][1];
+        proxy["image"] = json!("sortie:0.0.1");
+        proxy["env"] = json!([{"name": "OLD", "value": "1"}]);
+        let mounts = proxy["volumeMounts"].as_array_mut().unwrap();
+        mounts.push(json!({"name": "sortie-old", "mountPath": "/old"}));
+        // What 0.0.1 did not list is the user's from now on, and stays.
+        let ops = planned(&settings(), &old).ops;
+        let new = applied(&old, &ops);
+        assert_eq!(new["spec"], pod["spec"]);
+        let whole = |op: &super::super::Op| op_at(op).to_string().ends_with("containers[1]");
+        assert!(!ops.iter().any(whole), "changed in place: {ops:?}");
+        assert_eq!(plan(&settings(), &owner(), &new), same());
+    }
+
+    fn op_at(op: &super::super::Op) -> super::super::Path {
+        match op {
+            super::super::Op::Put { at, .. } | super::super::Op::Remove { at } => at.clone(),
+            super::super::Op::Insert { list, index, .. } => list.item(*index),
+        }
+    }
+
+    #[test]
+    fn what_the_user_changes_in_an_injected_file_counts() {
+        let mut pod = injected(&with_app(
+            json!({"livenessProbe": {"tcpSocket": {"port": 80}}}),
+        ));
+        pod["spec"]["containers"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "late"}));
+        pod["spec"]["containers"][0]["livenessProbe"] = json!({"tcpSocket": {"port": 81}});
+        pod["metadata"]["annotations"]["sidecar.istio.io/nativeSidecar"] = json!("true");
+        let pod = injected(&pod);
+        assert_eq!(names(&pod, "containers"), ["app", "late"]);
+        assert_eq!(
+            names(&pod, "initContainers"),
+            ["sortie-init", "sortie-proxy"]
+        );
+        let env = container(&pod, "sortie-proxy")["env"].to_string();
+        assert!(env.contains(r#"\"port\":81"#), "{env}");
+    }
+
+    #[test]
+    fn what_an_api_server_fills_in_is_no_change() {
+        let volume = (
+            "sidecar.istio.io/userVolume",
+            r#"{"v":{"secret":{"secretName":"s"}}}"#,
+        );
+        let mut pod = injected(&annotated(&[volume]));
+        let token = json!({"name": "kube-api-access-x", "mountPath": TOKEN, "readOnly": true});
+        for (list, nth) in [("containers", 0), ("containers", 1), ("initContainers", 0)] {
+            let one = &mut pod["spec"][list][nth];
+            one["terminationMessagePath"] = json!("/dev/termination-log");
+            one["terminationMessagePolicy"] = json!("File");
+            one["imagePullPolicy"] = json!("IfNotPresent");
+            match one["volumeMounts"].as_array_mut() {
+                Some(mounts) => mounts.push(token.clone()),
+                None => one["volumeMounts"] = json!([token]),
+            }
+        }
+        let proxy = &mut pod["spec"]["containers"][1];
+        proxy["readinessProbe"]["successThreshold"] = json!(1);
+        proxy["env"][0]["valueFrom"]["fieldRef"]["apiVersion"] = json!("v1");
+        let volumes = pod["spec"]["volumes"].as_array_mut().unwrap();
+        volumes[0]["configMap"]["defaultMode"] = json!(420);
+        volumes[1]["downwardAPI"]["items"][0]["fieldRef"]["apiVersion"] = json!("v1");
+        volumes[2]["secret"]["defaultMode"] = json!(420);
+        volumes.push(json!({"name": "kube-api-access-x", "projected": {"sources": []}}));
+        assert_eq!(plan(&settings(), &owner(), &pod), same());
+        pod["spec"]["containers"][1]["securityContext"]["privileged"] = json!(true);
+        assert!(!planned(&settings(), &pod).ops.is_empty(), "that is one");
+    }
+
+    #[test]
+    fn a_status_that_names_what_is_not_sorties_takes_nothing_away() {
+        let mut pod = annotated(&[("a", "b")]);
+        pod["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
+        pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/d"}]);
+        let forged = json!({
+            "version": "9", "containers": ["app"], "volumes": ["data"], "labels": ["app"],
+            "annotations": ["sidecar.istio.io/inject"],
+        });
+        let mut claimed = pod.clone();
+        claimed["metadata"]["annotations"][STATUS] = json!(forged.to_string());
+        assert_eq!(without(&claimed), pod);
+        assert!(
+            !planned(&settings(), &claimed).ops.is_empty(),
+            "nor is it taken for injected"
+        );
+    }
+
+    #[test]
+    fn a_status_that_is_not_sorties_is_refused() {
+        for text in ["", "injected", "[]", r#"{"volumes":"all"}"#] {
+            let error = refused(&annotated(&[(STATUS, text)]));
+            assert_eq!(error.path, at(STATUS));
+            assert_eq!(error.problem, "this is not what sortie has written");
+        }
+    }
 }

@@ -353,3 +353,198 @@ impl UserVolumes {
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{annotated, at, container, injected, names, refused, warned};
+    use super::*;
+
+    fn pod(volumes: &str, mounts: &str) -> Value {
+        annotated(&[(VOLUMES, volumes), (MOUNTS, mounts)])
+    }
+
+    /// The volumes and mounts that are not sortie's own.
+    fn users(pod: &Value) -> (Vec<Value>, Vec<Value>) {
+        let others = |items: &Value| {
+            let items = items.as_array().unwrap().iter();
+            let own = |item: &&Value| !text(item, "name").starts_with("sortie-");
+            items.filter(own).cloned().collect::<Vec<_>>()
+        };
+        let mounts = &container(pod, "sortie-proxy")["volumeMounts"];
+        (others(&pod["spec"]["volumes"]), others(mounts))
+    }
+
+    fn expected() -> (Vec<Value>, Vec<Value>) {
+        (
+            vec![json!({"name": "certs", "secret": {"secretName": "c"}})],
+            vec![json!({"name": "certs", "mountPath": "/etc/certs", "readOnly": true})],
+        )
+    }
+
+    #[test]
+    fn i9_a_map_and_a_list_say_the_same() {
+        let list = pod(
+            r#"[{"name":"certs","secret":{"secretName":"c"}}]"#,
+            r#"[{"name":"certs","mountPath":"/etc/certs","readOnly":true}]"#,
+        );
+        assert_eq!(users(&injected(&list)), expected());
+        let map = pod(
+            r#"{"certs":{"secret":{"secretName":"c"}}}"#,
+            r#"{"certs":{"mountPath":"/etc/certs","readOnly":true}}"#,
+        );
+        assert_eq!(users(&injected(&map)), expected());
+    }
+
+    #[test]
+    fn i9_field_names_count_in_any_case_and_values_as_they_are() {
+        let odd = pod(
+            r#"[{"Name":"certs","SECRET":{"secretname":"c"}}]"#,
+            r#"[{"name":"certs","mountpath":"/etc/certs","readonly":true}]"#,
+        );
+        assert_eq!(users(&injected(&odd)), expected());
+        let csi = r#"{"driver":"d","volumeAttributes":{"secretname":"A"}}"#;
+        let free = pod(&format!(r#"[{{"name":"v","csi":{csi}}}]"#), "");
+        let volume = &users(&injected(&free)).0[0];
+        assert_eq!(volume["csi"].to_string(), csi, "words of the user's own");
+    }
+
+    #[test]
+    fn i9_a_source_that_is_not_known_is_kept() {
+        let new = pod(r#"[{"name":"v","brandNew":{"someField":1}}]"#, "");
+        let volume = &users(&injected(&new)).0[0];
+        assert_eq!(*volume, json!({"name": "v", "brandNew": {"someField": 1}}));
+    }
+
+    #[test]
+    fn i9_of_two_the_last_wins() {
+        let twice = pod(
+            r#"[{"name":"certs","emptyDir":{}},{"name":"certs","secret":{"secretName":"c"}}]"#,
+            r#"[{"name":"x","mountPath":"/etc/certs"},
+                {"name":"certs","mountPath":"/etc/certs","readonly":false,"readOnly":true}]"#,
+        );
+        assert_eq!(users(&injected(&twice)), expected());
+    }
+
+    #[test]
+    fn i9_one_volume_may_be_mounted_twice_and_the_pods_own_too() {
+        let mut pod = pod(
+            "",
+            r#"[{"name":"own","mountPath":"/a","subPath":"a"},{"name":"own","mountPath":"/b"}]"#,
+        );
+        pod["spec"]["volumes"] = json!([{"name": "own", "emptyDir": {}}]);
+        let after = injected(&pod);
+        assert_eq!(
+            names(&after, "volumes"),
+            ["own", "sortie-config", "sortie-podinfo"]
+        );
+        assert_eq!(users(&after).1.len(), 2);
+    }
+
+    #[test]
+    fn i9_what_is_malformed_is_refused_by_the_annotations_name() {
+        let volumes = [
+            (
+                "{",
+                "it is not JSON: EOF while parsing an object at line 1 column 1",
+            ),
+            ("1", "it is a number"),
+            ("[1]", "item 1 is a number"),
+            (r#"[{"secret":{}}]"#, "an item has no name"),
+            (
+                r#"[{"name":"A b","secret":{}}]"#,
+                "\"A b\" is no name: at most 63 of a-z, 0-9 and -",
+            ),
+            (r#"[{"name":"a"}]"#, "the volume \"a\" has no source"),
+            (
+                r#"{"a":{"secret":{},"emptyDir":{}}}"#,
+                "the volume \"a\" has 2 sources",
+            ),
+            (
+                r#"{"a":{"secret":"c"}}"#,
+                "the volume \"a\" has \"secret\", which is no volume source",
+            ),
+            (
+                r#"{"sortie-config":{"emptyDir":{}}}"#,
+                "the volume \"sortie-config\" has a name of sortie's own",
+            ),
+        ];
+        for (text, problem) in volumes {
+            let error = refused(&pod(text, ""));
+            assert_eq!((error.path, error.problem.as_str()), (at(VOLUMES), problem));
+        }
+        let mounts = [
+            (r#"[{"name":"a"}]"#, "the mount of \"a\" has no mountPath"),
+            (
+                r#"{"a":{"mountPath":"certs"}}"#,
+                "the mount of \"a\" has mountPath \"certs\", which is not absolute",
+            ),
+            (
+                r#"{"a":{"mountPath":"/c","readOnly":"yes"}}"#,
+                "readOnly of the mount of \"a\" is text",
+            ),
+            (
+                r#"{"a":{"mountPth":"/c"}}"#,
+                "the mount of \"a\" has no field \"mountPth\" (did you mean mountPath?)",
+            ),
+            (
+                r#"{"a":{"mountPath":"/c"}}"#,
+                "there is no volume \"a\" to mount",
+            ),
+        ];
+        for (text, problem) in mounts {
+            let error = refused(&pod("", text));
+            assert_eq!((error.path, error.problem.as_str()), (at(MOUNTS), problem));
+        }
+    }
+
+    #[test]
+    fn i9_a_mount_that_hides_what_the_proxy_needs_is_refused_and_one_beside_it_is_not() {
+        let mount = |path: &str| {
+            let mounts = format!(r#"{{"a":{{"mountPath":"{path}"}}}}"#);
+            pod(r#"{"a":{"emptyDir":{}}}"#, &mounts)
+        };
+        for path in ["/", "/etc", "/etc/sortie", "/etc/sortie/config", "/sortie"] {
+            let problem = refused(&mount(path)).problem;
+            assert!(
+                problem.contains(&format!("at {path} would hide /")),
+                "{problem}"
+            );
+        }
+        for path in ["/etc/certs", "/etc/sortie-certs", "/sortie.d"] {
+            injected(&mount(path));
+        }
+    }
+
+    #[test]
+    fn i9_a_name_of_another_volume_of_the_pods_is_refused_and_of_the_same_is_not() {
+        let mut pod = pod(r#"{"data":{"secret":{"secretName":"c"}}}"#, "");
+        pod["spec"]["volumes"] =
+            json!([{"name": "x", "emptyDir": {}}, {"name": "data", "emptyDir": {}}]);
+        let problem = "the volume \"data\" is another one than spec.volumes[1]";
+        assert_eq!(refused(&pod).problem, problem);
+        pod["spec"]["volumes"][1] = json!({"name": "data", "secret": {"secretName": "c"}});
+        assert_eq!(names(&injected(&pod), "volumes").len(), 4);
+    }
+
+    #[test]
+    fn i9_files_that_the_proxys_user_cannot_read_are_said() {
+        let closed = |mode| {
+            let secret = format!(r#"{{"secretName":"c","defaultMode":{mode}}}"#);
+            pod(
+                &format!(r#"{{"c":{{"secret":{secret}}}}}"#),
+                r#"{"c":{"mountPath":"/c"}}"#,
+            )
+        };
+        let said = warned(&closed(0o400));
+        assert!(
+            said[0].contains("cannot read the files of \"c\""),
+            "{said:?}"
+        );
+        assert_eq!(warned(&closed(0o444)), Vec::<String>::new());
+        let mut grouped = closed(0o400);
+        grouped["spec"]["securityContext"] = json!({"fsGroup": 1337});
+        assert_eq!(warned(&grouped), Vec::<String>::new());
+    }
+}

@@ -99,3 +99,148 @@ fn told(pod: Pod<'_>) -> Result<Option<Told<'_>>, Refusal> {
     };
     Ok(Some(Told { yes, what, value }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{annotated, owner, settings};
+    use super::*;
+
+    fn by_labels(otherwise: bool) -> Settings {
+        Settings {
+            policy: Policy::Labels { otherwise },
+            ..settings()
+        }
+    }
+
+    fn labelled(value: &str) -> Value {
+        let mut pod = annotated(&[]);
+        pod["metadata"]["labels"][INJECT] = json!(value);
+        pod
+    }
+
+    fn of(namespace_labels: &[(&str, &str)]) -> Owner {
+        let labels = namespace_labels.iter();
+        Owner {
+            namespace_labels: labels
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            ..owner()
+        }
+    }
+
+    fn why(settings: &Settings, owner: &Owner, pod: &Value) -> Option<LeftAlone> {
+        left_alone(settings, owner, Pod::loosely(pod)).unwrap()
+    }
+
+    fn pod_says(what: &'static str, value: &str) -> Option<LeftAlone> {
+        Some(LeftAlone::PodSaysNo(what, INJECT, value.to_owned()))
+    }
+
+    #[test]
+    fn i1_a_manifest_that_somebody_names_is_injected_unless_it_says_no() {
+        let asked = settings();
+        assert_eq!(why(&asked, &owner(), &annotated(&[])), None);
+        assert_eq!(
+            why(&asked, &of(&[(NAMESPACE, "disabled")]), &annotated(&[])),
+            None
+        );
+        assert_eq!(
+            why(&asked, &owner(), &labelled("false")),
+            pod_says("label", "false")
+        );
+        let pod = annotated(&[(INJECT, "no")]);
+        assert_eq!(why(&asked, &owner(), &pod), pod_says("annotation", "no"));
+    }
+
+    #[test]
+    fn i1_the_label_of_a_pod_beats_its_annotation() {
+        let mut pod = annotated(&[(INJECT, "false")]);
+        pod["metadata"]["labels"][INJECT] = json!("true");
+        assert_eq!(why(&by_labels(false), &owner(), &pod), None);
+        let mut pod = annotated(&[(INJECT, "true")]);
+        pod["metadata"]["labels"][INJECT] = json!("false");
+        assert_eq!(
+            why(&by_labels(false), &owner(), &pod),
+            pod_says("label", "false")
+        );
+    }
+
+    #[test]
+    fn i1_by_labels_either_the_pod_or_its_namespace_asks() {
+        let quiet = annotated(&[]);
+        let not_asked = Some(LeftAlone::NotAsked("shop".to_owned()));
+        assert_eq!(why(&by_labels(false), &owner(), &quiet), not_asked);
+        assert_eq!(why(&by_labels(true), &owner(), &quiet), None);
+        for label in [(NAMESPACE, "enabled"), (REVISION, "1-30")] {
+            assert_eq!(
+                why(&by_labels(false), &of(&[label]), &quiet),
+                None,
+                "{label:?}"
+            );
+        }
+        for value in ["true", "True", "yes", "on", "y"] {
+            assert_eq!(
+                why(&by_labels(false), &owner(), &labelled(value)),
+                None,
+                "{value}"
+            );
+        }
+        // OpenShift's way, pod by pod.
+        let pod = annotated(&[(INJECT, "true")]);
+        assert_eq!(why(&by_labels(false), &owner(), &pod), None);
+    }
+
+    #[test]
+    fn i1_by_labels_a_no_of_the_namespace_is_final() {
+        let owner = of(&[(NAMESPACE, "disabled"), (REVISION, "1-30")]);
+        let no = Some(LeftAlone::NamespaceSaysNo("shop".to_owned()));
+        assert_eq!(why(&by_labels(true), &owner, &labelled("true")), no);
+    }
+
+    #[test]
+    fn i1_the_hosts_network_system_namespaces_windows_and_istios_own_are_never_injected() {
+        let mut host = labelled("true");
+        host["spec"]["hostNetwork"] = json!(true);
+        assert_eq!(
+            why(&settings(), &owner(), &host),
+            Some(LeftAlone::HostNetwork)
+        );
+        host["spec"]["hostNetwork"] = json!(false);
+        assert_eq!(why(&settings(), &owner(), &host), None);
+        for namespace in ["kube-system", "kube-public"] {
+            let owner = Owner {
+                namespace: namespace.to_owned(),
+                ..owner()
+            };
+            let why = why(&settings(), &owner, &labelled("true"));
+            assert_eq!(why, Some(LeftAlone::SystemNamespace(namespace.to_owned())));
+        }
+        let mut windows = labelled("true");
+        windows["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "windows"});
+        assert_eq!(
+            why(&settings(), &owner(), &windows),
+            Some(LeftAlone::Windows)
+        );
+        for list in ["containers", "initContainers"] {
+            let mut istio = labelled("true");
+            istio["spec"][list] = json!([{"name": "istio-proxy"}]);
+            assert_eq!(why(&settings(), &owner(), &istio), Some(LeftAlone::Istio));
+        }
+    }
+
+    #[test]
+    fn i1_a_word_that_is_neither_yes_nor_no_is_refused_by_name() {
+        let error = left_alone(&settings(), &owner(), Pod::loosely(&labelled("enabled")));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "metadata.labels[\"sidecar.istio.io/inject\"]: \"enabled\" is neither yes nor no; \
+             expected \"true\" or \"false\""
+        );
+        // Where the pod is none of our business, not even that is.
+        let no = of(&[(NAMESPACE, "disabled")]);
+        let namespace = Some(LeftAlone::NamespaceSaysNo("shop".to_owned()));
+        assert_eq!(why(&by_labels(false), &no, &labelled("enabled")), namespace);
+    }
+}

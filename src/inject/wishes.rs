@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::capture::{INTERCEPTION, capture};
+use super::capture::{INTERCEPTION, capture, consistent};
 use super::pod::Pod;
 use super::proxy_config::{CONFIG, proxy_config};
 use super::resources::resources;
@@ -90,6 +90,7 @@ impl Wishes {
             None => config.status_port.unwrap_or(STATUS_PORT),
         };
         let status_port = Some(status_port).filter(|port| *port > 0);
+        consistent(&capture, status_port)?;
         let unusual = status_port.filter(|port| *port != STATUS_PORT);
         let excluded = &mut capture.exclude_inbound_ports;
         excluded.extend(unusual.filter(|port| !excluded.contains(port)));
@@ -204,4 +205,80 @@ fn within_grace(pod: Pod<'_>) -> Duration {
     let grace = pod.spec("terminationGracePeriodSeconds");
     let grace = grace.and_then(serde_json::Value::as_u64).unwrap_or(GRACE);
     Duration::from_secs(grace.saturating_sub(CLOSING).clamp(1, 86_400))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{annotated, at, refused, settings, warned};
+    use super::super::{Outcome, plan};
+    use super::*;
+
+    #[test]
+    fn i10_a_value_that_an_annotation_cannot_have_is_refused_by_its_name() {
+        for (key, value, expected) in [
+            (STATUS, "70000", "expected a number from 0 to 65535"),
+            (NATIVE, "yes", "expected \"true\" or \"false\""),
+            (REWRITE, "", "expected \"true\" or \"false\""),
+            (MERGE, "1", "expected \"true\" or \"false\""),
+            (
+                LOG_LEVEL,
+                "loud",
+                "expected trace, debug, info, warning, error, critical or off",
+            ),
+            (
+                IMAGE,
+                "a b",
+                "expected the reference of an image, without spaces",
+            ),
+            (
+                CONFIG_MAP,
+                "Shop",
+                "expected the name of an object: at most 253 of a-z, 0-9, - and .",
+            ),
+        ] {
+            let error = refused(&annotated(&[(key, value)]));
+            let problem = format!("{value:?} is not what it takes");
+            assert_eq!((error.path, error.problem), (at(key), problem));
+            assert_eq!(error.advice, expected);
+        }
+    }
+
+    #[test]
+    fn i10_a_long_value_is_not_repeated_whole() {
+        let value = "x".repeat(100_000);
+        assert!(refused(&annotated(&[(NATIVE, &value)])).to_string().len() < 300);
+    }
+
+    #[test]
+    fn i10_an_image_of_istios_is_not_run_with_sorties_arguments() {
+        let image = "docker.io/istio/proxyv2:1.30.0";
+        let said = warned(&annotated(&[(IMAGE, image)]));
+        assert!(
+            said[0].ends_with("is Istio's proxy, not sortie: it is not used"),
+            "{said:?}"
+        );
+        assert_eq!(
+            warned(&annotated(&[(IMAGE, "example.org/mesh/sortie")])),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn i6_a_job_that_would_not_end_is_said_and_one_that_does_is_not() {
+        let job = Owner {
+            kind: "Job".to_owned(),
+            ..Owner::default()
+        };
+        let said = |pod| match plan(&settings(), &job, &pod) {
+            Ok(Outcome::Inject(plan)) => plan.warnings.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said(annotated(&[])), 1);
+        assert_eq!(said(annotated(&[(NATIVE, "true")])), 0);
+        assert_eq!(
+            warned(&annotated(&[])),
+            Vec::<String>::new(),
+            "of a Deployment"
+        );
+    }
 }
