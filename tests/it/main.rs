@@ -28,6 +28,7 @@ mod istio_credentials;
 mod istio_endpoints;
 mod istio_large;
 mod limits;
+mod loops;
 mod malformed;
 mod manifest_commands;
 mod mtls;

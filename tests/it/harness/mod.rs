@@ -3,6 +3,7 @@
 //! Every peer binds port 0 and says where it is; nothing sleeps where it can wait for a fact.
 
 mod capitals;
+pub mod captured;
 mod cell;
 mod client;
 mod compose;
