@@ -34,7 +34,7 @@
 //!   [`telemetry`] log, metrics, access log. Cold: [`inject`] a pod in, a pod with a sidecar out;
 //!   [`capture`] the kernel's rules that lead traffic to the proxy.
 //! - 1 [`tls`] credentials, verification, the handshake and why it failed. Cold: [`config`], files
-//!   to a validated configuration.
+//!   to a validated configuration; [`install`] manifests that run sortie in Kubernetes.
 //! - 2 [`upstream`] endpoints, pools, connections. Cold: [`certs`], files to credentials.
 //! - 3 [`route`] the table. 4 [`snapshot`] the wall: all tables, and the entrances, which say who
 //!   comes in by an inbound or gateway listener. Cold: [`publish`] builds and swaps.
@@ -51,6 +51,7 @@ pub mod config;
 pub mod drain;
 pub mod explain;
 pub mod inject;
+pub mod install;
 pub mod listener;
 pub mod model;
 pub mod proxy;

@@ -25,6 +25,8 @@ const FLOORS: &[(&str, &str)] = &[
     ("config", "model"),
     // The YAML reader with its bounds and messages is config's.
     ("inject", "model config"),
+    // Ports and Secrets of a gateway are those that its configuration names.
+    ("install", "model config inject"),
     ("upstream", "model tls telemetry"),
     ("certs", "model tls watch telemetry"),
     ("route", "model telemetry upstream"),
@@ -52,7 +54,7 @@ const FLOORS: &[(&str, &str)] = &[
     (
         "cli",
         "model drain watch telemetry tls config upstream certs route snapshot publish proxy \
-         listener worker explain admin app capture",
+         listener worker explain admin app capture install",
     ),
     ("main", "cli"),
 ];

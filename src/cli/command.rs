@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use super::install;
 use super::{capture, certs, check, completions, demo, explain, routes, run, schema};
 
 /// Bad usage or configuration (EX_USAGE of sysexits.h).
@@ -31,6 +32,7 @@ enum Command {
     Explain(explain::Args),
     Certs(certs::Args),
     Capture(Box<capture::Args>),
+    Install(install::Args),
     Schema(schema::Args),
     Completions(completions::Args),
 }
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
             Command::Explain(args) => explain::run(args),
             Command::Certs(args) => certs::run(args),
             Command::Capture(args) => capture::run(*args),
+            Command::Install(args) => install::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Completions(args) => completions::run(args, command()),
         },

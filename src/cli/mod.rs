@@ -13,6 +13,7 @@ pub mod completions;
 pub mod demo;
 pub mod explain;
 pub mod facts;
+pub mod install;
 mod material;
 mod material_user;
 mod origin;

@@ -24,6 +24,7 @@ mod explain;
 mod gateways;
 mod inbound;
 mod inbound_told;
+mod install;
 mod istio_credentials;
 mod istio_endpoints;
 mod istio_large;

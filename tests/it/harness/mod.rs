@@ -11,6 +11,7 @@ mod eventually;
 mod front;
 mod hosts;
 mod hub;
+mod kubernetes;
 mod lab;
 mod load;
 mod mesh;
@@ -34,6 +35,9 @@ pub use eventually::{eventually, within};
 pub use front::{Front, FrontBuilder};
 pub use hosts::Namespace;
 pub use hub::Hub;
+pub use kubernetes::{
+    kubernetes_mistakes, kubernetes_validate, kubernetes_validate_for, yaml_documents,
+};
 pub use lab::Lab;
 pub use load::Load;
 pub use mesh::{Mesh, spiffe};
