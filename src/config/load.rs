@@ -151,6 +151,8 @@ struct Reader {
     names: Vec<Arc<str>>,
     /// So that a file which is named twice is read once.
     seen: HashSet<PathBuf>,
+    /// Where only the texts are wanted, not what they mean.
+    texts: Option<Vec<(PathBuf, String)>>,
     out: Diagnostics,
 }
 
@@ -200,6 +202,10 @@ impl Reader {
         self.files.push(path.to_owned());
         let file: Arc<str> = path.display().to_string().into();
         self.names.push(Arc::clone(&file));
+        self.bytes(path, file, bytes);
+    }
+
+    fn bytes(&mut self, path: &Path, file: Arc<str>, bytes: io::Result<Bytes>) {
         match bytes {
             Err(error) => self.unreadable(path, &error),
             Ok(Bytes::TooMany) => {
@@ -217,7 +223,10 @@ impl Reader {
                 ));
             }
             Ok(Bytes::All(bytes)) => match std::str::from_utf8(&bytes) {
-                Ok(text) => self.text(path, file, text),
+                Ok(text) => match &mut self.texts {
+                    Some(texts) => texts.push((path.to_owned(), text.to_owned())),
+                    None => self.text(path, file, text),
+                },
                 Err(error) => self.not_utf8(file, &bytes, error.valid_up_to()),
             },
         }
@@ -225,19 +234,8 @@ impl Reader {
 
     fn text(&mut self, path: &Path, file: Arc<str>, text: &str) {
         let parsed = yaml::parse(text);
-        for mistake in parsed.mistakes {
-            self.out.push(Diagnostic {
-                file: Arc::clone(&file),
-                line: mistake.at.line,
-                column: mistake.at.column,
-                field: mistake.field,
-                object: None,
-                code: mistake.code,
-                severity: mistake.code.severity(),
-                problem: mistake.problem,
-                advice: mistake.advice.to_owned(),
-            });
-        }
+        let mistakes = parsed.mistakes.into_iter();
+        self.out.extend(mistakes.map(|one| mistake(&file, one)));
         let source = Source {
             file,
             folder: path.parent().map(Path::to_owned).unwrap_or_default(),
@@ -295,6 +293,60 @@ impl Reader {
                 "save the file as UTF-8",
             )
         });
+    }
+}
+
+/// What the YAML reader finds wrong with a text, whatever the text is for: syntax, keys that stand
+/// twice, and what is over its bounds.
+pub fn yaml_mistakes(file: &Arc<str>, text: &str) -> Diagnostics {
+    let mistakes = yaml::parse(text).mistakes.into_iter();
+    mistakes.map(|one| mistake(file, one)).collect()
+}
+
+/// Reads the files of `sources`, as [`load`] would: their names and what is in them, sorted within
+/// each folder. What cannot be read is in the diagnostics.
+pub fn read_texts(sources: &[PathBuf]) -> (Vec<(PathBuf, String)>, Diagnostics) {
+    let mut reader = Reader {
+        texts: Some(Vec::new()),
+        ..Reader::default()
+    };
+    for source in sources {
+        reader.source(source);
+    }
+    (reader.texts.unwrap_or_default(), reader.out)
+}
+
+/// The same of bytes that came from elsewhere, as from standard input, named `file`.
+///
+/// # Errors
+/// They are not UTF-8, or more than 16 MiB.
+pub fn read_bytes(file: &str, bytes: Vec<u8>) -> Result<String, Diagnostics> {
+    let mut reader = Reader {
+        texts: Some(Vec::new()),
+        ..Reader::default()
+    };
+    let bytes = match bytes.len() > MAX_BYTES {
+        true => Bytes::TooMany,
+        false => Bytes::All(bytes),
+    };
+    reader.bytes(Path::new(file), file.into(), Ok(bytes));
+    match reader.texts.and_then(|mut texts| texts.pop()) {
+        Some((_, text)) => Ok(text),
+        None => Err(reader.out),
+    }
+}
+
+fn mistake(file: &Arc<str>, mistake: yaml::Mistake) -> Diagnostic {
+    Diagnostic {
+        file: Arc::clone(file),
+        line: mistake.at.line,
+        column: mistake.at.column,
+        field: mistake.field,
+        object: None,
+        code: mistake.code,
+        severity: mistake.code.severity(),
+        problem: mistake.problem,
+        advice: mistake.advice.to_owned(),
     }
 }
 

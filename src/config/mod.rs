@@ -28,8 +28,11 @@ mod validate;
 pub(crate) mod yaml;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, MAX_DIAGNOSTICS, Severity};
-pub use load::{Inspected, Loaded, files, inspect, load, load_text};
+pub use load::{
+    Inspected, Loaded, files, inspect, load, load_text, read_bytes, read_texts, yaml_mistakes,
+};
 pub use options::LoadOptions;
 pub use schema::schema;
 pub(crate) use units::duration;
 pub(crate) use validate::did_you_mean;
+pub use yaml::MAX_BYTES;

@@ -26,6 +26,7 @@ mod status;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod volumes;
 mod who;
 mod wishes;

@@ -1,0 +1,17 @@
+//! Manifests as text: the same text with a pod's changes in it.
+//!
+//! Owns: what is kept byte for byte, and what the changed text must mean.
+//! Never: decides what changes, or opens a file.
+//! Called by: the rest of this room, cli (`sortie inject`).
+
+mod edit;
+mod flow;
+mod layout;
+mod parse;
+mod scalar;
+mod splice;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod write;
