@@ -28,16 +28,23 @@ pub(super) fn edit(document: &mut Document, at: &Path, op: &Op) -> Result<(), Op
     };
     let steps: Vec<&Step> = at.0.iter().chain(&path.0).collect();
     let whole = || Path(steps.iter().copied().cloned().collect());
-    let fail = |problem| OpError { path: whole(), problem };
+    let fail = |problem| OpError {
+        path: whole(),
+        problem,
+    };
     if steps.is_empty() {
         return Err(fail("it is the root"));
     }
     let Document { root, anchors } = document;
-    let mut walk = Walk { anchors, spoiled: HashSet::new() };
-    walk.node(root, &steps, &change).map_err(|problem| match problem {
-        Problem::Shape(problem) => fail(problem),
-        Problem::Value(error) => error,
-    })?;
+    let mut walk = Walk {
+        anchors,
+        spoiled: HashSet::new(),
+    };
+    walk.node(root, &steps, &change)
+        .map_err(|problem| match problem {
+            Problem::Shape(problem) => fail(problem),
+            Problem::Value(error) => error,
+        })?;
     let Walk { anchors, spoiled } = walk;
     if !spoiled.is_empty() {
         expand(root, anchors, &spoiled);
@@ -212,11 +219,12 @@ impl Walk<'_> {
                 None => self.remove(&mut entry.now),
             }
         }
-        entries.retain(|entry| {
-            !matches!(entry.now, Now::Added(_)) || new.contains_key(&entry.key)
-        });
+        entries.retain(|entry| !matches!(entry.now, Now::Added(_)) || new.contains_key(&entry.key));
         for (key, value) in new {
-            if !entries.iter().any(|entry| entry.key == *key && !entry.now.is_gone()) {
+            if !entries
+                .iter()
+                .any(|entry| entry.key == *key && !entry.now.is_gone())
+            {
                 entries.push(Entry {
                     key: key.clone(),
                     start: 0,
@@ -256,10 +264,16 @@ impl Walk<'_> {
         match &node.kind {
             Kind::Scalar(_) | Kind::Alias(_) => {}
             Kind::Map(_, entries) => {
-                entries.iter().filter_map(|entry| entry.now.old()).for_each(|old| self.spoil(old));
+                entries
+                    .iter()
+                    .filter_map(|entry| entry.now.old())
+                    .for_each(|old| self.spoil(old));
             }
             Kind::List(_, items) => {
-                items.iter().filter_map(|item| item.now.old()).for_each(|old| self.spoil(old));
+                items
+                    .iter()
+                    .filter_map(|item| item.now.old())
+                    .for_each(|old| self.spoil(old));
             }
         }
     }
@@ -276,7 +290,10 @@ fn is_plain_value(node: &Node) -> bool {
 
 /// The positions of the items that are there.
 fn live(items: &[Item]) -> impl Iterator<Item = usize> {
-    let there = items.iter().enumerate().filter(|(_, item)| !item.now.is_gone());
+    let there = items
+        .iter()
+        .enumerate()
+        .filter(|(_, item)| !item.now.is_gone());
     there.map(|(at, _)| at)
 }
 
@@ -287,7 +304,13 @@ fn insert(items: &mut Vec<Item>, index: usize, value: &Value) -> Done {
         return Err(Problem::Shape("the list is shorter"));
     }
     let at = before.unwrap_or(items.len());
-    items.insert(at, Item { start: 0, now: Now::Added(value.clone()) });
+    items.insert(
+        at,
+        Item {
+            start: 0,
+            now: Now::Added(value.clone()),
+        },
+    );
     Ok(())
 }
 
@@ -295,8 +318,15 @@ fn insert(items: &mut Vec<Item>, index: usize, value: &Value) -> Done {
 fn apply(value: &mut Value, steps: &[&Step], change: &Change<'_>) -> Done {
     let path = Path(steps.iter().copied().cloned().collect());
     let op = match *change {
-        Change::Put(value) => Op::Put { at: path, value: value.clone() },
-        Change::Insert(index, value) => Op::Insert { list: path, index, value: value.clone() },
+        Change::Put(value) => Op::Put {
+            at: path,
+            value: value.clone(),
+        },
+        Change::Insert(index, value) => Op::Insert {
+            list: path,
+            index,
+            value: value.clone(),
+        },
         Change::Remove => Op::Remove { at: path },
     };
     op.apply(value).map_err(Problem::Value)
@@ -316,7 +346,10 @@ fn expand(node: &mut Node, anchors: &Anchors, spoiled: &HashSet<usize>) {
     };
     match &mut node.kind {
         Kind::Scalar(_) | Kind::Alias(_) => {}
-        Kind::Map(_, entries) => entries.iter_mut().map(|entry| &mut entry.now).for_each(each),
+        Kind::Map(_, entries) => entries
+            .iter_mut()
+            .map(|entry| &mut entry.now)
+            .for_each(each),
         Kind::List(_, items) => items.iter_mut().map(|item| &mut item.now).for_each(each),
     }
 }

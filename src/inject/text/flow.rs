@@ -21,8 +21,14 @@ impl Writer<'_> {
     /// The changes in `node`, which is in braces or brackets and of which something stays.
     pub fn flow(&mut self, node: &Node) -> Result<(), Stuck> {
         let first = match &node.kind {
-            Kind::Map(_, entries) => entries.iter().find(|e| e.now.old().is_some()).map(|e| e.start),
-            Kind::List(_, items) => items.iter().find(|i| i.now.old().is_some()).map(|i| i.start),
+            Kind::Map(_, entries) => entries
+                .iter()
+                .find(|e| e.now.old().is_some())
+                .map(|e| e.start),
+            Kind::List(_, items) => items
+                .iter()
+                .find(|i| i.now.old().is_some())
+                .map(|i| i.start),
             _ => None,
         };
         let Some(first) = first else { return Ok(()) };
@@ -47,7 +53,13 @@ impl Writer<'_> {
                 };
                 let part = |item: &'_ super::tree::Item| (item.start, item.end(), new(&item.now));
                 let with = items.iter().map(|item| (part(item), &item.now));
-                with.map(|((start, end, new), now)| Part { start, end, now, new }).collect()
+                with.map(|((start, end, new), now)| Part {
+                    start,
+                    end,
+                    now,
+                    new,
+                })
+                .collect()
             }
             _ => Vec::new(),
         };
@@ -58,12 +70,15 @@ impl Writer<'_> {
 
     fn entry<'n>(&self, entry: &'n super::tree::Entry, column: Option<usize>) -> Part<'n> {
         let new = match &entry.now {
-            Now::Added(value) => {
-                Some(write::flow_entry(self.format, &entry.key, value, column))
-            }
+            Now::Added(value) => Some(write::flow_entry(self.format, &entry.key, value, column)),
             _ => None,
         };
-        Part { start: entry.start, end: entry.end(), now: &entry.now, new }
+        Part {
+            start: entry.start,
+            end: entry.end(),
+            now: &entry.now,
+            new,
+        }
     }
 
     fn add(&mut self, parts: &[Part<'_>], column: Option<usize>) {
@@ -92,7 +107,10 @@ impl Writer<'_> {
                 continue;
             };
             let end = parts.get(above).map_or(0, |part| part.end);
-            let next = parts.iter().skip(above + 1).find(|part| part.now.old().is_some());
+            let next = parts
+                .iter()
+                .skip(above + 1)
+                .find(|part| part.now.old().is_some());
             if !self.below_comment(end, next, &new, column) {
                 self.put(end, end, format!("{between}{new}"));
             }

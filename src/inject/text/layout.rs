@@ -27,7 +27,9 @@ impl<'a> Layout<'a> {
         match rest.find('\n') {
             None => self.text.len(),
             Some(0) => at,
-            Some(length) => at + length - usize::from(rest.as_bytes().get(length - 1) == Some(&b'\r')),
+            Some(length) => {
+                at + length - usize::from(rest.as_bytes().get(length - 1) == Some(&b'\r'))
+            }
         }
     }
 
@@ -39,12 +41,15 @@ impl<'a> Layout<'a> {
     /// The first byte of the next line; the end of the text where there is none.
     pub fn next_line(self, at: usize) -> usize {
         let rest = self.slice(at, self.text.len());
-        rest.find('\n').map_or(self.text.len(), |length| at + length + 1)
+        rest.find('\n')
+            .map_or(self.text.len(), |length| at + length + 1)
     }
 
     /// True where only spaces stand before `at` on its line.
     pub fn is_first(self, at: usize) -> bool {
-        self.slice(self.line_start(at), at).bytes().all(|byte| byte == b' ')
+        self.slice(self.line_start(at), at)
+            .bytes()
+            .all(|byte| byte == b' ')
     }
 
     /// Columns of white space before the line of `at`.
@@ -91,7 +96,10 @@ impl<'a> Layout<'a> {
 
     /// The format of the document with this root.
     pub fn format(self, root: &Node) -> Format {
-        let flow = matches!(root.kind, Kind::Map(Style::Flow, _) | Kind::List(Style::Flow, _));
+        let flow = matches!(
+            root.kind,
+            Kind::Map(Style::Flow, _) | Kind::List(Style::Flow, _)
+        );
         let json = flow && self.has_quoted_key(root);
         let mut found = Found::default();
         match flow {
@@ -104,7 +112,11 @@ impl<'a> Layout<'a> {
             step,
             dashes: found.dashes.unwrap_or(0),
             gap: found.gap.unwrap_or(2),
-            fill: if flow && self.text.contains("\n\t") { '\t' } else { ' ' },
+            fill: if flow && self.text.contains("\n\t") {
+                '\t'
+            } else {
+                ' '
+            },
             json,
         }
     }
@@ -131,7 +143,9 @@ impl<'a> Layout<'a> {
             return None;
         };
         let first = entries.iter().find(|entry| entry.now.old().is_some())?;
-        let step = self.indent(first.start).checked_sub(self.indent(root.start))?;
+        let step = self
+            .indent(first.start)
+            .checked_sub(self.indent(root.start))?;
         (self.breaks(root.start, first.start) && (1..=WIDEST).contains(&step)).then_some(step)
     }
 
@@ -167,7 +181,9 @@ impl Found {
             }
             Kind::List(_, items) => {
                 for item in items {
-                    let Some(child) = item.now.old() else { continue };
+                    let Some(child) = item.now.old() else {
+                        continue;
+                    };
                     if self.gap.is_none() {
                         self.gap = layout.gap(item.start, child);
                     }
@@ -181,7 +197,9 @@ impl Found {
     fn below(&mut self, column: usize, child: &Node) {
         match child.kind {
             Kind::Map(Style::Block(inner), _) if self.step.is_none() => {
-                self.step = inner.checked_sub(column).filter(|step| (1..=WIDEST).contains(step));
+                self.step = inner
+                    .checked_sub(column)
+                    .filter(|step| (1..=WIDEST).contains(step));
             }
             Kind::List(Style::Block(inner), _) if self.dashes.is_none() => {
                 self.dashes = inner.checked_sub(column).filter(|dashes| *dashes <= WIDEST);

@@ -60,7 +60,10 @@ impl<'a> Places<'a> {
             true => Vec::new(),
             false => {
                 let bare = text.get(base..).unwrap_or_default();
-                bare.char_indices().step_by(STRIDE).map(|(at, _)| at + base).collect()
+                bare.char_indices()
+                    .step_by(STRIDE)
+                    .map(|(at, _)| at + base)
+                    .collect()
             }
         };
         Places { text, known, base }
@@ -75,14 +78,26 @@ impl<'a> Places<'a> {
             return self.text.len();
         };
         let rest = self.text.get(*from..).unwrap_or_default();
-        rest.char_indices().nth(nth % STRIDE).map_or(self.text.len(), |(at, _)| from + at)
+        rest.char_indices()
+            .nth(nth % STRIDE)
+            .map_or(self.text.len(), |(at, _)| from + at)
     }
 }
 
 /// A collection that is not complete.
 enum Frame {
-    Map { head: Head, style: Style, entries: Vec<Entry>, key: Option<Key> },
-    List { head: Head, style: Style, items: Vec<Item>, dash: Option<usize> },
+    Map {
+        head: Head,
+        style: Style,
+        entries: Vec<Entry>,
+        key: Option<Key>,
+    },
+    List {
+        head: Head,
+        style: Style,
+        items: Vec<Item>,
+        dash: Option<usize>,
+    },
 }
 
 /// Where a value begins, and its anchor.
@@ -151,14 +166,24 @@ impl Builder<'_> {
                 let head = self.head(anchor, tag.as_deref());
                 let style = self.open('[');
                 let items = Vec::new();
-                self.stack.push(Frame::List { head, style, items, dash: None });
+                self.stack.push(Frame::List {
+                    head,
+                    style,
+                    items,
+                    dash: None,
+                });
             }
             Event::MappingStart(anchor, tag) => {
                 self.dash()?;
                 let head = self.head(anchor, tag.as_deref());
                 let style = self.open('{');
                 let entries = Vec::new();
-                self.stack.push(Frame::Map { head, style, entries, key: None });
+                self.stack.push(Frame::Map {
+                    head,
+                    style,
+                    entries,
+                    key: None,
+                });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close()?,
         }
@@ -169,7 +194,11 @@ impl Builder<'_> {
     fn head(&mut self, anchor: usize, tag: Option<&Tag>) -> Head {
         let before = self.cursor;
         let at = self.blank(before);
-        let mut head = Head { lead: before, start: at, anchor };
+        let mut head = Head {
+            lead: before,
+            start: at,
+            anchor,
+        };
         let properties = usize::from(anchor > 0) + usize::from(tag.is_some());
         let mut from = at;
         for _ in 0..properties {
@@ -189,7 +218,11 @@ impl Builder<'_> {
     /// Reads a bracket or brace, if one opens here.
     fn open(&mut self, bracket: char) -> Style {
         let at = self.blank(self.cursor);
-        if self.text.get(at..).is_some_and(|rest| rest.starts_with(bracket)) {
+        if self
+            .text
+            .get(at..)
+            .is_some_and(|rest| rest.starts_with(bracket))
+        {
             self.cursor = at + 1;
             return Style::Flow;
         }
@@ -254,7 +287,9 @@ impl Builder<'_> {
                 }
             }
             ScalarStyle::Plain => self.cursor = self.places.byte(&span.end),
-            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => self.cursor = self.quoted(at)?,
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
+                self.cursor = self.quoted(at)?
+            }
             ScalarStyle::Literal | ScalarStyle::Folded => {
                 self.cursor = self.block_scalar(at, self.places.byte(&span.end))?;
             }
@@ -292,7 +327,11 @@ impl Builder<'_> {
             _ => self.places.byte(&span.end),
         };
         let colon = self.blank(end);
-        let colon = self.text.get(colon..)?.starts_with(':').then_some(colon + 1);
+        let colon = self
+            .text
+            .get(colon..)?
+            .starts_with(':')
+            .then_some(colon + 1);
         self.cursor = colon.unwrap_or(end);
         let Some(Frame::Map { style, key, .. }) = self.stack.last_mut() else {
             return None;
@@ -300,7 +339,12 @@ impl Builder<'_> {
         if odd || (colon.is_none() && !flow) {
             *style = Style::Odd;
         }
-        *key = Some(Key { text: text.to_owned(), start, end, colon });
+        *key = Some(Key {
+            text: text.to_owned(),
+            start,
+            end,
+            colon,
+        });
         Some(())
     }
 
@@ -329,7 +373,10 @@ impl Builder<'_> {
         rest.starts_with(['|', '>']).then_some(())?;
         let line = rest.lines().next()?;
         let header = at + line.len();
-        let keep = line.split(['#', ' ']).next().is_some_and(|head| head.contains('+'));
+        let keep = line
+            .split(['#', ' '])
+            .next()
+            .is_some_and(|head| head.contains('+'));
         let content = self.text.get(header..limit.max(header))?;
         let trimmed = content.trim_end_matches([' ', '\t', '\r', '\n']);
         if !keep {
@@ -342,15 +389,32 @@ impl Builder<'_> {
     }
 
     fn node(&self, head: Head, kind: Kind) -> Node {
-        let Head { lead, start, anchor } = head;
+        let Head {
+            lead,
+            start,
+            anchor,
+        } = head;
         let end = self.cursor.max(start);
-        Node { lead, start, end, anchor, kind }
+        Node {
+            lead,
+            start,
+            end,
+            anchor,
+            kind,
+        }
     }
 
     fn close(&mut self) -> Option<()> {
         let (head, kind, style) = match self.stack.pop()? {
-            Frame::Map { head, style, entries, .. } => (head, Kind::Map(style, entries), style),
-            Frame::List { head, style, items, .. } => (head, Kind::List(style, items), style),
+            Frame::Map {
+                head,
+                style,
+                entries,
+                ..
+            } => (head, Kind::Map(style, entries), style),
+            Frame::List {
+                head, style, items, ..
+            } => (head, Kind::List(style, items), style),
         };
         if style == Style::Flow || self.closes(head, &kind) {
             let mut at = self.blank(self.cursor);
@@ -367,7 +431,10 @@ impl Builder<'_> {
     /// True for braces in which something is odd: they must be closed all the same.
     fn closes(&self, head: Head, kind: &Kind) -> bool {
         let at = self.blank(head.lead);
-        let opened = self.text.get(at..).is_some_and(|rest| rest.starts_with('{'));
+        let opened = self
+            .text
+            .get(at..)
+            .is_some_and(|rest| rest.starts_with('{'));
         opened && matches!(kind, Kind::Map(Style::Odd, _))
     }
 
@@ -379,10 +446,18 @@ impl Builder<'_> {
         match self.stack.last_mut() {
             None => self.root = Some(node),
             Some(Frame::List { items, dash, .. }) => {
-                items.push(Item { start: dash.take()?, now: Now::Kept(node) });
+                items.push(Item {
+                    start: dash.take()?,
+                    now: Now::Kept(node),
+                });
             }
             Some(Frame::Map { entries, key, .. }) => {
-                let Key { text, start, end, colon } = key.take()?;
+                let Key {
+                    text,
+                    start,
+                    end,
+                    colon,
+                } = key.take()?;
                 entries.push(Entry {
                     key: text,
                     start,

@@ -50,7 +50,11 @@ pub(super) fn number(number: &Number) -> String {
         return text;
     };
     let point = if digits.contains('.') { "" } else { ".0" };
-    let sign = if exponent.starts_with(['-', '+']) { "" } else { "+" };
+    let sign = if exponent.starts_with(['-', '+']) {
+        ""
+    } else {
+        "+"
+    };
     format!("{digits}{point}e{sign}{exponent}")
 }
 
@@ -66,9 +70,7 @@ fn is_plain(text: &str, place: Place) -> bool {
         _ => first.is_ascii_alphanumeric() || matches!(first, '/' | '_' | '$' | '('),
     };
     let inside = |c: char| match place {
-        Place::Block => {
-            c.is_ascii_alphanumeric() || " -_./:@%+=()$^~*&!<>?;,[]{}|".contains(c)
-        }
+        Place::Block => c.is_ascii_alphanumeric() || " -_./:@%+=()$^~*&!<>?;,[]{}|".contains(c),
         Place::Flow | Place::Json => c.is_ascii_alphanumeric() || " -_./@%+=()$".contains(c),
     };
     begins
@@ -89,7 +91,9 @@ fn is_taken(text: &str) -> bool {
     }
     let starts = |c: char| c.is_ascii_digit() || matches!(c, '.' | '+');
     lower.starts_with(starts)
-        && !lower.chars().any(|c| c.is_ascii_alphabetic() && !OF_NUMBERS.contains(c))
+        && !lower
+            .chars()
+            .any(|c| c.is_ascii_alphabetic() && !OF_NUMBERS.contains(c))
 }
 
 /// In double quotes, as JSON and YAML both read them.
@@ -114,7 +118,10 @@ fn double_quoted(text: &str) -> String {
 /// What YAML does not allow in a text, takes for a line break, or nobody sees.
 fn unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+        || matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
 }
 
 #[cfg(test)]
@@ -124,23 +131,92 @@ mod tests {
     #[test]
     fn what_a_reader_of_yaml_1_1_or_1_2_takes_for_something_else_is_quoted() {
         for word in [
-            "", "~", "null", "NULL", "true", "True", "yes", "No", "on", "OFF", "y", "N", "1", "-1",
-            "+1", "1e3", "1E5", "0x1", "0o7", "0b1", "0777", "1_000", "12:30:00", "2001-01-01",
-            "2001-01-01T00:00:00Z", ".5", ".inf", "-.inf", ".nan", "1.", "a: b", "a:", "a #b", "#",
-            "- a", "-", "---", " a", "a ", "[a]", "{a}", "*a", "&a", "!a", "|", ">", "%a", "@a",
-            "`a`", "? a", "=", "<<", "'a", "\"a\"", "é", "a\tb", "a\nb", "\u{2028}", "\u{85}",
+            "",
+            "~",
+            "null",
+            "NULL",
+            "true",
+            "True",
+            "yes",
+            "No",
+            "on",
+            "OFF",
+            "y",
+            "N",
+            "1",
+            "-1",
+            "+1",
+            "1e3",
+            "1E5",
+            "0x1",
+            "0o7",
+            "0b1",
+            "0777",
+            "1_000",
+            "12:30:00",
+            "2001-01-01",
+            "2001-01-01T00:00:00Z",
+            ".5",
+            ".inf",
+            "-.inf",
+            ".nan",
+            "1.",
+            "a: b",
+            "a:",
+            "a #b",
+            "#",
+            "- a",
+            "-",
+            "---",
+            " a",
+            "a ",
+            "[a]",
+            "{a}",
+            "*a",
+            "&a",
+            "!a",
+            "|",
+            ">",
+            "%a",
+            "@a",
+            "`a`",
+            "? a",
+            "=",
+            "<<",
+            "'a",
+            "\"a\"",
+            "é",
+            "a\tb",
+            "a\nb",
+            "\u{2028}",
+            "\u{85}",
         ] {
             let written = text(word, Place::Block);
-            assert!(written.starts_with(['"', '\'']), "{word:?} is written {written}");
+            assert!(
+                written.starts_with(['"', '\'']),
+                "{word:?} is written {written}"
+            );
         }
     }
 
     #[test]
     fn what_is_text_for_every_reader_is_not_quoted() {
         for word in [
-            "sortie", "100m", "128Mi", "1Gi", "10s", "sortie:0.1.0", "--capture=[::]:15001",
-            "/etc/sortie/pod", "metadata.labels", "sidecar.istio.io/status", "NET_ADMIN",
-            "$(POD_NAMESPACE).svc", "run", "-p", "a b",
+            "sortie",
+            "100m",
+            "128Mi",
+            "1Gi",
+            "10s",
+            "sortie:0.1.0",
+            "--capture=[::]:15001",
+            "/etc/sortie/pod",
+            "metadata.labels",
+            "sidecar.istio.io/status",
+            "NET_ADMIN",
+            "$(POD_NAMESPACE).svc",
+            "run",
+            "-p",
+            "a b",
         ] {
             assert_eq!(text(word, Place::Block), word);
         }
@@ -158,7 +234,10 @@ mod tests {
     #[test]
     fn json_in_a_text_stands_in_single_quotes_and_stays_readable() {
         assert_eq!(text(r#"{"a":"it's"}"#, Place::Block), r#"'{"a":"it''s"}'"#);
-        assert_eq!(text("{\"a\":\"é\"}", Place::Block), "\"{\\\"a\\\":\\\"é\\\"}\"");
+        assert_eq!(
+            text("{\"a\":\"é\"}", Place::Block),
+            "\"{\\\"a\\\":\\\"é\\\"}\""
+        );
     }
 
     #[test]

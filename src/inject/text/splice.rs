@@ -37,7 +37,12 @@ pub(super) fn splices(
     anchors: &Anchors,
 ) -> Result<Vec<Splice>, Stuck> {
     let format = layout.format(root);
-    let mut writer = Writer { layout, anchors, format, out: Vec::new() };
+    let mut writer = Writer {
+        layout,
+        anchors,
+        format,
+        out: Vec::new(),
+    };
     match root.is_changed() && is_emptied(root) {
         true => {
             let value = root.value(anchors);
@@ -77,7 +82,9 @@ pub(super) enum Around {
     /// After a dash in this column.
     Dash(usize),
     /// In braces or brackets; parts with a line of their own in those with one.
-    Flow { lines: bool },
+    Flow {
+        lines: bool,
+    },
 }
 
 pub(super) struct Writer<'a> {
@@ -101,7 +108,10 @@ impl Writer<'_> {
             Kind::Map(Style::Odd, _) | Kind::List(Style::Odd, _) => {
                 let problem = "what is written with \"?\", or in brackets without braces, is read \
                                and not edited";
-                Err(Stuck { at: node.start, problem })
+                Err(Stuck {
+                    at: node.start,
+                    problem,
+                })
             }
             Kind::Map(Style::Block(column), entries) => self.block_map(entries, *column, around),
             Kind::List(Style::Block(column), items) => {
@@ -131,7 +141,10 @@ impl Writer<'_> {
         around: Around,
     ) -> Result<(), Stuck> {
         let problem = "there is no colon after this key";
-        let nowhere = Stuck { at: old.start, problem };
+        let nowhere = Stuck {
+            at: old.start,
+            problem,
+        };
         match around {
             Around::Root => {
                 self.put(old.start, old.end, write::flow(self.format, value, None));
@@ -175,12 +188,7 @@ impl Writer<'_> {
         self.put(end, end, below);
     }
 
-    fn block_map(
-        &mut self,
-        entries: &[Entry],
-        column: usize,
-        around: Around,
-    ) -> Result<(), Stuck> {
+    fn block_map(&mut self, entries: &[Entry], column: usize, around: Around) -> Result<(), Stuck> {
         for entry in entries {
             match &entry.now {
                 Now::Gone(_) => self.cut(entry.start, entry.end()),
@@ -191,7 +199,9 @@ impl Writer<'_> {
             return Ok(());
         };
         let root = matches!(around, Around::Root);
-        let at = self.layout.after_comments(last.tail(), column + usize::from(root));
+        let at = self
+            .layout
+            .after_comments(last.tail(), column + usize::from(root));
         for entry in entries {
             if let Now::Added(value) = &entry.now {
                 let lines = write::entry(self.format, &entry.key, value, column);
@@ -224,7 +234,9 @@ impl Writer<'_> {
             if item.now.stays() {
                 above = Some(item);
             }
-            let Now::Added(value) = &item.now else { continue };
+            let Now::Added(value) = &item.now else {
+                continue;
+            };
             let lines = write::item(self.format, value, column);
             match above {
                 Some(above) => {
@@ -232,7 +244,9 @@ impl Writer<'_> {
                     // column of the dashes are the list's.
                     let nested = !matches!(around, Around::Key(key) if key == column);
                     let own = nested && column > 0 && last == Some(above.tail());
-                    let at = self.layout.after_comments(above.tail(), column + usize::from(!own));
+                    let at = self
+                        .layout
+                        .after_comments(above.tail(), column + usize::from(!own));
                     self.add_below(at, column, &lines);
                 }
                 None => self.add_first(node, items, column, &lines),

@@ -44,7 +44,11 @@ impl<'a> Stream<'a> {
         let documents = parse(text)?;
         let value = |one: &Document| one.root.value(&one.anchors);
         let wanted = documents.iter().map(value).collect();
-        Some(Stream { text, documents, wanted })
+        Some(Stream {
+            text,
+            documents,
+            wanted,
+        })
     }
 
     /// What each document means, with the changes so far.
@@ -61,7 +65,9 @@ impl<'a> Stream<'a> {
         let mut node = &document.root;
         let mut at = node.start;
         for step in &path.0 {
-            let Some((place, next)) = child(node, step) else { break };
+            let Some((place, next)) = child(node, step) else {
+                break;
+            };
             (at, node) = (place, next);
         }
         self.line_and_column(at)

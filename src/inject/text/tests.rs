@@ -19,11 +19,18 @@ fn path(text: &str) -> Path {
 }
 
 fn put(at: &str, value: Value) -> Op {
-    Op::Put { at: path(at), value }
+    Op::Put {
+        at: path(at),
+        value,
+    }
 }
 
 fn insert(list: &str, index: usize, value: Value) -> Op {
-    Op::Insert { list: path(list), index, value }
+    Op::Insert {
+        list: path(list),
+        index,
+        value,
+    }
 }
 
 fn remove(at: &str) -> Op {
@@ -48,7 +55,10 @@ fn a_text_without_changes_is_the_same_byte_for_byte() {
     let text = text.replace("# c\r\n", "");
     let stream = Stream::new(&text).unwrap();
     assert_eq!(stream.finish().unwrap(), text);
-    assert_eq!(stream.values(), [json!({"a": [1, 2]}), json!(null), json!({"b": "é"})]);
+    assert_eq!(
+        stream.values(),
+        [json!({"a": [1, 2]}), json!(null), json!({"b": "é"})]
+    );
 }
 
 #[test]
@@ -80,7 +90,11 @@ fn a_new_item_comes_between_the_others_in_their_style() {
         &[insert("c", 1, json!({"k": "x", "v": {"w": 1}}))],
         "c:\n-   k: a\n    v: 1\n-   k: x\n    v:\n      w: 1\n",
     );
-    check("- - a\n  - b\n", &[insert("0", 0, json!(1))], "- - 1\n  - a\n  - b\n");
+    check(
+        "- - a\n  - b\n",
+        &[insert("0", 0, json!(1))],
+        "- - 1\n  - a\n  - b\n",
+    );
 }
 
 #[test]
@@ -90,7 +104,11 @@ fn windows_line_ends_stay_and_a_missing_one_at_the_end_too() {
         &[put("a/c", json!({"d": 1}))],
         "a:\r\n  b: é\r\n  c:\r\n    d: 1\r\n",
     );
-    check("a:\r\n  b: 1", &[put("a/c", json!(2))], "a:\r\n  b: 1\r\n  c: 2");
+    check(
+        "a:\r\n  b: 1",
+        &[put("a/c", json!(2))],
+        "a:\r\n  b: 1\r\n  c: 2",
+    );
     check("a: 1\nb: 2", &[remove("b")], "a: 1");
 }
 
@@ -104,7 +122,11 @@ fn nothing_and_empty_braces_become_lines() {
         assert_eq!(got.contains("# why"), before.contains("# why"), "{got}");
     }
     check("a: []\n", &[insert("a", 0, json!("x"))], "a:\n- x\n");
-    check("a:\n- b: {}\n", &[put("a/0/b/c", json!(1))], "a:\n- b:\n    c: 1\n");
+    check(
+        "a:\n- b: {}\n",
+        &[put("a/0/b/c", json!(1))],
+        "a:\n- b:\n    c: 1\n",
+    );
 }
 
 #[test]
@@ -120,7 +142,11 @@ fn braces_stay_braces() {
     );
     check(
         "c: {a: , b: [x]}\n",
-        &[put("c/a/q", json!(1)), remove("c/b"), insert("c/z", 0, json!(2))],
+        &[
+            put("c/a/q", json!(1)),
+            remove("c/b"),
+            insert("c/z", 0, json!(2)),
+        ],
         "c: {a: {q: 1}, z: [2]}\n",
     );
     check(
@@ -139,15 +165,26 @@ fn json_stays_json() {
                     }\n    ],\n    \"b\": {\n        \"c\": \"yes\"\n    }\n}\n";
     assert_eq!(after, expected);
     assert!(serde_json::from_str::<Value>(&after).is_ok());
-    check("{\"a\":[1]}", &[put("b", json!({"c": 1}))], "{\"a\":[1], \"b\": {\"c\": 1}}");
-    check("{\n\t\"a\": 1\n}", &[put("b", json!([1]))], "{\n\t\"a\": 1,\n\t\"b\": [\n\t\t1\n\t]\n}");
+    check(
+        "{\"a\":[1]}",
+        &[put("b", json!({"c": 1}))],
+        "{\"a\":[1], \"b\": {\"c\": 1}}",
+    );
+    check(
+        "{\n\t\"a\": 1\n}",
+        &[put("b", json!([1]))],
+        "{\n\t\"a\": 1,\n\t\"b\": [\n\t\t1\n\t]\n}",
+    );
 }
 
 #[test]
 fn of_a_value_that_changes_what_is_the_same_stays() {
     check(
         "p:\n  httpGet: {path: /x, port: 80} # here\n  periodSeconds: 3 # why\n",
-        &[put("p", json!({"httpGet": {"path": "/y", "port": 80}, "periodSeconds": 3}))],
+        &[put(
+            "p",
+            json!({"httpGet": {"path": "/y", "port": 80}, "periodSeconds": 3}),
+        )],
         "p:\n  httpGet: {path: /y, port: 80} # here\n  periodSeconds: 3 # why\n",
     );
     check(
@@ -164,9 +201,17 @@ fn what_is_removed_takes_its_lines_and_no_others() {
         &[remove("a/c")],
         "a:\n  # about b\n  b:\n  - 1\n  # about c\n\n  d: 1\n",
     );
-    check("l:\n- a: 1 # x\n  b: 2\n", &[remove("l/0/a")], "l:\n- # x\n  b: 2\n");
+    check(
+        "l:\n- a: 1 # x\n  b: 2\n",
+        &[remove("l/0/a")],
+        "l:\n- # x\n  b: 2\n",
+    );
     check("l:\n- a: 1\nm: 1\n", &[remove("l/0")], "l: []\nm: 1\n");
-    check("l: {a: 1, b: 2, c: 3}\n", &[remove("l/c"), remove("l/b")], "l: {a: 1}\n");
+    check(
+        "l: {a: 1, b: 2, c: 3}\n",
+        &[remove("l/c"), remove("l/b")],
+        "l: {a: 1}\n",
+    );
 }
 
 #[test]
@@ -185,7 +230,11 @@ fn an_anchor_that_changes_does_not_change_its_aliases() {
         &[put("t/tls", json!("a"))],
         "t: &l\n  app: x\n  tls: a\ns:\n  app: x\nu: 1\n",
     );
-    check("t: &l 5\ns: [*l, *l]\n", &[put("t", json!(6))], "t: 6\ns: [5, 5]\n");
+    check(
+        "t: &l 5\ns: [*l, *l]\n",
+        &[put("t", json!(6))],
+        "t: 6\ns: [5, 5]\n",
+    );
 }
 
 #[test]
@@ -207,8 +256,12 @@ fn texts_over_several_lines_are_not_disturbed() {
 fn only_the_document_that_is_meant_changes() {
     let text = "# one\na: 1\n---\n# two\nb: 1\n... # end\n---\n{c: 1}\n";
     let mut stream = Stream::new(text).unwrap();
-    stream.edit(1, &Path::default(), &[put("x", json!(1))]).unwrap();
-    stream.edit(2, &Path::default(), &[put("x", json!(1))]).unwrap();
+    stream
+        .edit(1, &Path::default(), &[put("x", json!(1))])
+        .unwrap();
+    stream
+        .edit(2, &Path::default(), &[put("x", json!(1))])
+        .unwrap();
     assert_eq!(
         stream.finish().unwrap(),
         "# one\na: 1\n---\n# two\nb: 1\nx: 1\n... # end\n---\n{c: 1, x: 1}\n"
@@ -229,7 +282,9 @@ fn what_is_written_oddly_is_refused_where_it_would_change_and_kept_elsewhere() {
     let text = "? a\n: b\nc:\n  d: [e: f]\n";
     let mut stream = Stream::new(text).unwrap();
     assert_eq!(stream.finish().unwrap(), text);
-    stream.edit(0, &Path::default(), &[put("c/x", json!(1))]).unwrap();
+    stream
+        .edit(0, &Path::default(), &[put("c/x", json!(1))])
+        .unwrap();
     assert!(matches!(stream.finish(), Err(EditError::Stuck(0, _))));
 }
 
@@ -238,7 +293,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % n
     }
 
@@ -262,7 +320,14 @@ impl Author {
     fn new(seed: u64) -> Author {
         let mut dice = Dice(seed);
         let step = 1 + dice.below(4);
-        Author { dice, step, anchors: Vec::new(), comments: 0, quiet: false, out: String::new() }
+        Author {
+            dice,
+            step,
+            anchors: Vec::new(),
+            comments: 0,
+            quiet: false,
+            out: String::new(),
+        }
     }
 
     fn comment(&mut self) -> String {
@@ -311,7 +376,12 @@ impl Author {
 
     /// After `key:` or `-`; true where the value was written.
     fn head(&mut self, value: &Value) -> bool {
-        let known = self.anchors.iter().rev().find(|(v, _)| v == value).map(|(_, id)| *id);
+        let known = self
+            .anchors
+            .iter()
+            .rev()
+            .find(|(v, _)| v == value)
+            .map(|(_, id)| *id);
         if let Some(id) = known
             && self.dice.one_in(3)
         {
@@ -348,7 +418,11 @@ impl Author {
                     true => self.out.push_str(&" ".repeat(self.step.max(2) - 1)),
                     false => self.line(inner),
                 }
-                let inner = if compact { column + self.step.max(2) } else { inner };
+                let inner = if compact {
+                    column + self.step.max(2)
+                } else {
+                    inner
+                };
                 for (nth, (key, value)) in entries.iter().enumerate() {
                     if nth > 0 {
                         self.line(inner);
@@ -466,8 +540,15 @@ fn word() -> impl Strategy<Value = Value> {
         "[a-c]{0,3}".prop_map(Value::from),
         "[ -~éß\u{85}\u{2028}😀]{0,8}".prop_map(Value::from),
         prop_oneof![
-            Just("yes"), Just("1e3"), Just("# x"), Just("a: b"), Just("x\ny\n"), Just("x\n\n"),
-            Just("{\"a\": 'b'}"), Just("- a"), Just(""),
+            Just("yes"),
+            Just("1e3"),
+            Just("# x"),
+            Just("a: b"),
+            Just("x\ny\n"),
+            Just("x\n\n"),
+            Just("{\"a\": 'b'}"),
+            Just("- a"),
+            Just(""),
         ]
         .prop_map(Value::from),
     ]
@@ -510,22 +591,36 @@ fn change(document: &Value, dice: &mut Dice, new: &Value, additive: bool) -> Op 
                 (path, at) = (path.item(nth), &items[nth]);
             }
             Value::Object(_) | Value::Null if !additive || !at.is_null() => {
-                let key = if dice.one_in(2) || additive { "new key" } else { "a" };
+                let key = if dice.one_in(2) || additive {
+                    "new key"
+                } else {
+                    "a"
+                };
                 let at = path.key(key).key("deep");
                 let at = if dice.one_in(2) { path.key(key) } else { at };
                 let shallow = document.pointer("").is_some() && dice.one_in(4);
                 if shallow && !additive && !path.0.is_empty() {
                     return Op::Remove { at: path };
                 }
-                let fits = Op::Put { at, value: new.clone() };
+                let fits = Op::Put {
+                    at,
+                    value: new.clone(),
+                };
                 return match fits.apply(&mut document.clone()) {
                     Ok(()) => fits,
-                    Err(_) => Op::Put { at: path.key("other"), value: new.clone() },
+                    Err(_) => Op::Put {
+                        at: path.key("other"),
+                        value: new.clone(),
+                    },
                 };
             }
             Value::Array(items) => {
                 let index = dice.below(items.len() + 1);
-                return Op::Insert { list: path, index, value: new.clone() };
+                return Op::Insert {
+                    list: path,
+                    index,
+                    value: new.clone(),
+                };
             }
             _ => {
                 let removable = !additive && !path.0.is_empty();
@@ -533,7 +628,10 @@ fn change(document: &Value, dice: &mut Dice, new: &Value, additive: bool) -> Op 
                     return Op::Remove { at: path };
                 }
                 let top = Path::default();
-                return Op::Put { at: top.key(&format!("z{}", dice.below(9))), value: new.clone() };
+                return Op::Put {
+                    at: top.key(&format!("z{}", dice.below(9))),
+                    value: new.clone(),
+                };
             }
         }
     }

@@ -166,22 +166,25 @@ impl Node {
             Kind::Scalar(value) => value.clone(),
             Kind::Alias(id) => anchors.get(id).cloned().unwrap_or_default(),
             Kind::Map(_, entries) => {
-                let pair =
-                    |entry: &Entry| Some((entry.key.clone(), entry.now.value(anchors)?));
+                let pair = |entry: &Entry| Some((entry.key.clone(), entry.now.value(anchors)?));
                 Value::Object(entries.iter().filter_map(pair).collect::<Map<_, _>>())
             }
-            Kind::List(_, items) => {
-                Value::Array(items.iter().filter_map(|item| item.now.value(anchors)).collect())
-            }
+            Kind::List(_, items) => Value::Array(
+                items
+                    .iter()
+                    .filter_map(|item| item.now.value(anchors))
+                    .collect(),
+            ),
         }
     }
 
     /// After the last byte of what stays: whole lines below it may go away.
     fn tail(&self) -> usize {
         let last = match &self.kind {
-            Kind::Map(Style::Block(_), entries) => {
-                entries.iter().rfind(|entry| entry.now.stays()).map(Entry::tail)
-            }
+            Kind::Map(Style::Block(_), entries) => entries
+                .iter()
+                .rfind(|entry| entry.now.stays())
+                .map(Entry::tail),
             Kind::List(Style::Block(_), items) => {
                 items.iter().rfind(|item| item.now.stays()).map(Item::tail)
             }

@@ -152,13 +152,7 @@ pub(super) fn flow_entry(
     out
 }
 
-fn flow_pair(
-    out: &mut String,
-    format: Format,
-    key: &str,
-    value: &Value,
-    column: Option<usize>,
-) {
+fn flow_pair(out: &mut String, format: Format, key: &str, value: &Value, column: Option<usize>) {
     out.push_str(&text(key, format.flow()));
     out.push_str(": ");
     flow_value(out, format, value, column);
@@ -241,7 +235,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const FORMAT: Format = Format { eol: "\n", step: 2, dashes: 0, gap: 2, fill: ' ', json: false };
+    const FORMAT: Format = Format {
+        eol: "\n",
+        step: 2,
+        dashes: 0,
+        gap: 2,
+        fill: ' ',
+        json: false,
+    };
 
     fn sample() -> Value {
         json!({"name": "a", "args": ["run", "--x=[::]:1"], "env": [{"name": "A", "value": "1"}],
@@ -271,7 +272,14 @@ mod tests {
 
     #[test]
     fn indentation_is_that_of_the_text_around() {
-        let wide = Format { eol: "\r\n", step: 4, dashes: 4, gap: 4, fill: ' ', json: false };
+        let wide = Format {
+            eol: "\r\n",
+            step: 4,
+            dashes: 4,
+            gap: 4,
+            fill: ' ',
+            json: false,
+        };
         let value = json!({"a": [{"b": {"c": 1}, "d": 2}]});
         let expected = "x:\r\n      a:\r\n          -   b:\r\n                  c: 1\r\n\
                         \x20             d: 2";
@@ -282,7 +290,10 @@ mod tests {
     fn braces_stand_on_one_line_or_have_one_for_each_part() {
         let value = json!({"a": [1, "x"], "b": {}});
         assert_eq!(flow(FORMAT, &value, None), "{a: [1, x], b: {}}");
-        let json = Format { json: true, ..FORMAT };
+        let json = Format {
+            json: true,
+            ..FORMAT
+        };
         let expected = "{\n    \"a\": [\n      1,\n      \"x\"\n    ],\n    \"b\": {}\n  }";
         assert_eq!(flow(json, &value, Some(2)), expected);
     }
