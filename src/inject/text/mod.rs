@@ -9,6 +9,7 @@ mod flow;
 mod layout;
 mod parse;
 mod scalar;
+mod scan;
 mod splice;
 mod stream;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Text to trees: one for each document, with the bytes of every key, value, colon and dash.
 //!
-//! Owns: what lies between the parser's events: white space, comments, separators.
+//! Owns: where each value begins and ends, and the separators between them.
 //! Never: judges syntax: the configuration's reader has done that before, bounds included.
 //! Called by: stream.
 //!
@@ -8,13 +8,11 @@
 //! scalar's span runs into the comment after it, a block scalar's begins after its header, and a
 //! dash has none at all.
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 use serde_json::Value;
 
+use super::scan::Scan;
 use super::tree::{Anchors, Entry, Item, Kind, Node, Now, Style, plain};
-
-/// Characters between two known places of [`Places`].
-const STRIDE: usize = 256;
 
 /// One document.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ pub(super) fn parse(text: &str) -> Option<Vec<Document>> {
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder {
         text,
-        places: Places::new(text, text.len() - bare.len()),
+        scan: Scan::new(text, text.len() - bare.len()),
         cursor: text.len() - bare.len(),
         stack: Vec::new(),
         anchors: Anchors::new(),
@@ -44,44 +42,6 @@ pub(super) fn parse(text: &str) -> Option<Vec<Document>> {
         builder.event(event, span)?;
     }
     Some(builder.out)
-}
-
-/// From the parser's characters to bytes.
-struct Places<'a> {
-    text: &'a str,
-    /// The byte of every [`STRIDE`]th character; empty where all characters are bytes.
-    known: Vec<usize>,
-    base: usize,
-}
-
-impl<'a> Places<'a> {
-    fn new(text: &'a str, base: usize) -> Places<'a> {
-        let known = match text.is_ascii() {
-            true => Vec::new(),
-            false => {
-                let bare = text.get(base..).unwrap_or_default();
-                bare.char_indices()
-                    .step_by(STRIDE)
-                    .map(|(at, _)| at + base)
-                    .collect()
-            }
-        };
-        Places { text, known, base }
-    }
-
-    fn byte(&self, marker: &Marker) -> usize {
-        let nth = marker.index();
-        if self.known.is_empty() {
-            return (self.base + nth).min(self.text.len());
-        }
-        let Some(from) = self.known.get(nth / STRIDE) else {
-            return self.text.len();
-        };
-        let rest = self.text.get(*from..).unwrap_or_default();
-        rest.char_indices()
-            .nth(nth % STRIDE)
-            .map_or(self.text.len(), |(at, _)| from + at)
-    }
 }
 
 /// A collection that is not complete.
@@ -117,7 +77,7 @@ struct Key {
 
 struct Builder<'a> {
     text: &'a str,
-    places: Places<'a>,
+    scan: Scan<'a>,
     /// After all that has been read.
     cursor: usize,
     stack: Vec<Frame>,
@@ -132,7 +92,7 @@ impl Builder<'_> {
             Event::Nothing | Event::StreamStart | Event::StreamEnd => {}
             Event::DocumentStart(explicit) => {
                 if explicit {
-                    self.cursor = self.places.byte(&span.start) + "---".len();
+                    self.cursor = self.scan.byte(&span.start) + "---".len();
                 }
             }
             Event::DocumentEnd => {
@@ -145,7 +105,7 @@ impl Builder<'_> {
                     kind: Kind::Scalar(Value::Null),
                 };
                 let root = self.root.take().unwrap_or(empty);
-                let at = self.blank(end);
+                let at = self.scan.blank(end);
                 if self.text.get(at..)?.starts_with("...") {
                     self.cursor = at + "...".len();
                 }
@@ -155,7 +115,7 @@ impl Builder<'_> {
             Event::Alias(id) => {
                 self.dash()?;
                 let head = self.head(0, None);
-                self.cursor = self.places.byte(&span.end);
+                self.cursor = self.scan.byte(&span.end);
                 self.place(self.node(head, Kind::Alias(id)))?;
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -193,7 +153,7 @@ impl Builder<'_> {
     /// Where the next value begins. Its anchor and tag are read, and nothing after them.
     fn head(&mut self, anchor: usize, tag: Option<&Tag>) -> Head {
         let before = self.cursor;
-        let at = self.blank(before);
+        let at = self.scan.blank(before);
         let mut head = Head {
             lead: before,
             start: at,
@@ -202,7 +162,7 @@ impl Builder<'_> {
         let properties = usize::from(anchor > 0) + usize::from(tag.is_some());
         let mut from = at;
         for _ in 0..properties {
-            from = self.blank(from);
+            from = self.scan.blank(from);
             let rest = self.text.get(from..).unwrap_or_default();
             if !rest.starts_with(['&', '!']) {
                 break;
@@ -217,7 +177,7 @@ impl Builder<'_> {
 
     /// Reads a bracket or brace, if one opens here.
     fn open(&mut self, bracket: char) -> Style {
-        let at = self.blank(self.cursor);
+        let at = self.scan.blank(self.cursor);
         if self
             .text
             .get(at..)
@@ -228,7 +188,7 @@ impl Builder<'_> {
         }
         match self.in_flow() {
             true => Style::Odd,
-            false => Style::Block(self.column(at)),
+            false => Style::Block(self.scan.column(at)),
         }
     }
 
@@ -242,7 +202,7 @@ impl Builder<'_> {
 
     /// Before an item of a list: its dash is read, or the comma before it.
     fn dash(&mut self) -> Option<()> {
-        let at = self.blank(self.cursor);
+        let at = self.scan.blank(self.cursor);
         let rest = self.text.get(at..)?;
         let Some(Frame::List { style, dash, .. }) = self.stack.last_mut() else {
             return Some(());
@@ -255,7 +215,7 @@ impl Builder<'_> {
             }
             Style::Flow | Style::Odd => {
                 let comma = usize::from(rest.starts_with(','));
-                let at = self.blank(at + comma);
+                let at = self.scan.blank(at + comma);
                 let Some(Frame::List { dash, .. }) = self.stack.last_mut() else {
                     return None;
                 };
@@ -279,19 +239,19 @@ impl Builder<'_> {
         }
         self.dash()?;
         let mut head = self.head(anchor, tag);
-        let at = self.blank(self.cursor);
+        let at = self.scan.blank(self.cursor);
         match style {
             ScalarStyle::Plain if text.is_empty() => {
                 if anchor == 0 && tag.is_none() {
                     head.start = head.lead;
                 }
             }
-            ScalarStyle::Plain => self.cursor = self.places.byte(&span.end),
+            ScalarStyle::Plain => self.cursor = self.scan.byte(&span.end),
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
-                self.cursor = self.quoted(at)?
+                self.cursor = self.scan.quoted(at)?
             }
             ScalarStyle::Literal | ScalarStyle::Folded => {
-                self.cursor = self.block_scalar(at, self.places.byte(&span.end))?;
+                self.cursor = self.scan.block_scalar(at, self.scan.byte(&span.end))?;
             }
         }
         let text_tag = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
@@ -304,14 +264,14 @@ impl Builder<'_> {
     }
 
     fn key(&mut self, text: &str, style: ScalarStyle, span: &Span) -> Option<()> {
-        let mut at = self.blank(self.cursor);
+        let mut at = self.scan.blank(self.cursor);
         let mut odd = false;
         let flow = self.in_flow();
         if flow && self.text.get(at..)?.starts_with(',') {
-            at = self.blank(at + 1);
+            at = self.scan.blank(at + 1);
         }
         if self.text.get(at..)?.starts_with("? ") {
-            (odd, at) = (true, self.blank(at + 1));
+            (odd, at) = (true, self.scan.blank(at + 1));
         }
         let start = at;
         // An anchor or a tag of the key is part of it.
@@ -319,14 +279,16 @@ impl Builder<'_> {
             odd = true;
         }
         let end = match style {
-            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if !odd => self.quoted(at)?,
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if !odd => {
+                self.scan.quoted(at)?
+            }
             ScalarStyle::Plain if text.is_empty() => {
                 odd = true;
                 at
             }
-            _ => self.places.byte(&span.end),
+            _ => self.scan.byte(&span.end),
         };
-        let colon = self.blank(end);
+        let colon = self.scan.blank(end);
         let colon = self
             .text
             .get(colon..)?
@@ -346,46 +308,6 @@ impl Builder<'_> {
             colon,
         });
         Some(())
-    }
-
-    /// After the quote that ends what begins at `at`.
-    fn quoted(&self, at: usize) -> Option<usize> {
-        let bytes = self.text.as_bytes();
-        let quote = *bytes.get(at)?;
-        let mut at = at + 1;
-        loop {
-            let byte = *bytes.get(at)?;
-            let doubled = quote == b'\'' && bytes.get(at + 1) == Some(&quote);
-            match byte {
-                b'\\' if quote == b'"' => at += 1,
-                byte if byte == quote && doubled => at += 1,
-                byte if byte == quote => return Some(at + 1),
-                _ => {}
-            }
-            at += 1;
-        }
-    }
-
-    /// After the last line of a block scalar whose header is at `at`; `limit` is where the parser
-    /// went on. What is empty after it belongs to it only with `+`.
-    fn block_scalar(&self, at: usize, limit: usize) -> Option<usize> {
-        let rest = self.text.get(at..)?;
-        rest.starts_with(['|', '>']).then_some(())?;
-        let line = rest.lines().next()?;
-        let header = at + line.len();
-        let keep = line
-            .split(['#', ' '])
-            .next()
-            .is_some_and(|head| head.contains('+'));
-        let content = self.text.get(header..limit.max(header))?;
-        let trimmed = content.trim_end_matches([' ', '\t', '\r', '\n']);
-        if !keep {
-            return Some(header + trimmed.len());
-        }
-        let lines = content.trim_end_matches([' ', '\t']);
-        let lines = lines.strip_suffix('\n').unwrap_or(lines);
-        let lines = lines.strip_suffix('\r').unwrap_or(lines);
-        Some(header + lines.len().max(trimmed.len()))
     }
 
     fn node(&self, head: Head, kind: Kind) -> Node {
@@ -417,9 +339,9 @@ impl Builder<'_> {
             } => (head, Kind::List(style, items), style),
         };
         if style == Style::Flow || self.closes(head, &kind) {
-            let mut at = self.blank(self.cursor);
+            let mut at = self.scan.blank(self.cursor);
             if self.text.get(at..)?.starts_with(',') {
-                at = self.blank(at + 1);
+                at = self.scan.blank(at + 1);
             }
             self.text.get(at..)?.starts_with([']', '}']).then_some(())?;
             self.cursor = at + 1;
@@ -430,7 +352,7 @@ impl Builder<'_> {
 
     /// True for braces in which something is odd: they must be closed all the same.
     fn closes(&self, head: Head, kind: &Kind) -> bool {
-        let at = self.blank(head.lead);
+        let at = self.scan.blank(head.lead);
         let opened = self
             .text
             .get(at..)
@@ -468,29 +390,5 @@ impl Builder<'_> {
             }
         }
         Some(())
-    }
-
-    /// After white space, line breaks and comments from `at` on.
-    fn blank(&self, at: usize) -> usize {
-        let bytes = self.text.as_bytes();
-        let mut at = at;
-        while let Some(byte) = bytes.get(at) {
-            match byte {
-                b' ' | b'\t' | b'\r' | b'\n' => at += 1,
-                b'#' => {
-                    let rest = bytes.get(at..).unwrap_or_default();
-                    let line = rest.iter().position(|b| matches!(b, b'\r' | b'\n'));
-                    at += line.unwrap_or(rest.len());
-                }
-                _ => break,
-            }
-        }
-        at
-    }
-
-    /// Bytes between the beginning of the line and `at`.
-    fn column(&self, at: usize) -> usize {
-        let before = self.text.get(..at).unwrap_or_default();
-        at - before.rfind('\n').map_or(self.places.base, |line| line + 1)
     }
 }
