@@ -33,12 +33,6 @@ impl Message {
         Message { bytes }
     }
 
-    /// Adds an attribute.
-    pub fn attribute(mut self, kind: u16, value: &[u8]) -> Message {
-        write(&mut self.bytes, kind, value);
-        self
-    }
-
     /// Adds attributes that were written apart.
     pub fn raw(mut self, attributes: &[u8]) -> Message {
         self.bytes.extend(attributes);
@@ -218,7 +212,7 @@ mod tests {
     #[test]
     fn a_message_says_its_length_and_is_padded_to_four() {
         let bytes = Message::new(7, 5, 9, &[1, 2, 3])
-            .attribute(2, b"ab")
+            .raw(Attributes::new().with(2, b"ab").bytes())
             .finish();
         let mut expected = 28_u32.to_ne_bytes().to_vec();
         expected.extend(7_u16.to_ne_bytes());

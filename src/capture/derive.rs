@@ -1,6 +1,6 @@
-//! Which rules a capture needs (ISTIO.md C2, C3), and what it may not ask for (C8).
+//! Which rules a capture needs (ISTIO.md C2, C3).
 //!
-//! Owns: the chains of the nat table, their order, and what contradicts itself.
+//! Owns: the chains of the nat table, and their order.
 //! Never: writes a rule as text or bytes. The mangle table is `tproxy`'s.
 //! Called by: cli (`sortie capture`).
 
@@ -14,110 +14,6 @@ use crate::model::{CaptureSpec, Chosen, Interception, LOCAL_PORTS, TUNNEL_PORT};
 
 /// The interface to oneself.
 pub(super) const LOOPBACK: &str = "lo";
-
-/// What a capture asks for that cannot be, or that is not what it seems.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Conflict {
-    /// Both listeners on one port.
-    #[error("--outbound-port and --inbound-port are both {0}: give each listener its own port")]
-    SamePort(u16),
-    /// A listener on a port that must stay open, or that is HBONE's.
-    #[error(
-        "{flag} is {port}, which is never captured (15008, 15020, 15021, 15090): take another port"
-    )]
-    Reserved {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        port: u16,
-    },
-    /// In both lists.
-    #[error("port {port} is in {included} and in {excluded}: take it out of one")]
-    BothPorts {
-        /// The port.
-        port: u16,
-        /// The flag that captures it.
-        included: &'static str,
-        /// The flag that does not.
-        excluded: &'static str,
-    },
-    /// In both lists.
-    #[error("{0} is in --outbound-ranges and in --exclude-outbound-ranges: take it out of one")]
-    BothRanges(IpNet),
-    /// A proxy's own port that is to be captured.
-    #[error("--inbound-ports has {0}, which the proxy itself answers: it is never captured")]
-    OwnPort(u16),
-    /// Nothing of the proxy's is let go: every connection would go round.
-    #[error(
-        "--uid and --gid are both empty: what the proxy itself sends would come back to it for \
-         ever; say which user or group it runs as, as --uid=1337"
-    )]
-    NobodyLeaves,
-    /// Excluded and virtual at once.
-    #[error("interface {0} is in --exclude-interfaces and in --virtual-interfaces: choose")]
-    BothInterfaces(String),
-}
-
-/// All contradictions of the spec; none: it can be applied.
-pub fn conflicts(spec: &CaptureSpec) -> Vec<Conflict> {
-    if spec.interception == Interception::Off {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    if spec.outbound_port == spec.inbound_port {
-        found.push(Conflict::SamePort(spec.inbound_port));
-    }
-    let listeners = [
-        ("--outbound-port", spec.outbound_port),
-        ("--inbound-port", spec.inbound_port),
-    ];
-    for (flag, port) in listeners {
-        if LOCAL_PORTS.contains(&port) || port == TUNNEL_PORT {
-            found.push(Conflict::Reserved { flag, port });
-        }
-    }
-    if spec.uids.is_empty() && spec.gids.is_empty() {
-        found.push(Conflict::NobodyLeaves);
-    }
-    found.extend(both_ways(spec));
-    found
-}
-
-fn both_ways(spec: &CaptureSpec) -> Vec<Conflict> {
-    let mut found = Vec::new();
-    if let Chosen::Only(ports) = &spec.inbound_ports {
-        for &port in ports {
-            if LOCAL_PORTS.contains(&port) || port == TUNNEL_PORT {
-                found.push(Conflict::OwnPort(port));
-            } else if spec.exclude_inbound_ports.contains(&port) {
-                found.push(Conflict::BothPorts {
-                    port,
-                    included: "--inbound-ports",
-                    excluded: "--exclude-inbound-ports",
-                });
-            }
-        }
-    }
-    for &port in &spec.outbound_ports {
-        if spec.exclude_outbound_ports.contains(&port) {
-            found.push(Conflict::BothPorts {
-                port,
-                included: "--outbound-ports",
-                excluded: "--exclude-outbound-ports",
-            });
-        }
-    }
-    if let Chosen::Only(ranges) = &spec.outbound_ranges {
-        let both = ranges
-            .iter()
-            .filter(|range| spec.exclude_outbound_ranges.contains(range));
-        found.extend(both.map(|range| Conflict::BothRanges(*range)));
-    }
-    let virtual_too = |name: &&String| spec.virtual_interfaces.contains(name);
-    let names = spec.exclude_interfaces.iter().filter(virtual_too);
-    found.extend(names.map(|name| Conflict::BothInterfaces(name.clone())));
-    found
-}
 
 /// The rules of this spec for one family, in the order in which they are looked at.
 pub fn rules(spec: &CaptureSpec, family: Family) -> Ruleset {

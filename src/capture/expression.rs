@@ -34,6 +34,13 @@ pub enum Meta {
     Protocol,
 }
 
+impl Meta {
+    /// nftables' word.
+    pub fn word(self) -> &'static str {
+        word(&METAS, self)
+    }
+}
+
 const METAS: [(Meta, u32, &str); 6] = [
     (Meta::Mark, 3, "mark"),
     (Meta::In, 6, "iifname"),

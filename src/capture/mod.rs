@@ -10,17 +10,26 @@
 
 mod apply;
 mod attr;
+mod check;
 mod derive;
+mod doubt;
 mod expression;
 mod host;
+mod iptables;
 mod nftables;
+mod programs;
+mod routing;
 mod rules;
 mod socket;
 mod tproxy;
 mod wire;
+mod words;
 
-pub use apply::{ApplyError, apply, remove};
-pub use derive::{Conflict, conflicts, rules};
+pub use apply::{ApplyError, Backend, apply, check, remove};
+pub use check::Difference;
+pub use derive::rules;
+pub use doubt::{Conflict, Doubt, conflicts, doubts};
 pub use host::has_global_ipv6;
+pub use iptables::text as iptables_text;
 pub use nftables::text as nftables_text;
 pub use rules::{Family, Ruleset};

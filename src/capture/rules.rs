@@ -17,6 +17,9 @@ pub const ROUTE_TABLE: u32 = 133;
 /// The table that holds all of ours in nftables.
 pub const TABLE: &str = "sortie";
 
+/// What the names of chains begin with, ours and istio-iptables'.
+pub const PREFIX: &str = "ISTIO_";
+
 /// IPv4 or IPv6: each has rules of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {

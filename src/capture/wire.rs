@@ -10,7 +10,7 @@
 use super::attr::{Attributes, Cut, Message, attributes, string, value};
 use super::expression::{Expression, expressions};
 use super::nftables::{self, hook, name};
-use super::rules::{Family, Listed, Ruleset, TABLE};
+use super::rules::{Family, Listed, PREFIX, Ruleset, TABLE};
 use super::socket::{ACKNOWLEDGE, APPEND, CREATE, DUMP, REQUEST, Socket, SocketError};
 
 /// nf_tables among the parts of netfilter (NFNL_SUBSYS_NFTABLES).
@@ -218,6 +218,25 @@ pub fn read(socket: &Socket, family: Family) -> Result<Vec<Found>, SocketError> 
         let steps = steps_of(value(&found, 4).unwrap_or_default())?;
         if let Some(chain) = chains.iter_mut().find(|chain| chain.name == name) {
             chain.rules.push(steps);
+        }
+        Ok(())
+    })?;
+    Ok(chains)
+}
+
+/// Chains under the names that istio-iptables gives them, and their tables: those of any capture.
+///
+/// # Errors
+/// The kernel's refusal, or an answer that makes no sense.
+pub fn captures(socket: &Socket, family: Family) -> Result<Vec<(String, String)>, SocketError> {
+    let mut chains = Vec::new();
+    let all = message(GET_CHAIN, DUMP, 1, number(family), &Attributes::new());
+    socket.list(&all, |one| {
+        let found = attributes(one.body, FIXED)?;
+        if let (Some(table), Some(name)) = (string(&found, 1), string(&found, 3))
+            && name.starts_with(PREFIX)
+        {
+            chains.push((table, name));
         }
         Ok(())
     })?;

@@ -8,14 +8,19 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use ipnet::IpNet;
+use serde_json::json;
 
 use super::command::USAGE;
 use super::table::print;
-use crate::capture::{self, Family, Ruleset};
+use crate::capture::{self, Backend, Family, Ruleset};
 use crate::model::{CaptureSpec, Chosen, Interception, list};
 
 /// Redirect traffic into the proxy: print, apply, check or remove the kernel's rules
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The short letters and long names of istio-iptables are taken too. Where \
+    the application calls a listener or a proxy by itself, nothing need be captured."
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -23,10 +28,12 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Print the rules
+    /// Print the rules as text, for nft or iptables-restore
     Print(PrintArgs),
     /// Apply the rules; twice is the same as once, and a failure leaves nothing behind
     Apply(ApplyArgs),
+    /// Tell whether the rules are there exactly: exit code 0, or 1 and what differs
+    Check(CheckArgs),
     /// Remove the rules, whatever they were applied with
     Remove(RemoveArgs),
 }
@@ -35,16 +42,83 @@ enum Command {
 struct PrintArgs {
     #[command(flatten)]
     what: What,
+    /// In whose words
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Nftables)]
+    format: Format,
 }
 
 #[derive(Debug, clap::Args)]
 struct ApplyArgs {
     #[command(flatten)]
     what: What,
+    #[command(flatten)]
+    by: By,
+    /// Print what would be applied, and apply nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
-struct RemoveArgs {}
+struct CheckArgs {
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    by: By,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct RemoveArgs {
+    #[command(flatten)]
+    by: By,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Who sets the rules
+#[derive(Debug, clap::Args)]
+struct By {
+    /// By netlink, without any program, or by iptables-restore
+    #[arg(
+        long,
+        value_name = "WHO",
+        env = "SORTIE_CAPTURE_BACKEND",
+        value_enum,
+        default_value_t = BackendName::Nftables
+    )]
+    backend: BackendName,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum BackendName {
+    Nftables,
+    Iptables,
+}
+
+impl From<BackendName> for Backend {
+    fn from(name: BackendName) -> Backend {
+        match name {
+            BackendName::Nftables => Backend::Nftables,
+            BackendName::Iptables => Backend::Iptables,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For nft -f
+    Nftables,
+    /// For iptables-restore --noflush
+    Iptables,
+    /// For ip6tables-restore --noflush
+    Ip6tables,
+}
 
 // Not `Vec`, which clap would take for a flag that is repeated.
 type Listed<T> = Vec<T>;
@@ -151,14 +225,18 @@ impl What {
         if !conflicts.is_empty() {
             return Err(ExitCode::from(USAGE));
         }
+        for doubt in capture::doubts(&spec) {
+            say(&format_args!("warning: {doubt}"));
+        }
+        if spec.interception == Interception::Off {
+            say(&"interception is NONE: there is nothing to capture");
+        }
         let families = match self.with_ipv6() {
             true => &Family::ALL[..],
             false => &[Family::V4],
         };
-        Ok(families
-            .iter()
-            .map(|family| capture::rules(&spec, *family))
-            .collect())
+        let rules = families.iter().map(|one| capture::rules(&spec, *one));
+        Ok(rules.collect())
     }
 
     fn with_ipv6(&self) -> bool {
@@ -170,12 +248,13 @@ impl What {
     }
 }
 
-/// Runs the command: 0 done, 1 failed, 64 what was asked for contradicts itself.
+/// Runs the command: 0 done, 1 failed or not there, 64 what was asked for contradicts itself.
 pub fn run(args: Args) -> ExitCode {
     let done = match &args.command {
         Command::Print(args) => args.run(),
         Command::Apply(args) => args.run(),
-        Command::Remove(_) => capture::remove().map_err(|error| failed(&error)),
+        Command::Check(args) => args.run(),
+        Command::Remove(args) => args.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -186,17 +265,123 @@ pub fn run(args: Args) -> ExitCode {
 impl PrintArgs {
     fn run(&self) -> Result<(), ExitCode> {
         let rules = self.what.rules()?;
-        match print(&capture::nftables_text(&rules)) {
-            true => Ok(()),
-            false => Err(ExitCode::FAILURE),
-        }
+        out(&text(&rules, self.format))
     }
 }
 
 impl ApplyArgs {
     fn run(&self) -> Result<(), ExitCode> {
         let rules = self.what.rules()?;
-        capture::apply(&rules).map_err(|error| failed(&error))
+        if self.dry_run {
+            return self.show(&rules);
+        }
+        let changed = capture::apply(&rules, self.by.backend.into()).map_err(|e| failed(&e))?;
+        if self.json {
+            return out(&format!("{}\n", json!({ "changed": changed })));
+        }
+        let spec = self.what.spec();
+        let words = match (rules.iter().all(|one| one.chains.is_empty()), changed) {
+            (true, true) => "removed what was applied before".to_owned(),
+            (true, false) => "nothing to capture, and nothing is captured".to_owned(),
+            (false, true) => format!("applied: {}", summary(&spec, &rules)),
+            (false, false) => format!("already applied: {}", summary(&spec, &rules)),
+        };
+        out(&format!("{words}\n"))
+    }
+
+    fn show(&self, rules: &[Ruleset]) -> Result<(), ExitCode> {
+        match self.by.backend {
+            BackendName::Nftables => out(&text(rules, Format::Nftables)),
+            BackendName::Iptables => {
+                out(&text(rules, Format::Iptables))?;
+                out(&text(rules, Format::Ip6tables))
+            }
+        }
+    }
+}
+
+impl CheckArgs {
+    fn run(&self) -> Result<(), ExitCode> {
+        let rules = self.what.rules()?;
+        let difference = capture::check(&rules, self.by.backend.into()).map_err(|e| failed(&e))?;
+        let there = difference.is_none();
+        if self.json {
+            let (missing, extra) = (&difference.missing, &difference.extra);
+            let all = json!({ "applied": there, "missing": missing, "extra": extra });
+            out(&format!("{all:#}\n"))?;
+        } else if there {
+            out(&format!(
+                "in place: {}\n",
+                summary(&self.what.spec(), &rules)
+            ))?;
+        } else {
+            let missing = difference
+                .missing
+                .iter()
+                .map(|one| format!("missing  {one}\n"));
+            let extra = difference
+                .extra
+                .iter()
+                .map(|one| format!("extra    {one}\n"));
+            out(&missing.chain(extra).collect::<String>())?;
+        }
+        match there {
+            true => Ok(()),
+            false => Err(ExitCode::FAILURE),
+        }
+    }
+}
+
+impl RemoveArgs {
+    fn run(&self) -> Result<(), ExitCode> {
+        let removed = capture::remove(self.by.backend.into()).map_err(|e| failed(&e))?;
+        match (self.json, removed) {
+            (true, _) => out(&format!("{}\n", json!({ "changed": removed }))),
+            (false, true) => out("removed\n"),
+            (false, false) => out("nothing was there to be removed\n"),
+        }
+    }
+}
+
+fn text(rules: &[Ruleset], format: Format) -> String {
+    let of = |family| {
+        let found = rules.iter().find(|one| one.family == family);
+        found.map(capture::iptables_text).unwrap_or_default()
+    };
+    match format {
+        Format::Nftables => capture::nftables_text(rules),
+        Format::Iptables => of(Family::V4),
+        Format::Ip6tables => of(Family::V6),
+    }
+}
+
+/// `IPv4 and IPv6, outbound to 15001, inbound to 15006 (REDIRECT)`.
+fn summary(spec: &CaptureSpec, rules: &[Ruleset]) -> String {
+    let families: Vec<&str> = rules
+        .iter()
+        .map(|one| match one.family {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+        .collect();
+    let count: usize = rules
+        .iter()
+        .flat_map(|one| &one.chains)
+        .map(|one| one.rules.len())
+        .sum();
+    format!(
+        "{count} rules, {}; outbound to port {}, inbound to port {} ({})",
+        families.join(" and "),
+        spec.outbound_port,
+        spec.inbound_port,
+        spec.interception
+    )
+}
+
+fn out(text: &str) -> Result<(), ExitCode> {
+    match print(text) {
+        true => Ok(()),
+        false => Err(ExitCode::FAILURE),
     }
 }
 
@@ -208,4 +393,136 @@ fn failed(error: &dyn std::fmt::Display) -> ExitCode {
 /// One line on standard error.
 fn say(what: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "sortie capture: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches};
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(arguments: &[String]) -> Result<CaptureSpec, clap::Error> {
+        let command = What::augment_args(clap::Command::new("capture"));
+        let words = std::iter::once("capture").chain(arguments.iter().map(String::as_str));
+        let matches = command.try_get_matches_from(words)?;
+        Ok(What::from_arg_matches(&matches)?.spec())
+    }
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn c2_no_flag_is_istios_default() {
+        assert_eq!(parsed(&[]).unwrap(), CaptureSpec::default());
+    }
+
+    #[test]
+    fn c2_a_command_line_of_istio_iptables_means_the_same_here() {
+        // As the injector of Istio writes it, and with the long names.
+        let short = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x 10.1.0.0/16 -b * -d \
+                     15090,15021,15020 -o 3306 -q 443 -c eth1 -k tap0 -g 0";
+        let long = "--envoy-port 15001 --inbound-capture-port 15006 --proxy-uid 1337 \
+                    --istio-inbound-interception-mode REDIRECT --istio-service-cidr * \
+                    --istio-service-exclude-cidr 10.1.0.0/16 --istio-inbound-ports * \
+                    --istio-local-exclude-ports 15090,15021,15020 \
+                    --istio-local-outbound-ports-exclude 3306 --istio-outbound-ports 443 \
+                    --istio-exclude-interfaces eth1 --kube-virt-interfaces tap0 --proxy-gid 0";
+        let spec = CaptureSpec {
+            exclude_outbound_ranges: list("10.1.0.0/16").unwrap(),
+            exclude_inbound_ports: vec![15090, 15021, 15020],
+            exclude_outbound_ports: vec![3306],
+            outbound_ports: vec![443],
+            exclude_interfaces: vec!["eth1".to_owned()],
+            virtual_interfaces: vec!["tap0".to_owned()],
+            gids: vec![0],
+            ..CaptureSpec::default()
+        };
+        assert_eq!(parsed(&words(short)).unwrap(), spec);
+        assert_eq!(parsed(&words(long)).unwrap(), spec);
+        assert_eq!(capture::conflicts(&spec), []);
+    }
+
+    #[test]
+    fn c2_a_word_that_does_not_fit_is_named_with_its_flag() {
+        for (arguments, expected) in [
+            ("-b 80,http", "\"http\" is not a port"),
+            ("-p 0", "1 to 65535"),
+            ("-i 10.0.0.0/99", "is not a range"),
+            ("-m MAYBE", "REDIRECT, TPROXY or NONE"),
+            ("-c eth0;reboot", "the name of an interface"),
+        ] {
+            let error = parsed(&words(arguments)).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("--"), "{error}");
+        }
+    }
+
+    fn ranges() -> impl Strategy<Value = Vec<IpNet>> {
+        let v4 = (any::<[u8; 4]>(), 0_u8..=32)
+            .prop_map(|(ip, bits)| IpNet::new(ip.into(), bits).unwrap().trunc());
+        let v6 = (any::<[u8; 16]>(), 0_u8..=128)
+            .prop_map(|(ip, bits)| IpNet::new(ip.into(), bits).unwrap().trunc());
+        vec(prop_oneof![v4, v6], 0..4)
+    }
+
+    fn chosen<T: std::fmt::Debug + Clone>(
+        some: impl Strategy<Value = Vec<T>>,
+    ) -> impl Strategy<Value = Chosen<T>> {
+        prop_oneof![Just(Chosen::All), some.prop_map(Chosen::Only)]
+    }
+
+    fn ports() -> impl Strategy<Value = Vec<u16>> {
+        btree_set(1_u16.., 0..4).prop_map(|ports| ports.into_iter().collect())
+    }
+
+    fn specs() -> impl Strategy<Value = CaptureSpec> {
+        let modes = [
+            Interception::Redirect,
+            Interception::Tproxy,
+            Interception::Off,
+        ];
+        let who = (
+            vec(any::<u32>(), 0..3),
+            vec(any::<u32>(), 0..3),
+            1_u16..,
+            1_u16..,
+        );
+        let names = || vec("[a-z][a-z0-9.@_-]{0,14}", 0..3);
+        let outbound = (chosen(ranges()), ranges(), ports(), ports());
+        let inbound = (chosen(ports()), ports(), names(), names());
+        (
+            who,
+            proptest::sample::select(modes.to_vec()),
+            outbound,
+            inbound,
+        )
+            .prop_map(
+                |((uids, gids, outbound_port, inbound_port), interception, outbound, inbound)| {
+                    CaptureSpec {
+                        outbound_port,
+                        inbound_port,
+                        uids,
+                        gids,
+                        interception,
+                        outbound_ranges: outbound.0,
+                        exclude_outbound_ranges: outbound.1,
+                        outbound_ports: outbound.2,
+                        exclude_outbound_ports: outbound.3,
+                        inbound_ports: inbound.0,
+                        exclude_inbound_ports: inbound.1,
+                        exclude_interfaces: inbound.2,
+                        virtual_interfaces: inbound.3,
+                    }
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn i3_every_spec_is_the_same_after_its_flags_were_read(spec in specs()) {
+            prop_assert_eq!(parsed(&spec.to_args()).unwrap(), spec);
+        }
+    }
 }

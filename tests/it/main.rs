@@ -14,6 +14,7 @@ mod harness;
 mod admin;
 mod capture;
 mod captured;
+mod captured_hosts;
 mod cli;
 mod compose;
 mod demo;

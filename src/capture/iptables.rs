@@ -1,0 +1,258 @@
+//! The rules as text for iptables-restore and ip6tables-restore, and as iptables-save tells them.
+//!
+//! Owns: iptables' words for a rule, in the order in which iptables-save writes them, and what is ours
+//! among others' rules.
+//! Never: runs a program.
+//! Called by: cli (`sortie capture print`), `programs`.
+//!
+//! Why a comment in the built-in chains: they are everybody's, and what to remove must be known later.
+//! Our own chains are known by their names.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::check::{Difference, compared};
+use super::rules::{
+    Action, Chain, Family, INBOUND_MARK, Match, Not, PREFIX, Rule, Ruleset, TABLE, Table,
+};
+
+/// What is ours in the tables of one family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ours {
+    tables: BTreeMap<Table, InTable>,
+}
+
+/// What is ours in one table: lines begin with `-A CHAIN`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct InTable {
+    /// Of the built-in chains.
+    base: Vec<String>,
+    /// Of each of our chains. Their order is iptables' own.
+    chains: BTreeMap<String, Vec<String>>,
+}
+
+impl Ours {
+    /// These rules.
+    pub fn wanted(ruleset: &Ruleset) -> Ours {
+        let mut ours = Ours::default();
+        for listed in &ruleset.chains {
+            let lines = listed
+                .rules
+                .iter()
+                .map(|one| rule(listed.chain, one, ruleset.family));
+            let table = ours.tables.entry(listed.table).or_default();
+            match listed.chain.is_base() {
+                true => table.base.extend(lines),
+                false => {
+                    let name = listed.chain.name().to_owned();
+                    table.chains.insert(name, lines.collect());
+                }
+            }
+        }
+        ours
+    }
+
+    /// What iptables-save told. What is not ours is passed over.
+    ///
+    /// # Errors
+    /// Chains of our names that we did not hang up: another's capture.
+    pub fn saved(text: &str) -> Result<Ours, Foreign> {
+        let mut ours = Ours::default();
+        let mut table = None;
+        for line in text.lines().map(str::trim_end) {
+            if let Some(name) = line.strip_prefix('*') {
+                let known = [Table::Mangle, Table::Nat];
+                table = known.into_iter().find(|one| one.word() == name);
+            } else if let Some(table) = table {
+                ours.tables.entry(table).or_default().take(table, line)?;
+            }
+        }
+        ours.tables.retain(|_, table| *table != InTable::default());
+        Ok(ours)
+    }
+
+    /// True where nothing is ours.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// What `iptables-restore --noflush` needs to make these of those.
+    pub fn to(&self, wanted: &Ours) -> String {
+        let (mut out, none) = (String::new(), InTable::default());
+        for table in [Table::Mangle, Table::Nat] {
+            let now = self.tables.get(&table).unwrap_or(&none);
+            let then = wanted.tables.get(&table).unwrap_or(&none);
+            if *now == none && *then == none {
+                continue;
+            }
+            let _ = writeln!(out, "*{}", table.word());
+            out.push_str(&now.to(then));
+            out.push_str("COMMIT\n");
+        }
+        out
+    }
+
+    /// Compares them with what is wanted.
+    pub fn difference(&self, wanted: &Ours, family: Family) -> Difference {
+        let mut difference = Difference::default();
+        let said = |ours: &Ours, table: Table| {
+            let lines = ours.tables.get(&table).map(InTable::lines);
+            let named = |line: String| (line.clone(), format!("{}: {line}", place(family, table)));
+            lines.unwrap_or_default().into_iter().map(named).collect()
+        };
+        for table in [Table::Mangle, Table::Nat] {
+            let at = place(family, table);
+            difference.and(compared(said(wanted, table), said(self, table), &at));
+        }
+        difference
+    }
+}
+
+/// A chain of another's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "table {0} has \"{1}\", which is not ours: another capture is in place (istio-iptables?); remove \
+     it first"
+)]
+pub struct Foreign(&'static str, String);
+
+impl InTable {
+    fn take(&mut self, table: Table, line: &str) -> Result<(), Foreign> {
+        if let Some(rest) = line.strip_prefix(':') {
+            let name = rest.split_whitespace().next().unwrap_or_default();
+            if name.starts_with(PREFIX) {
+                self.chains.insert(name.to_owned(), Vec::new());
+            }
+            return Ok(());
+        }
+        let mut words = line.split_whitespace();
+        let (Some("-A"), Some(chain)) = (words.next(), words.next()) else {
+            return Ok(());
+        };
+        match self.chains.get_mut(chain) {
+            Some(lines) => lines.push(line.to_owned()),
+            None if line.contains(&format!("--comment {TABLE} ")) => {
+                self.base.push(line.to_owned());
+            }
+            None if line.contains(&format!("-j {PREFIX}")) => {
+                return Err(Foreign(table.word(), line.to_owned()));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let chains = self.chains.iter();
+        let of = |(name, lines): (&String, &Vec<String>)| {
+            [vec![format!(":{name}")], lines.clone()].concat()
+        };
+        [self.base.clone(), chains.flat_map(of).collect()].concat()
+    }
+
+    fn to(&self, then: &InTable) -> String {
+        let mut out = String::new();
+        // Naming a chain makes it, or empties it.
+        let gone = || {
+            self.chains
+                .keys()
+                .filter(|name| !then.chains.contains_key(*name))
+        };
+        for name in gone().chain(then.chains.keys()) {
+            let _ = writeln!(out, ":{name} - [0:0]");
+        }
+        for line in &self.base {
+            let _ = writeln!(out, "{}", line.replacen("-A", "-D", 1));
+        }
+        let lines = then.chains.values().flatten();
+        for line in then.base.iter().chain(lines) {
+            let _ = writeln!(out, "{line}");
+        }
+        for name in gone() {
+            let _ = writeln!(out, "-X {name}");
+        }
+        out
+    }
+}
+
+fn place(family: Family, table: Table) -> String {
+    let program = match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    };
+    format!("{program} {}", table.word())
+}
+
+/// A file for `iptables-restore --noflush`, where nothing of ours is yet.
+pub fn text(ruleset: &Ruleset) -> String {
+    Ours::default().to(&Ours::wanted(ruleset))
+}
+
+/// One rule, as iptables-save writes it: addresses, interfaces, protocol, the rest, the target.
+fn rule(chain: Chain, rule: &Rule, family: Family) -> String {
+    let mut parts: Vec<(u8, String)> = rule.matches.iter().flat_map(matched).collect();
+    if chain.is_base() {
+        parts.push((5, format!("-m comment --comment {TABLE}")));
+    }
+    // Stable: what is of one rank keeps its order.
+    parts.sort_by_key(|(rank, _)| *rank);
+    let words: Vec<String> = parts.into_iter().map(|(_, words)| words).collect();
+    let target = action(rule.action, family);
+    let all = [vec![format!("-A {}", chain.name())], words, vec![target]].concat();
+    all.join(" ")
+}
+
+/// The words, and their place in the line.
+fn matched(one: &Match) -> Vec<(u8, String)> {
+    let owner =
+        |not: Not, what: &str, id: u32| vec![(4, format!("-m owner {}{what} {id}", sign(not)))];
+    match one {
+        Match::From(range) => vec![(0, format!("-s {range}"))],
+        Match::To(range, not) => vec![(0, format!("{}-d {range}", sign(*not)))],
+        Match::In(name) => vec![(1, format!("-i {name}"))],
+        Match::Out(name) => vec![(2, format!("-o {name}"))],
+        Match::Is(protocol) => vec![(3, format!("-p {}", protocol.word()))],
+        Match::Port(protocol, port, not) => {
+            let word = protocol.word();
+            let there = format!("-m {word} {}--dport {port}", sign(*not));
+            vec![(3, format!("-p {word}")), (4, there)]
+        }
+        Match::User(id, not) => owner(*not, "--uid-owner", *id),
+        Match::Group(id, not) => owner(*not, "--gid-owner", *id),
+        Match::Mark(mark, not) => vec![(4, format!("-m mark {}--mark {mark:#x}", sign(*not)))],
+        Match::ConnectionMark(mark) => vec![(4, format!("-m connmark --mark {mark:#x}"))],
+        Match::Established => {
+            vec![(4, "-m conntrack --ctstate RELATED,ESTABLISHED".to_owned())]
+        }
+    }
+}
+
+fn sign(not: Not) -> &'static str {
+    match not {
+        Not::Is => "",
+        Not::IsNot => "! ",
+    }
+}
+
+fn action(action: Action, family: Family) -> String {
+    let all = "0xffffffff";
+    match action {
+        Action::Return => "-j RETURN".to_owned(),
+        Action::Accept => "-j ACCEPT".to_owned(),
+        Action::Drop => "-j DROP".to_owned(),
+        Action::Jump(chain) => format!("-j {}", chain.name()),
+        Action::Redirect(port) => format!("-j REDIRECT --to-ports {port}"),
+        Action::Tproxy(port) => {
+            let any = match family {
+                Family::V4 => "0.0.0.0",
+                Family::V6 => "::",
+            };
+            format!(
+                "-j TPROXY --on-port {port} --on-ip {any} --tproxy-mark {INBOUND_MARK:#x}/{all}"
+            )
+        }
+        Action::SetMark(mark) => format!("-j MARK --set-xmark {mark:#x}/{all}"),
+        Action::SaveMark => format!("-j CONNMARK --save-mark --nfmask {all} --ctmask {all}"),
+        Action::RestoreMark => format!("-j CONNMARK --restore-mark --nfmask {all} --ctmask {all}"),
+    }
+}
