@@ -4,6 +4,9 @@
 //! Never: decides what is captured or where they stand among the others.
 //! Called by: plan.
 //!
+//! Why no preStop on a native sidecar, where Istio asks its agent to drain: Kubernetes ends native
+//! sidecars after every other container, and until then the application may still need the way out.
+//!
 //! Why no NET_RAW, which istio-init has: iptables' tools open raw sockets, and `sortie capture`
 //! speaks netlink, for which NET_ADMIN is enough.
 
