@@ -245,14 +245,15 @@ impl FactsArgs {
     /// ISTIO.md T14, T16: said, or found where Istio puts it.
     fn identity(&self) -> Option<MeshIdentity> {
         if let Some(folder) = &self.identity {
-            return Some(in_folder(folder).unwrap_or_else(|| named(folder, ISTIO)));
+            let found = in_folder(folder, &[ISTIO, GKE, SECRET]);
+            return Some(found.unwrap_or_else(|| named(folder, ISTIO)));
         }
         if let Some(mounted) = mounted("CLIENT") {
             return Some(mounted);
         }
         PLACES
             .iter()
-            .find_map(|folder| in_folder(Path::new(folder)))
+            .find_map(|folder| in_folder(Path::new(folder), &[ISTIO, GKE]))
     }
 
     /// What inbound connections are shown, unless `--identity` says it for both sides.
@@ -284,15 +285,15 @@ fn pointed_at(side: &str, value: impl Fn(&str) -> Option<OsString>) -> Option<Me
 
 /// Where an identity is looked for, in this order (T16).
 const PLACES: [&str; 2] = ["/etc/certs", "/var/run/secrets/workload-spiffe-credentials"];
-/// Chain, key, root: Istio's names, GKE's, and those of a Secret of type kubernetes.io/tls.
+/// Chain, key, root: Istio's names, GKE's, and those of a Secret of type kubernetes.io/tls. The last
+/// only in a folder that somebody names: in `/etc/certs` they are a client certificate for one host.
 const ISTIO: [&str; 3] = ["cert-chain.pem", "key.pem", "root-cert.pem"];
 const GKE: [&str; 3] = ["certificates.pem", "private_key.pem", "ca_certificates.pem"];
 const SECRET: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
-fn in_folder(folder: &Path) -> Option<MeshIdentity> {
-    let all = [ISTIO, GKE, SECRET].map(|names| named(folder, names));
-    let there = |found: &MeshIdentity| found.certificate.exists() && found.key.exists();
-    all.into_iter().find(there)
+fn in_folder(folder: &Path, names: &[[&str; 3]]) -> Option<MeshIdentity> {
+    let mut all = names.iter().map(|names| named(folder, *names));
+    all.find(|found| found.certificate.exists() && found.key.exists())
 }
 
 fn named(folder: &Path, [certificate, key, ca]: [&str; 3]) -> MeshIdentity {
@@ -422,12 +423,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let there = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
         there("tls.crt");
-        assert_eq!(in_folder(folder.path()), None);
+        let all = [ISTIO, GKE, SECRET];
+        assert_eq!(in_folder(folder.path(), &all), None);
         there("tls.key");
-        assert_eq!(in_folder(folder.path()), Some(named(folder.path(), SECRET)));
+        let secret = Some(named(folder.path(), SECRET));
+        assert_eq!(in_folder(folder.path(), &all), secret);
+        assert_eq!(
+            in_folder(folder.path(), &[ISTIO, GKE]),
+            None,
+            "a host's, not the mesh's"
+        );
         there("cert-chain.pem");
         there("key.pem");
-        assert_eq!(in_folder(folder.path()), Some(named(folder.path(), ISTIO)));
+        let istio = Some(named(folder.path(), ISTIO));
+        assert_eq!(in_folder(folder.path(), &all), istio);
     }
 
     #[test]

@@ -169,25 +169,24 @@ mod tests {
     #[test]
     fn c1_a_port_of_the_proxys_is_refused_with_container_and_port() {
         for port in [15000, 15001, 15006, 15008, 15020, 15021, 15090] {
-            for key in ["containerPort", "hostPort"] {
-                let mut pod = with_app(json!({"ports": [{"containerPort": 80}, {}]}));
-                pod["spec"]["containers"][0]["ports"][1][key] = json!(port);
-                let error = refused(&pod).to_string();
-                let begin = format!(
-                    "spec.containers[0].ports[1].{key}: the container app has the port {port}, which is "
-                );
-                assert!(error.starts_with(&begin), "{error}");
-                assert!(
-                    error.ends_with("; let the application listen on another port"),
-                    "{error}"
-                );
-            }
+            let ports = json!([{"containerPort": 80}, {"containerPort": port}]);
+            let error = refused(&with_app(json!({"ports": ports}))).to_string();
+            let begin = format!(
+                "spec.containers[0].ports[1].containerPort: the container app has the port {port}, \
+                 which is "
+            );
+            assert!(error.starts_with(&begin), "{error}");
+            let end = "; let the application listen on another port";
+            assert!(error.ends_with(end), "{error}");
         }
     }
 
     #[test]
     fn c1_a_port_that_is_not_the_proxys_is_the_applications() {
         injected(&with_app(json!({"ports": [{"containerPort": 15002}]})));
+        injected(&with_app(
+            json!({"ports": [{"containerPort": 8080, "hostPort": 15021}]}),
+        ));
         injected(&with_app(
             json!({"ports": [{"containerPort": 15001, "protocol": "UDP"}]}),
         ));
