@@ -1,23 +1,52 @@
-//! One shutdown signal and one deadline; whoever must finish holds a guard.
+//! One shutdown signal in steps, and one deadline; whoever must finish holds a guard.
 //!
-//! Owns: the signal, and the count of guards.
+//! Owns: the steps, and the count of guards of either side.
 //! Never: decides how long to wait (that is `app`).
 //! Called by: listener and proxy (hold guards, watch the signal), app and admin (start it, wait).
+//!
+//! Why in steps: an application that is told to end still finishes what others asked of it, and for
+//! that it may have to call out (ISTIO.md I11).
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+/// How far it is. Each step includes those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    #[default]
+    Serving,
+    /// Inbound connections end after their request; new ones still come, as those who send them may
+    /// not know yet.
+    Leaving,
+    /// No new inbound connections.
+    InboundClosed,
+    /// No new connections, and all end after their request.
+    Closing,
+}
+
+/// Whose connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// What others open to the application, or to a gateway.
+    Inbound,
+    /// What the application opens.
+    Outbound,
+}
+
 /// Starts a drain and waits for it.
 #[derive(Clone)]
 pub struct Drain {
-    started: Arc<watch::Sender<bool>>,
-    alive: Arc<watch::Sender<()>>,
+    step: Arc<watch::Sender<Step>>,
+    inbound: Arc<watch::Sender<()>>,
+    outbound: Arc<watch::Sender<()>>,
 }
 
 /// Held by whoever must finish before the process may end.
 pub struct DrainGuard {
-    started: watch::Receiver<bool>,
+    step: watch::Receiver<Step>,
+    /// From here on it is to end.
+    ends_at: Step,
     _alive: watch::Receiver<()>,
 }
 
@@ -31,69 +60,122 @@ impl Drain {
     /// A drain that has not started.
     pub fn new() -> Self {
         Drain {
-            started: Arc::new(watch::Sender::new(false)),
-            alive: Arc::new(watch::Sender::new(())),
+            step: Arc::default(),
+            inbound: Arc::new(watch::Sender::new(())),
+            outbound: Arc::new(watch::Sender::new(())),
         }
     }
 
-    /// The same drain with a signal of its own, which somebody has to pass on. For one worker:
-    /// waiting for a signal takes its lock with every poll, and connections are polled for every
-    /// request.
+    /// The same drain with a signal of its own, which somebody has to pass on with
+    /// [`Drain::follow`]. For one worker: waiting for a signal takes its lock with every poll, and
+    /// connections are polled for every request.
     pub fn local(&self) -> Drain {
         Drain {
-            started: Arc::new(watch::Sender::new(self.has_started())),
-            alive: Arc::clone(&self.alive),
+            step: Arc::new(watch::Sender::new(*self.step.borrow())),
+            ..self.clone()
         }
     }
 
-    /// Starts it. Doing so twice is the same as once.
+    /// Takes every step that `other` takes, until the last.
+    pub async fn follow(&self, other: &Drain) {
+        let mut steps = other.step.subscribe();
+        loop {
+            let step = *steps.borrow_and_update();
+            self.to(step);
+            if step == Step::Closing || steps.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells inbound connections to end after their request, and takes new ones still.
+    pub fn leave(&self) {
+        self.to(Step::Leaving);
+    }
+
+    /// No new inbound connections; the application may go on calling out.
+    pub fn close_inbound(&self) {
+        self.to(Step::InboundClosed);
+    }
+
+    /// No new connections at all. Doing so twice is the same as once.
     pub fn start(&self) {
-        self.started.send_replace(true);
+        self.to(Step::Closing);
     }
 
-    /// True once it has started.
+    fn to(&self, step: Step) {
+        self.step.send_if_modified(|now| {
+            let later = *now < step;
+            *now = step.max(*now);
+            later
+        });
+    }
+
+    /// True from its first step on.
     pub fn has_started(&self) -> bool {
-        *self.started.borrow()
+        *self.step.borrow() > Step::Serving
     }
 
-    /// A guard; the drain is over when the last one is dropped.
-    pub fn guard(&self) -> DrainGuard {
+    /// A guard for a connection; the drain is over when the last one is dropped.
+    pub fn guard(&self, side: Side) -> DrainGuard {
+        let ends_at = match side {
+            Side::Inbound => Step::Leaving,
+            Side::Outbound => Step::Closing,
+        };
+        self.guard_until(side, ends_at)
+    }
+
+    /// A guard for whoever takes new connections.
+    pub fn door(&self, side: Side) -> DrainGuard {
+        let ends_at = match side {
+            Side::Inbound => Step::InboundClosed,
+            Side::Outbound => Step::Closing,
+        };
+        self.guard_until(side, ends_at)
+    }
+
+    fn guard_until(&self, side: Side, ends_at: Step) -> DrainGuard {
+        let alive = match side {
+            Side::Inbound => &self.inbound,
+            Side::Outbound => &self.outbound,
+        };
         DrainGuard {
-            started: self.started.subscribe(),
-            _alive: self.alive.subscribe(),
+            step: self.step.subscribe(),
+            ends_at,
+            _alive: alive.subscribe(),
         }
     }
 
     /// How many guards are held.
     pub fn held(&self) -> usize {
-        self.alive.receiver_count()
+        self.held_inbound() + self.outbound.receiver_count()
+    }
+
+    /// How many of them are of the inbound side.
+    pub fn held_inbound(&self) -> usize {
+        self.inbound.receiver_count()
     }
 
     /// Returns when the last guard has been dropped.
     pub async fn finished(&self) {
-        self.alive.closed().await;
-    }
-
-    /// Returns when the drain starts.
-    pub async fn started(&self) {
-        let mut started = self.started.subscribe();
-        // The sender is ours and alive, so waiting cannot fail.
-        let _ = started.wait_for(|on| *on).await;
+        self.inbound.closed().await;
+        self.outbound.closed().await;
     }
 }
 
 impl DrainGuard {
-    /// Returns when the drain starts.
+    /// Returns when its holder is to end.
     pub async fn started(&mut self) {
-        if self.started.wait_for(|on| *on).await.is_err() {
+        let ends_at = self.ends_at;
+        if self.step.wait_for(|step| *step >= ends_at).await.is_err() {
             // The drain itself is gone, so nobody will ever start it.
             std::future::pending::<()>().await;
         }
     }
 
-    /// True once the drain has started.
+    /// True once its holder is to end.
     pub fn has_started(&self) -> bool {
-        *self.started.borrow()
+        *self.step.borrow() >= self.ends_at
     }
 }
 
@@ -104,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn a_drain_ends_when_the_last_guard_is_gone() {
         let drain = Drain::new();
-        let mut guard = drain.guard();
+        let mut guard = drain.guard(Side::Outbound);
         drain.start();
         guard.started().await;
         drop(guard);
@@ -115,7 +197,7 @@ mod tests {
     async fn a_local_drain_has_its_own_signal_and_the_guards_of_the_whole() {
         let drain = Drain::new();
         let local = drain.local();
-        let guard = local.guard();
+        let guard = local.guard(Side::Outbound);
         drain.start();
         assert!(!guard.has_started());
         assert_eq!(drain.held(), 1);
@@ -123,10 +205,45 @@ mod tests {
         assert!(guard.has_started());
     }
 
+    #[tokio::test]
+    async fn i11_the_inbound_side_ends_first_and_takes_new_connections_a_while() {
+        let drain = Drain::new();
+        let ended = |guard: &DrainGuard| guard.has_started();
+        let guards = [
+            drain.guard(Side::Inbound),
+            drain.door(Side::Inbound),
+            drain.guard(Side::Outbound),
+            drain.door(Side::Outbound),
+        ];
+        drain.leave();
+        assert_eq!(guards.each_ref().map(ended), [true, false, false, false]);
+        drain.close_inbound();
+        drain.leave();
+        assert_eq!(guards.each_ref().map(ended), [true, true, false, false]);
+        assert_eq!((drain.held_inbound(), drain.held()), (2, 4));
+        drain.start();
+        assert_eq!(guards.each_ref().map(ended), [true; 4]);
+    }
+
+    #[tokio::test]
+    async fn a_follower_takes_every_step_and_ends_with_the_last() {
+        let drain = Drain::new();
+        let local = drain.local();
+        let (follower, leader) = (local.clone(), drain.clone());
+        let following = tokio::spawn(async move { follower.follow(&leader).await });
+        let mut inbound = local.guard(Side::Inbound);
+        drain.leave();
+        inbound.started().await;
+        assert!(!local.guard(Side::Outbound).has_started());
+        drain.start();
+        following.await.unwrap();
+        assert!(local.guard(Side::Outbound).has_started());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_drain_does_not_end_while_a_guard_is_held() {
         let drain = Drain::new();
-        let _guard = drain.guard();
+        let _guard = drain.guard(Side::Outbound);
         drain.start();
         let late = tokio::time::timeout(std::time::Duration::from_secs(60), drain.finished());
         assert!(late.await.is_err());

@@ -82,8 +82,7 @@ async fn work(
     let local = drain.local();
     let follower = local.clone();
     tokio::spawn(async move {
-        drain.started().await;
-        follower.start();
+        follower.follow(&drain).await;
     });
     loop {
         let order = tokio::select! {

@@ -123,7 +123,7 @@ impl Levers {
                 }
                 Command::Drain(answer) => {
                     self.status.hold("drain", "draining");
-                    self.drain.start();
+                    self.drain.leave();
                     let _ = answer.send(());
                     self.ended.send_replace(Ended::Drain);
                 }

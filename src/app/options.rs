@@ -34,6 +34,8 @@ pub struct RunOptions {
     pub access_log_format: String,
     /// Answers of ours say Envoy's fixed text alone.
     pub terse_errors: bool,
+    /// How long a drain takes at least: so long new connections are taken (ISTIO.md I11).
+    pub drain_time: Duration,
     /// How long a drain may take.
     pub drain_timeout: Duration,
     /// Who the proxy is, and how documents are read.
@@ -53,6 +55,7 @@ impl Default for RunOptions {
             access_log: None,
             access_log_format: "text".to_owned(),
             terse_errors: false,
+            drain_time: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             load: LoadOptions::default(),
         }

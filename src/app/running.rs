@@ -48,6 +48,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 pub struct Running {
     pub(super) bound: Arc<Mutex<Bound>>,
     pub(super) drain: Drain,
+    pub(super) drain_time: Duration,
     pub(super) drain_timeout: Duration,
     pub(super) status: Arc<Status>,
     pub(super) reload: mpsc::Sender<Request>,
@@ -93,8 +94,8 @@ impl Running {
         self.ended.clone()
     }
 
-    /// Drains, waits for the last request or the deadline, and ends every thread. True where
-    /// nothing was cut off.
+    /// Drains, first the inbound side and then all (I11), waits for the last request or the
+    /// deadline, and ends every thread. True where nothing was cut off.
     pub fn stop(self) -> bool {
         self.stop_unless(|| {
             std::thread::sleep(LOOK);
@@ -105,9 +106,22 @@ impl Running {
     /// The same, but ends at once when `hurry`, which is asked again and again and may wait a
     /// little, says so.
     pub fn stop_unless(self, mut hurry: impl FnMut() -> bool) -> bool {
-        let deadline = Instant::now() + self.drain_timeout;
-        self.drain();
-        while self.drain.held() > 0 && Instant::now() < deadline && !hurry() {}
+        let begun = Instant::now();
+        let deadline = begun + self.drain_timeout;
+        let mut hurried = false;
+        let mut wait = |goes_on: &dyn Fn() -> bool| {
+            while !hurried && goes_on() && Instant::now() < deadline {
+                hurried = hurry();
+            }
+        };
+        self.status.hold("drain", "draining");
+        self.drain.leave();
+        wait(&|| begun.elapsed() < self.drain_time);
+        self.drain.close_inbound();
+        // What is still being answered may need the application to call out (I11).
+        wait(&|| self.drain.held_inbound() > 0);
+        self.drain.start();
+        wait(&|| self.drain.held() > 0);
         let cut_off = self.drain.held();
         if cut_off > 0 {
             tracing::warn!(

@@ -149,6 +149,7 @@ pub fn start_with(
     Ok(Running {
         bound,
         drain: ground.drain,
+        drain_time: options.drain_time,
         drain_timeout: options.drain_timeout,
         status: ground.status,
         reload,

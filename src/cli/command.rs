@@ -75,4 +75,23 @@ mod tests {
     fn the_command_line_is_consistent() {
         super::command().debug_assert();
     }
+
+    #[test]
+    fn no_variable_of_ours_is_one_that_kubernetes_makes_for_a_service() {
+        // A Service `sortie-x` sets SORTIE_X_PORT=tcp://.. and its kin in every container beside it.
+        for command in super::command().get_subcommands() {
+            let nested = command
+                .get_subcommands()
+                .flat_map(clap::Command::get_arguments);
+            for argument in command.get_arguments().chain(nested) {
+                let Some(name) = argument.get_env().and_then(|name| name.to_str()) else {
+                    continue;
+                };
+                let theirs = name.ends_with("_PORT")
+                    || name.contains("_PORT_")
+                    || name.ends_with("_SERVICE_HOST");
+                assert!(name.starts_with("SORTIE_") && !theirs, "{name}");
+            }
+        }
+    }
 }

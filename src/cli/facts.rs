@@ -47,7 +47,7 @@ pub struct FactsArgs {
     #[arg(
         long,
         value_name = "NUMBER=PORT",
-        env = "SORTIE_GATEWAY_PORT",
+        env = "SORTIE_GATEWAY_PORTS",
         value_delimiter = ',',
         value_parser = gateway_port
     )]

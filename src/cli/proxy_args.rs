@@ -95,6 +95,10 @@ pub(super) struct ProxyArgs {
     /// Error answers carry Envoy's fixed text alone, not the reason in words
     #[arg(long, env = "SORTIE_TERSE_ERRORS")]
     terse_errors: bool,
+    /// How long new connections are still taken after SIGTERM, in seconds: those who send them may
+    /// not know yet, and the application may have to call out to finish
+    #[arg(long, value_name = "SECONDS", env = "SORTIE_DRAIN_TIME", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    drain_time: u64,
     /// How long requests under way may take to finish after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", env = "SORTIE_DRAIN_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     drain_timeout: u64,
@@ -119,6 +123,13 @@ impl ProxyArgs {
     /// In words: the flag, what came and what was expected.
     pub(super) fn options(self, config: Vec<PathBuf>) -> Result<RunOptions, String> {
         let args = self;
+        if args.drain_time > args.drain_timeout {
+            return Err(format!(
+                "--drain-time {} is longer than --drain-timeout {}, which ends the drain; give a \
+                 longer --drain-timeout",
+                args.drain_time, args.drain_timeout
+            ));
+        }
         let mut load = args.facts.options()?;
         load.mesh_listeners = !(args.listen.is_empty() && args.capture.is_empty());
         Ok(RunOptions {
@@ -133,6 +144,7 @@ impl ProxyArgs {
             access_log: args.access_log,
             access_log_format: args.access_log_format,
             terse_errors: args.terse_errors,
+            drain_time: Duration::from_secs(args.drain_time),
             drain_timeout: Duration::from_secs(args.drain_timeout),
         })
     }

@@ -109,23 +109,10 @@ fn with(before: &[(String, String)], one: (String, String)) -> Vec<(String, Stri
     before.iter().cloned().chain([one]).collect()
 }
 
-/// A Service is called this too, and makes variables of its name in every container beside it: that
-/// of `sortie-gateway` would be read as a flag by sidecars.
-fn workload_name(value: &str) -> Taken<String> {
-    match value {
-        "sortie-gateway" => Err(
-            "a Service of that name gives every pod of its namespace a variable \
-             SORTIE_GATEWAY_PORT, which sortie reads as its flag --gateway-port; choose another"
-                .to_owned(),
-        ),
-        _ => label_name(value),
-    }
-}
-
 /// Every key of a gateway.
 pub const GATEWAY: &[Key<GatewaySettings>] = keys! {
     "name" ["sortie-egressgateway"] "name of all objects"
-        => |s, v| s.workload.name, workload_name(v);
+        => |s, v| s.workload.name, label_name(v);
     "istio" ["egressgateway"] "label istio of the pods, by which Gateway documents select them"
         => |s, v| s.istio, label_value(v);
     "labels" [""] "more labels of the pods: K=V,K=V"
@@ -238,7 +225,6 @@ mod tests {
             ("mounts=bank", "an absolute path"),
             ("networkPolicy.clients=all", "any, cluster, namespace"),
             ("istio=a,b=c", "expected 1 to 63"),
-            ("name=sortie-gateway", "SORTIE_GATEWAY_PORT"),
             ("image.pullPolicy=never", "Always, IfNotPresent, Never"),
         ] {
             let mistakes = fill(GATEWAY, &[set.to_owned()]).unwrap_err();

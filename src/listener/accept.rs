@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::connection::{self, Arrival};
 use super::original_dst::OriginalDestination;
-use crate::drain::Drain;
+use crate::drain::{Drain, Side};
 use crate::model::{ListenAddr, ListenerKind, ListenerSpec, PeerAddr};
 use crate::proxy::ProxyContext;
 
@@ -203,7 +203,7 @@ pub async fn run(
         kind,
         transparent: own.filter(|_| transparent),
     };
-    let mut guard = drain.guard();
+    let mut guard = drain.door(side(kind));
     let mut pause = BACK_OFF.0;
     loop {
         // Looked at here too: while connections keep coming, accepting always wins below.
@@ -306,12 +306,21 @@ fn spawn(
 ) {
     let context = Arc::clone(context);
     let original_dst = Arc::clone(original_dst);
+    let arrival_kind = arrival.learns.kind;
     tokio::spawn(connection::serve(
         arrival,
         context,
         original_dst,
-        drain.guard(),
+        drain.guard(side(arrival_kind)),
     ));
+}
+
+/// ISTIO.md I11: the application's own calls go on longest.
+fn side(kind: ListenerKind) -> Side {
+    match kind {
+        ListenerKind::Inbound(_) | ListenerKind::Gateway(_) => Side::Inbound,
+        ListenerKind::Direct | ListenerKind::Capture => Side::Outbound,
+    }
 }
 
 /// The connection ended before it was accepted: the listener itself is well.

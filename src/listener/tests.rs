@@ -20,7 +20,7 @@ use super::connection::{self, Arrival};
 use super::hello::tests::client_hello;
 use super::original_dst::OriginalDestination;
 use crate::certs::Credentials;
-use crate::drain::Drain;
+use crate::drain::{Drain, Side};
 use crate::model::{
     Action, Broken, BrokenKind, CaSource, Config, CredentialSpec, EndpointSpec, Host, HostPattern,
     HostRoutes, ListenerKind, OriginalDst, PeerAddr, Place, Resolution, Retries, RuleSpec,
@@ -212,7 +212,7 @@ impl Bench {
             arrival,
             context,
             says,
-            self.drain.guard(),
+            self.drain.guard(Side::Outbound),
         ));
         client.unwrap()
     }
@@ -662,7 +662,12 @@ async fn x15_a_client_that_addresses_us_meets_the_tls_routes_of_the_listeners_po
             permit: None,
         };
         let context = Arc::clone(&bench.context);
-        connection::serve(arrival, context, Arc::new(Says(None)), bench.drain.guard())
+        connection::serve(
+            arrival,
+            context,
+            Arc::new(Says(None)),
+            bench.drain.guard(Side::Outbound),
+        )
     };
     let mut client = TcpStream::connect(ours).await.unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
@@ -722,7 +727,7 @@ async fn e2_without_an_original_destination_the_name_that_tls_asks_for_is_looked
                     arrival,
                     context,
                     says,
-                    bench.drain.guard(),
+                    bench.drain.guard(Side::Outbound),
                 ));
                 client
             }

@@ -22,7 +22,7 @@ use super::record::{Record, chain, grpc_status, request_head};
 use super::retry::Replay;
 use super::send::Plan;
 use super::tee::{Copied, Fate, Queue, Teed};
-use crate::drain::DrainGuard;
+use crate::drain::{DrainGuard, Side};
 use crate::model::{OriginalDst, Share};
 use crate::route::happens;
 use crate::telemetry::{Event, Flags, RequestProtocol, RequestRecord};
@@ -118,7 +118,7 @@ pub(super) fn copy(
             is_grpc: record.is_grpc(),
             received: record.received.clone(),
             queue: copied,
-            guard: context.drain.guard(),
+            guard: context.drain.guard(Side::Outbound),
             _place: place,
         };
         tokio::spawn(copy.run());

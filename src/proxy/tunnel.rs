@@ -21,6 +21,7 @@ use super::connection::Connection;
 use super::headers;
 use super::record::{Record, chain};
 use super::retire::{Admitted, expulsion};
+use crate::drain::Side;
 use crate::telemetry::Flags;
 use crate::upstream::ResponseBody;
 
@@ -36,7 +37,7 @@ pub(super) fn upgraded(
     mut record: Record,
 ) -> Response<AnswerBody> {
     connection.control.set_opaque();
-    let guard = connection.context.drain.guard();
+    let guard = connection.context.drain.guard(Side::Outbound);
     let (mut parts, body) = response.into_parts();
     parts.version = http::Version::HTTP_11;
     headers::remove_hop_by_hop(&mut parts.headers);

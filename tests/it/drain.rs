@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Ended, Lab, Process, Sortie, eventually, get};
+use crate::harness::{Ended, Lab, Process, Sortie, Wire, eventually, free_address, get, program};
 
 #[test]
 fn a_request_under_way_is_finished_and_its_connection_closed() {
@@ -120,7 +120,7 @@ fn i13_quitquitquit_ends_the_process_with_0() {
     let config = lab.path().join("sortie.yaml");
     std::fs::write(&config, lab.config(bank.port())).unwrap();
     let mut process = Process::run(&config, "", &[]);
-    let mut wire = crate::harness::Wire::connect(process.admin);
+    let mut wire = Wire::connect(process.admin);
     wire.send("POST /quitquitquit HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(wire.answer().status, 200);
     let status = process.ends_within(Duration::from_secs(8));
@@ -134,7 +134,7 @@ fn a_second_signal_ends_the_drain_at_once() {
     let config = lab.path().join("sortie.yaml");
     std::fs::write(&config, lab.config(bank.port())).unwrap();
     let mut process = Process::run(&config, "", &["--drain-timeout", "600"]);
-    let mut wire = crate::harness::Wire::connect(process.address);
+    let mut wire = Wire::connect(process.address);
     wire.send("GET /hang HTTP/1.1\r\nHost: bank.example\r\n\r\n");
     eventually("the bank has the request", || {
         (bank.asked().len() == 1).then_some(())
@@ -163,5 +163,94 @@ fn what_the_deadline_cuts_off_never_looks_complete() {
     assert!(
         wire.rest() == Ended::CutOff,
         "a close would look like the end of the answer"
+    );
+}
+
+/// An application that answers every request on every connection, as they come.
+fn application() -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while stream.read(&mut bytes).is_ok_and(|read| read > 0) {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\napp");
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn i11_the_application_still_calls_out_while_its_own_clients_are_sent_away() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let config = lab.path().join("sortie.yaml");
+    std::fs::write(&config, lab.config(bank.port())).unwrap();
+    let (inbound, status) = (free_address(), free_address());
+    let more = [
+        &format!("--inbound={inbound}={}", application()),
+        &format!("--status={status}"),
+        "--drain-time=4",
+    ];
+    let mut process = Process::run(&config, "", &more);
+    let mut client = Wire::connect(inbound);
+    assert_eq!(
+        client.get("app", "/").expect(200).header("connection"),
+        None
+    );
+    let mut outbound = Wire::connect(process.address);
+    outbound.get("bank.example", "/").expect(200);
+    process.signal("TERM");
+    let told = eventually("readiness says why it ends", || {
+        let answer = get(status, "localhost", "/healthz/ready");
+        (answer.status == 503).then(|| answer.text())
+    });
+    assert!(told.contains("draining"), "{told}");
+    assert!(client.is_closed(), "an idle client is sent away at once");
+    let late = get(inbound, "app", "/").expect(200);
+    assert_eq!(
+        late.header("connection"),
+        Some("close"),
+        "who does not know yet is served"
+    );
+    let kept = outbound.get("bank.example", "/").expect(200);
+    assert_eq!(
+        kept.header("connection"),
+        None,
+        "the application keeps its connection"
+    );
+    get(process.address, "bank.example", "/").expect(200);
+    let ended = process.ends_within(Duration::from_secs(10));
+    assert_eq!(ended.code(), Some(0), "{}", process.said());
+}
+
+#[test]
+fn i11_a_second_signal_does_not_wait_for_the_least_time() {
+    let lab = Lab::new();
+    let config = lab.path().join("sortie.yaml");
+    std::fs::write(&config, lab.config(9)).unwrap();
+    let more = ["--drain-time=600", "--drain-timeout=600"];
+    let mut process = Process::run(&config, "", &more);
+    process.signal("TERM");
+    eventually("the drain has begun", || {
+        process.said().contains("draining").then_some(())
+    });
+    process.signal("TERM");
+    let ended = process.ends_within(Duration::from_secs(5));
+    assert_eq!(ended.code(), Some(0), "{}", process.said());
+}
+
+#[test]
+fn a_least_time_that_is_longer_than_the_most_is_refused() {
+    let (code, _, said) = program(&["run", "--config=x", "--drain-time=31", "--drain-timeout=30"]);
+    assert_eq!(code, 64);
+    assert!(
+        said.contains("--drain-time 31 is longer than --drain-timeout 30"),
+        "{said}"
     );
 }
