@@ -1,19 +1,21 @@
-//! Asks a running proxy's admin port for one page.
+//! Asks a running proxy's admin or status port for one page.
 //!
 //! Owns: one plain HTTP request over one connection, bounded in time and size.
-//! Never: changes anything: it only sends GET.
-//! Called by: `cli::routes`, `cli::certs`, `cli::explain`.
+//! Never: asks twice.
+//! Called by: `cli::routes`, `cli::certs`, `cli::explain`, `cli::readiness`, `cli::exec`.
 //!
 //! Why by hand: the commands that use it are short and blocking, and the answer is ours.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// For the connection, and for each read of the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an answer: a table of 100,000 hosts has some 50 million.
 const MAX_ANSWER: u64 = 512 * 1024 * 1024;
+/// Bytes of a short answer.
+const MAX_SHORT: usize = 64 * 1024;
 
 /// Why a page could not be had. `Display` says which address, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +75,72 @@ pub enum ClientError {
 
 /// The body of `GET path` from the admin port at `address`.
 pub fn fetch(address: &str, path: &str) -> Result<String, ClientError> {
-    let answer = exchange(address, path)?;
-    read_answer(address, &answer)
+    let ask = Ask {
+        method: "GET",
+        address,
+        path,
+    };
+    let answer = exchange(&ask, TIMEOUT, |stream| {
+        let mut answer = Vec::new();
+        stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+        Ok(answer)
+    })?;
+    let reply = read_answer(address, &answer)?;
+    if reply.status == 200 {
+        return Ok(reply.body);
+    }
+    Err(ClientError::Refused {
+        address: address.to_owned(),
+        status: reply.status,
+        words: reply.body.lines().next().unwrap_or_default().to_owned(),
+    })
 }
 
-fn exchange(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
+/// A request without a body.
+pub(super) struct Ask<'a> {
+    /// `GET` or `POST`.
+    pub(super) method: &'a str,
+    /// `HOST:PORT`.
+    pub(super) address: &'a str,
+    pub(super) path: &'a str,
+}
+
+/// What came back, whatever the status is.
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+/// The answer to a request, if the whole of it comes within `patience`. For short answers: the
+/// rest of one beyond 64 KiB is not read.
+pub(super) fn ask(ask: &Ask<'_>, patience: Duration) -> Result<Reply, ClientError> {
+    let deadline = Instant::now() + patience;
+    let answer = exchange(ask, patience, |stream| {
+        let mut answer = Vec::new();
+        let mut chunk = [0; 4096];
+        while answer.len() < MAX_SHORT {
+            let left = deadline.saturating_duration_since(Instant::now());
+            stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            let count = stream.read(&mut chunk)?;
+            if count == 0 {
+                break;
+            }
+            answer.extend(chunk.iter().take(count));
+            if left.is_zero() {
+                return Err(std::io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(answer)
+    })?;
+    read_answer(ask.address, &answer)
+}
+
+fn exchange(
+    ask: &Ask<'_>,
+    patience: Duration,
+    read: impl Fn(&mut TcpStream) -> std::io::Result<Vec<u8>>,
+) -> Result<Vec<u8>, ClientError> {
+    let address = ask.address;
     let unreachable = |source| ClientError::Unreachable {
         address: address.to_owned(),
         source,
@@ -90,26 +153,31 @@ fn exchange(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
         })?;
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     for candidate in candidates {
-        match TcpStream::connect_timeout(&candidate, TIMEOUT) {
-            Ok(stream) => return converse(stream, address, path).map_err(unreachable),
+        match TcpStream::connect_timeout(&candidate, patience) {
+            Ok(mut stream) => {
+                send(&mut stream, ask, patience).map_err(unreachable)?;
+                return read(&mut stream).map_err(unreachable);
+            }
             Err(error) => last = error,
         }
     }
     Err(unreachable(last))
 }
 
-fn converse(mut stream: TcpStream, address: &str, path: &str) -> std::io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+fn send(stream: &mut TcpStream, ask: &Ask<'_>, patience: Duration) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    let Ask {
+        method,
+        address,
+        path,
+    } = ask;
     // HTTP/1.0: the answer ends with the connection, and is never chunked.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    Ok(answer)
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n");
+    stream.write_all(request.as_bytes())
 }
 
-fn read_answer(address: &str, answer: &[u8]) -> Result<String, ClientError> {
+fn read_answer(address: &str, answer: &[u8]) -> Result<Reply, ClientError> {
     let not_sortie = || ClientError::NotSortie {
         address: address.to_owned(),
     };
@@ -135,14 +203,9 @@ fn read_answer(address: &str, answer: &[u8]) -> Result<String, ClientError> {
             expected,
         });
     }
-    let text = String::from_utf8_lossy(body).into_owned();
-    if status == 200 {
-        return Ok(text);
-    }
-    Err(ClientError::Refused {
-        address: address.to_owned(),
+    Ok(Reply {
         status,
-        words: text.lines().next().unwrap_or_default().to_owned(),
+        body: String::from_utf8_lossy(body).into_owned(),
     })
 }
 

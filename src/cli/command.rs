@@ -8,8 +8,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::install;
-use super::{capture, certs, check, completions, demo, explain, routes, run, schema};
+use super::{capture, certs, check, completions, demo, explain, install, routes, run, schema, wait};
 
 /// Bad usage or configuration (EX_USAGE of sysexits.h).
 pub(super) const USAGE: u8 = 64;
@@ -27,6 +26,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Run(Box<run::Args>),
+    Wait(wait::Args),
     Check(check::Args),
     Routes(routes::Args),
     Explain(explain::Args),
@@ -48,6 +48,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Demo(args) => demo::run(args),
             Command::Run(args) => run::run(*args),
+            Command::Wait(args) => wait::run(args),
             Command::Check(args) => check::run(args),
             Command::Routes(args) => routes::run(args),
             Command::Explain(args) => explain::run(args),

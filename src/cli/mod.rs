@@ -18,10 +18,12 @@ mod material;
 mod material_user;
 mod origin;
 mod proxy_args;
+mod readiness;
 pub mod routes;
 pub mod run;
 mod sarif;
 pub mod schema;
 mod table;
+pub mod wait;
 
 pub use command::{command, main};

@@ -11,6 +11,7 @@ mod identity;
 mod overrides;
 mod refused;
 mod reload;
+mod secrets;
 
 pub use build::build;
 pub use overrides::{Overrides, Sockets};

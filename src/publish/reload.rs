@@ -16,6 +16,7 @@ use super::fingerprint::fingerprint;
 use super::identity;
 use super::overrides::{Overrides, Sockets};
 use super::refused::{log, refusals, show};
+use super::secrets::Awaited;
 use crate::certs::{CertStore, Checked, CredentialRow, Credentials};
 use crate::config::{self, Diagnostics, LoadOptions};
 use crate::model::{Config, Rotation};
@@ -126,6 +127,7 @@ pub fn first_load(parts: Parts) -> Result<FirstLoad, LoadError> {
         files: loaded.files,
         retry_after: checked.retry_after,
         version: 1,
+        awaited: Awaited::default(),
     };
     Ok(FirstLoad {
         state,
@@ -143,10 +145,11 @@ impl FirstLoad {
     /// Turns the load into the pointer that workers read, and the loop that keeps it fresh.
     pub fn publish(self) -> (Arc<SnapshotCell>, Unopened) {
         let FirstLoad {
-            state,
+            mut state,
             config,
             snapshot,
         } = self;
+        state.awaited.look(&snapshot, &state.parts.status);
         let cell = Arc::new(SnapshotCell::new(snapshot));
         state
             .parts
@@ -201,6 +204,7 @@ struct State {
     files: Vec<PathBuf>,
     retry_after: Option<Duration>,
     version: u64,
+    awaited: Awaited,
 }
 
 impl State {
@@ -321,6 +325,8 @@ impl Reloader {
         }
         report.changed.extend(changed);
         self.state.note_problems();
+        let snapshot = self.cell.peek();
+        self.state.awaited.look(&snapshot, &self.state.parts.status);
         if forced {
             report.problems.extend(self.state.problems());
         }

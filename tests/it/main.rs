@@ -52,3 +52,4 @@ mod sni;
 mod status;
 mod streaming;
 mod tproxy;
+mod wait;

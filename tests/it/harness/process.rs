@@ -41,6 +41,24 @@ impl Process {
     /// first, in the shell that becomes sortie: for limits.
     #[track_caller]
     pub fn run(config: &Path, shell: &str, more: &[&str]) -> Process {
+        let mut process = Process::start(config, shell, more);
+        let admin = process.admin;
+        eventually("sortie is ready", || {
+            if let Some(status) = process.child.try_wait().unwrap() {
+                panic!("sortie ended with {status}: {}", process.said());
+            }
+            let up = std::net::TcpStream::connect(admin).is_ok();
+            (up && get(admin, "localhost", "/ready").status == 200).then_some(())
+        });
+        process
+    }
+
+    /// The same, not waited for.
+    pub fn run_unready(config: &Path, more: &[&str]) -> Process {
+        Process::start(config, "", more)
+    }
+
+    fn start(config: &Path, shell: &str, more: &[&str]) -> Process {
         let (address, admin) = (free_address(), free_address());
         let mut command = Command::new("sh");
         command
@@ -57,15 +75,7 @@ impl Process {
             &admin.to_string(),
         ]);
         command.args(more).env_remove("RUST_LOG");
-        let mut process = Process::spawn(command, address, admin);
-        eventually("sortie is ready", || {
-            if let Some(status) = process.child.try_wait().unwrap() {
-                panic!("sortie ended with {status}: {}", process.said());
-            }
-            let up = std::net::TcpStream::connect(admin).is_ok();
-            (up && get(admin, "localhost", "/ready").status == 200).then_some(())
-        });
-        process
+        Process::spawn(command, address, admin)
     }
 
     fn spawn(mut command: Command, address: SocketAddr, admin: SocketAddr) -> Process {
