@@ -38,6 +38,8 @@ pub struct RunOptions {
     pub drain_time: Duration,
     /// How long a drain may take.
     pub drain_timeout: Duration,
+    /// How long secrets that are missing at the start keep it from being ready.
+    pub secrets_timeout: Duration,
     /// Who the proxy is, and how documents are read.
     pub load: LoadOptions,
 }
@@ -57,6 +59,7 @@ impl Default for RunOptions {
             terse_errors: false,
             drain_time: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
+            secrets_timeout: Duration::from_secs(15),
             load: LoadOptions::default(),
         }
     }

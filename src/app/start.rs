@@ -112,6 +112,7 @@ pub fn start_with(
         metrics: Arc::clone(&ground.metrics),
         status: Arc::clone(&ground.status),
         shared: shared.clone(),
+        secrets_timeout: options.secrets_timeout,
     })?;
     if first.config().listeners.is_empty() {
         return Err(StartError::NoListener(first.config().no_gateway.clone()));

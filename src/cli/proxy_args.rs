@@ -102,6 +102,9 @@ pub(super) struct ProxyArgs {
     /// How long requests under way may take to finish after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", env = "SORTIE_DRAIN_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     drain_timeout: u64,
+    /// How long missing secrets keep the proxy from being ready at the start, in seconds
+    #[arg(long, value_name = "SECONDS", env = "SORTIE_SECRETS_TIMEOUT", default_value_t = 15, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    secrets_timeout: u64,
     /// Who the proxy is
     #[command(flatten)]
     facts: FactsArgs,
@@ -146,6 +149,7 @@ impl ProxyArgs {
             terse_errors: args.terse_errors,
             drain_time: Duration::from_secs(args.drain_time),
             drain_timeout: Duration::from_secs(args.drain_timeout),
+            secrets_timeout: Duration::from_secs(args.secrets_timeout),
         })
     }
 }

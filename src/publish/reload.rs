@@ -95,6 +95,8 @@ pub struct Parts {
     pub status: Arc<Status>,
     /// What others may see.
     pub shared: Shared,
+    /// How long missing secrets keep the process from being ready.
+    pub secrets_timeout: Duration,
 }
 
 /// The first load, not yet serving.
@@ -120,6 +122,7 @@ pub fn first_load(parts: Parts) -> Result<FirstLoad, LoadError> {
     let checked = store.check(SystemTime::now());
     let snapshot =
         build(&config, &store.current(), None, &parts.context, 1).map_err(LoadError::Routes)?;
+    let awaited = Awaited::new(parts.secrets_timeout);
     let state = State {
         parts,
         store,
@@ -127,7 +130,7 @@ pub fn first_load(parts: Parts) -> Result<FirstLoad, LoadError> {
         files: loaded.files,
         retry_after: checked.retry_after,
         version: 1,
-        awaited: Awaited::default(),
+        awaited,
     };
     Ok(FirstLoad {
         state,
@@ -258,6 +261,7 @@ impl Reloader {
             let asked = tokio::select! {
                 _ = watch.changed() => None,
                 () = after(self.state.retry_after) => None,
+                () = self.state.awaited.expired() => None,
                 asked = requests.recv() => match asked {
                     Some(asked) => Some(asked),
                     None => return,

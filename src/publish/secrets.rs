@@ -4,8 +4,13 @@
 //! Never: makes a request wait: what lacks a secret answers 503 (T17).
 //! Called by: `publish::reload`.
 //!
-//! Why only at first: a pod is not sent requests, nor its application started, before the secrets
-//! that were promised are there. Later one upstream's trouble is no reason to lose all the others.
+//! Why only at first, and for a time: a pod is not sent requests, nor its application started,
+//! before the secrets that were promised are there. But one upstream's trouble is no reason to lose
+//! all the others: Envoy as well gives a secret 15 s (initial_fetch_timeout) and then goes on.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::model::DownstreamTls;
 use crate::snapshot::{ServerSide, Snapshot};
@@ -18,20 +23,45 @@ const SECRETS: &str = "secrets";
 const MOST: usize = 20;
 
 /// Whether the first complete set is still awaited.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Awaited {
-    over: bool,
+    until: Option<Instant>,
 }
 
 impl Awaited {
+    /// For as long as `patience`, from now on.
+    pub(super) fn new(patience: Duration) -> Awaited {
+        Awaited {
+            until: Some(Instant::now() + patience),
+        }
+    }
+
     /// Looks at what `snapshot` lacks.
     pub(super) fn look(&mut self, snapshot: &Snapshot, status: &Status) {
-        if self.over {
+        let Some(until) = self.until else {
             return;
+        };
+        let mut missing = missing(snapshot);
+        if until <= Instant::now() {
+            for line in missing.drain(..) {
+                tracing::warn!("ready without a secret: {line}");
+            }
         }
-        let missing = missing(snapshot);
-        self.over = missing.is_empty();
+        if missing.is_empty() {
+            self.until = None;
+        }
         status.hold_all(SECRETS, missing);
+    }
+
+    /// Returns when it has been long enough; never where nothing is awaited.
+    pub(super) fn expired(&self) -> impl Future<Output = ()> + Send + use<> {
+        let until = self.until;
+        async move {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 

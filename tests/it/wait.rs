@@ -131,7 +131,8 @@ fn i14_a_secret_that_comes_late_is_waited_for_and_named() {
     let text = "rotation: {poll: 1s}\n".to_owned() + &lab.config(bank.port());
     std::fs::write(&config, text).unwrap();
     let status = free_address().to_string();
-    let process = Process::run_unready(&config, &["--status", &status]);
+    let patient = ["--status", &status, "--secrets-timeout", "600"];
+    let process = Process::run_unready(&config, &patient);
     eventually("the proxy answers", || {
         let (code, said) = ended(&mut wait(&["--status", &status, "--timeout", "0"]));
         let named = said.contains("secrets: upstream bank: ") && said.contains("client.key");
@@ -151,6 +152,26 @@ fn i14_a_secret_that_comes_late_is_waited_for_and_named() {
     let code = within(bound, "wait ends", || waiting.try_wait().unwrap());
     assert_eq!(code.code(), Some(0));
     get(process.address, "bank.example", "/").expect(200);
+}
+
+#[test]
+fn i14_a_secret_that_never_comes_is_given_up_and_the_others_are_served() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    std::fs::remove_file(lab.path().join("client.key")).unwrap();
+    let config = lab.path().join("sortie.yaml");
+    std::fs::write(&config, lab.config(bank.port())).unwrap();
+    let process = Process::run_unready(&config, &["--secrets-timeout", "1"]);
+    let admin = process.admin.to_string();
+    assert_eq!(
+        ended(&mut wait(&["--admin", &admin, "--timeout", "20"])),
+        (0, String::new())
+    );
+    let said = process.said();
+    assert!(
+        said.contains("ready without a secret: upstream bank: "),
+        "{said}"
+    );
 }
 
 #[test]

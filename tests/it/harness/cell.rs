@@ -246,6 +246,8 @@ impl Cell {
             command.arg("--config").arg(path);
         }
         let child = command
+            // Tests of missing secrets are about requests.
+            .env("SORTIE_SECRETS_TIMEOUT", "0")
             // The rest is as it is by default: captured connections on 15001, the admin port on 15000.
             .args(["--workers", "1"])
             .args(more)

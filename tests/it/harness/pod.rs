@@ -144,6 +144,7 @@ impl Pod {
             .arg("--access-log")
             .arg(&log)
             .args(more)
+            .env("SORTIE_SECRETS_TIMEOUT", "0")
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .spawn()
