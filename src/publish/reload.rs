@@ -538,6 +538,7 @@ mod tests {
                 metrics,
                 status: Status::new(),
                 shared: Shared::default(),
+                secrets_timeout: Duration::ZERO,
             });
             let ports = Ports::default();
             let (_, unopened) = first.unwrap().publish();
