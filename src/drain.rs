@@ -111,6 +111,11 @@ impl Drain {
         });
     }
 
+    /// True once there are no new inbound connections.
+    pub fn has_closed_inbound(&self) -> bool {
+        *self.step.borrow() >= Step::InboundClosed
+    }
+
     /// True from its first step on.
     pub fn has_started(&self) -> bool {
         *self.step.borrow() > Step::Serving

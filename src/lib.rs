@@ -39,7 +39,7 @@
 //! - 3 [`route`] the table. 4 [`snapshot`] the wall: all tables, and the entrances, which say who
 //!   comes in by an inbound or gateway listener. Cold: [`publish`] builds and swaps.
 //! - 5 [`proxy`] one request, one answer. 6 [`listener`] sockets; [`worker`] one thread each.
-//!   [`explain`] asks the tables why.
+//!   [`explain`] asks the tables why; [`probe`] asks how the application is.
 //! - 7 [`admin`] its own port. 8 [`app`] wiring; [`cli`] one file per command; `main`.
 
 pub mod admin;
@@ -54,6 +54,7 @@ pub mod inject;
 pub mod install;
 pub mod listener;
 pub mod model;
+pub mod probe;
 pub mod proxy;
 pub mod publish;
 pub mod route;

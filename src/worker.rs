@@ -63,6 +63,11 @@ impl Worker {
         let _ = self.serve.send(order);
     }
 
+    /// False where the thread has ended, which before [`Worker::join`] only a panic does.
+    pub fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
     /// Waits for the thread's end.
     pub fn join(self) {
         drop(self.serve);

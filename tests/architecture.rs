@@ -45,16 +45,20 @@ const FLOORS: &[(&str, &str)] = &[
         "explain",
         "model proxy snapshot route upstream tls telemetry",
     ),
-    ("admin", "model snapshot certs telemetry drain explain"),
+    ("probe", "model tls upstream"),
+    (
+        "admin",
+        "model snapshot certs telemetry drain explain probe",
+    ),
     (
         "app",
         "model drain watch telemetry tls config upstream certs route snapshot publish proxy \
-         listener worker explain admin",
+         listener worker explain admin probe",
     ),
     (
         "cli",
         "model drain watch telemetry tls config upstream certs route snapshot publish proxy \
-         listener worker explain admin app capture install",
+         listener worker explain admin probe app capture install",
     ),
     ("main", "cli"),
 ];

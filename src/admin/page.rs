@@ -102,7 +102,7 @@ const PAGES: &[(&str, Page, bool, &str)] = &[
         "/drain",
         Page::Drain,
         true,
-        "stop accepting, finish what is under way, end",
+        "not ready any more, and nobody new comes in; SIGTERM then ends without a delay",
     ),
     ("/quitquitquit", Page::Quit, true, "end now"),
 ];

@@ -80,7 +80,7 @@ pub struct EndpointHealth {
 pub enum Command {
     /// Check every file now (R18).
     Reload(oneshot::Sender<ReloadReport>),
-    /// Stop accepting, finish what is under way, then end (I13). Answered once it has begun.
+    /// Let nobody new in, and finish what came in (I13). Answered once it has begun.
     Drain(oneshot::Sender<()>),
     /// End now with exit code 0 (I13). Answered once it has begun.
     Quit(oneshot::Sender<()>),

@@ -1,10 +1,9 @@
 //! The status port: what a kubelet, a load balancer and Prometheus may see of the proxy.
 //!
-//! Owns: its paths, and the page of metrics while it is fresh.
+//! Owns: its paths, which of them are the application's, and the page of metrics while it is fresh.
 //! Never: changes anything, or shows what only an operator may see: the network can reach it.
 //! Called by: the server of this room.
 
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use super::page::{
 };
 use super::server::Pages;
 use crate::drain::Drain;
+use crate::probe::Prober;
 use crate::telemetry::{Metrics, Status};
 
 /// A page of metrics is given again for so many times as long as it took to make: whoever asks
@@ -27,6 +27,7 @@ pub struct StatusState {
     metrics: Arc<Metrics>,
     status: Arc<Status>,
     drain: Drain,
+    prober: Prober,
     /// Plain, and OpenMetrics.
     pages: [Mutex<Option<Page>>; 2],
 }
@@ -38,12 +39,19 @@ struct Page {
 }
 
 impl StatusState {
-    /// `drain`: not ready as soon as it has started (ISTIO.md I14).
-    pub fn new(metrics: Arc<Metrics>, status: Arc<Status>, drain: Drain) -> StatusState {
+    /// `drain`: not ready as soon as it has started (ISTIO.md I14). `prober`: for the application's
+    /// own probes (I8).
+    pub fn new(
+        metrics: Arc<Metrics>,
+        status: Arc<Status>,
+        drain: Drain,
+        prober: Prober,
+    ) -> StatusState {
         StatusState {
             metrics,
             status,
             drain,
+            prober,
             pages: [Mutex::new(None), Mutex::new(None)],
         }
     }
@@ -77,20 +85,38 @@ impl Pages for StatusState {
     const HEAD: Duration = Duration::from_secs(5);
 
     fn whole(&self) -> Duration {
-        Duration::from_secs(60)
+        self.prober.patience()
     }
 
-    fn answer(&self, head: &Parts) -> impl Future<Output = Answer> + Send {
-        std::future::ready(self.say(head))
+    async fn answer(&self, head: &Parts) -> Answer {
+        if let Some(refusal) = refuse_method(&head.method, false) {
+            return refusal;
+        }
+        let path = head.uri.path();
+        match path.starts_with("/app-health/") || path.starts_with("/app-lifecycle/") {
+            true => self.application(path, head).await,
+            false => self.say(path, head),
+        }
     }
 }
 
 impl StatusState {
-    fn say(&self, head: &Parts) -> Answer {
-        let path = head.uri.path();
-        if let Some(refusal) = refuse_method(&head.method, false) {
-            return refusal;
+    /// I8.
+    async fn application(&self, path: &str, head: &Parts) -> Answer {
+        if let Some(verdict) = self.prober.ask(path, &head.headers).await {
+            return text(verdict.status, verdict.words + "\n");
         }
+        let known: Vec<&str> = self.prober.paths().collect();
+        let known = match known.is_empty() {
+            true => "none is".to_owned(),
+            false => known.join(", "),
+        };
+        let words =
+            format!("No probe is known as {path:?}; known by SORTIE_APP_PROBES: {known}.\n");
+        text(StatusCode::NOT_FOUND, words)
+    }
+
+    fn say(&self, path: &str, head: &Parts) -> Answer {
         match path {
             "/healthz/ready" | "/ready" => readiness(&self.status, &self.drain, Vec::new()),
             "/livez" => text(StatusCode::OK, "LIVE\n".to_owned()),
@@ -102,7 +128,7 @@ impl StatusState {
                 StatusCode::NOT_FOUND,
                 format!(
                     "There is no {path:?} on the status port, which has /healthz/ready, /ready, \
-                     /livez, /stats/prometheus and /metrics.\n"
+                     /livez, /stats/prometheus, /metrics, /app-health and /app-lifecycle.\n"
                 ),
             ),
         }

@@ -46,6 +46,11 @@ impl Cold {
         &self.handle
     }
 
+    /// False where the thread has ended.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
     /// Waits for the end.
     pub(super) fn join(self) {
         if self.thread.join().is_err() {

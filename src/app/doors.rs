@@ -5,7 +5,7 @@
 //! Called by: `app::start`, `app::sockets` (asks whose an address is).
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::options::RunOptions;
@@ -13,6 +13,7 @@ use super::start::Ground;
 use crate::admin::{self, StatusState};
 use crate::listener::{self, BindError};
 use crate::model::{ListenerKind, ListenerSpec, Place};
+use crate::probe::{AppProbes, Prober};
 
 /// Why one cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +75,18 @@ pub(super) fn taken(address: SocketAddr, first: &Door) -> String {
 pub(super) struct Doors {
     admin: Option<(Door, TcpListener)>,
     status: Vec<(Door, TcpListener)>,
+    probes: AppProbes,
+    pod_ip: Option<IpAddr>,
 }
 
 impl Doors {
     /// Opens those that `options` ask for.
     pub(super) fn bind(options: &RunOptions) -> Result<Doors, DoorError> {
-        let mut doors = Doors::default();
+        let mut doors = Doors {
+            probes: options.app_probes.clone(),
+            pod_ip: options.pod_ip,
+            ..Doors::default()
+        };
         if let Some(address) = options.admin {
             doors.admin = Some(doors.bind_one("--admin", address)?);
         }
@@ -136,7 +143,10 @@ impl Doors {
     /// Serves the status ports on the cold thread, and gives the admin port back, which needs more.
     pub(super) fn open_status(self, ground: &Ground) -> io::Result<Option<TcpListener>> {
         let (metrics, status) = (Arc::clone(&ground.metrics), Arc::clone(&ground.status));
-        let state = Arc::new(StatusState::new(metrics, status, ground.drain.clone()));
+        let own = ground.context.own.clone();
+        let prober = Prober::new(self.probes, self.pod_ip, own);
+        let state = StatusState::new(metrics, status, ground.drain.clone(), prober);
+        let state = Arc::new(state);
         for (door, socket) in self.status {
             let socket = tokio::net::TcpListener::from_std(socket)?;
             tracing::info!(address = %door.address, "status port");

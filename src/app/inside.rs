@@ -123,9 +123,10 @@ impl Levers {
                 }
                 Command::Drain(answer) => {
                     self.status.hold("drain", "draining");
-                    self.drain.leave();
+                    // I13: the end comes with SIGTERM, and until then the application may call out.
+                    self.drain.close_inbound();
+                    tracing::info!("told to drain: nobody new comes in; SIGTERM ends the process");
                     let _ = answer.send(());
-                    self.ended.send_replace(Ended::Drain);
                 }
                 Command::Quit(answer) => {
                     let _ = answer.send(());

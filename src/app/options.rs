@@ -4,12 +4,13 @@
 //! Never: reads an environment variable (that is `cli`).
 //! Called by: cli, tests.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::LoadOptions;
 use crate::model::Interception;
+use crate::probe::AppProbes;
 
 /// Everything that the command line says.
 #[derive(Clone, Debug)]
@@ -36,6 +37,12 @@ pub struct RunOptions {
     pub terse_errors: bool,
     /// How long a drain takes at least: so long new connections are taken (ISTIO.md I11).
     pub drain_time: Duration,
+    /// The application's own probes, for the status ports to ask (ISTIO.md I8).
+    pub app_probes: AppProbes,
+    /// Where the application is asked; `None`: on loopback.
+    pub pod_ip: Option<IpAddr>,
+    /// The application may call out until no connection is left (ISTIO.md I12).
+    pub drain_until_idle: bool,
     /// How long a drain may take.
     pub drain_timeout: Duration,
     /// How long secrets that are missing at the start keep it from being ready.
@@ -58,6 +65,9 @@ impl Default for RunOptions {
             access_log_format: "text".to_owned(),
             terse_errors: false,
             drain_time: Duration::ZERO,
+            app_probes: AppProbes::new(),
+            pod_ip: None,
+            drain_until_idle: false,
             drain_timeout: Duration::from_secs(30),
             secrets_timeout: Duration::from_secs(15),
             load: LoadOptions::default(),

@@ -14,7 +14,7 @@ use super::cold::Cold;
 use crate::drain::Drain;
 use crate::model::{ListenAddr, ListenerKind};
 use crate::publish::{Report, Request};
-use crate::telemetry::{AccessLog, Status};
+use crate::telemetry::{AccessLog, Metrics, Status};
 use crate::worker::Worker;
 
 /// Every address that is really bound.
@@ -33,8 +33,6 @@ pub struct Bound {
 pub enum Ended {
     /// Nobody did.
     No,
-    /// After a drain.
-    Drain,
     /// At once.
     Now,
 }
@@ -48,7 +46,9 @@ const FLUSH: Duration = Duration::from_secs(2);
 pub struct Running {
     pub(super) bound: Arc<Mutex<Bound>>,
     pub(super) drain: Drain,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) drain_time: Duration,
+    pub(super) drain_until_idle: bool,
     pub(super) drain_timeout: Duration,
     pub(super) status: Arc<Status>,
     pub(super) reload: mpsc::Sender<Request>,
@@ -84,6 +84,18 @@ impl Running {
         self.drain.start();
     }
 
+    /// Not ready any more, and nobody new comes in; the application may still call out (ISTIO.md
+    /// I11).
+    pub fn retire(&self) {
+        self.status.hold("drain", "draining");
+        self.drain.close_inbound();
+    }
+
+    /// True while every thread of the proxy runs.
+    pub fn is_whole(&self) -> bool {
+        self.cold.is_alive() && self.workers.iter().all(Worker::is_alive)
+    }
+
     /// Readiness and remarks.
     pub fn status(&self) -> &Status {
         &self.status
@@ -116,10 +128,14 @@ impl Running {
         };
         self.status.hold("drain", "draining");
         self.drain.leave();
-        wait(&|| begun.elapsed() < self.drain_time);
+        // Whoever was told to drain before has drained (I13).
+        wait(&|| !self.drain.has_closed_inbound() && begun.elapsed() < self.drain_time);
         self.drain.close_inbound();
         // What is still being answered may need the application to call out (I11).
         wait(&|| self.drain.held_inbound() > 0);
+        // I12: as long as anybody is connected, where that is asked for.
+        let connections = &self.metrics.downstream.connections;
+        wait(&|| self.drain_until_idle && connections.value() > 0);
         self.drain.start();
         wait(&|| self.drain.held() > 0);
         let cut_off = self.drain.held();

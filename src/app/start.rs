@@ -150,7 +150,9 @@ pub fn start_with(
     Ok(Running {
         bound,
         drain: ground.drain,
+        metrics: ground.metrics,
         drain_time: options.drain_time,
+        drain_until_idle: options.drain_until_idle,
         drain_timeout: options.drain_timeout,
         status: ground.status,
         reload,
@@ -170,7 +172,7 @@ pub(super) struct Ground {
     stop: watch::Sender<bool>,
     pub(super) drain: Drain,
     pub(super) cold: Cold,
-    context: UpstreamContext,
+    pub(super) context: UpstreamContext,
 }
 
 impl Ground {

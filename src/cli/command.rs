@@ -8,7 +8,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{capture, certs, check, completions, demo, explain, install, routes, run, schema, wait};
+use super::{
+    capture, certs, check, completions, demo, drain, exec, explain, install, routes, run, schema,
+    wait,
+};
 
 /// Bad usage or configuration (EX_USAGE of sysexits.h).
 pub(super) const USAGE: u8 = 64;
@@ -26,6 +29,8 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Run(Box<run::Args>),
+    Exec(Box<exec::Args>),
+    Drain(drain::Args),
     Wait(wait::Args),
     Check(check::Args),
     Routes(routes::Args),
@@ -48,6 +53,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Demo(args) => demo::run(args),
             Command::Run(args) => run::run(*args),
+            Command::Exec(args) => exec::run(*args),
+            Command::Drain(args) => drain::run(&args),
             Command::Wait(args) => wait::run(args),
             Command::Check(args) => check::run(args),
             Command::Routes(args) => routes::run(args),

@@ -11,6 +11,8 @@ mod client;
 mod command;
 pub mod completions;
 pub mod demo;
+pub mod drain;
+pub mod exec;
 pub mod explain;
 pub mod facts;
 pub mod install;
@@ -25,5 +27,6 @@ mod sarif;
 pub mod schema;
 mod table;
 pub mod wait;
+mod ward;
 
 pub use command::{command, main};

@@ -4,13 +4,14 @@
 //! Never: starts anything.
 //! Called by: `cli::run`, `cli::exec`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::facts::FactsArgs;
 use crate::app::RunOptions;
 use crate::model::Interception;
+use crate::probe::{self, AppProbes};
 use crate::telemetry::{LogControl, LogFormat};
 
 /// Everything but the configuration.
@@ -99,6 +100,15 @@ pub(super) struct ProxyArgs {
     /// not know yet, and the application may have to call out to finish
     #[arg(long, value_name = "SECONDS", env = "SORTIE_DRAIN_TIME", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     drain_time: u64,
+    /// The application's own probes, as JSON or @FILE: what a status port asks for /app-health/..
+    #[arg(long, value_name = "JSON", env = "SORTIE_APP_PROBES")]
+    app_probes: Option<String>,
+    /// Where those ask [default: loopback]
+    #[arg(long, value_name = "IP", env = "SORTIE_POD_IP")]
+    pod_ip: Option<IpAddr>,
+    /// The application may call out until no connection is left, or --drain-timeout
+    #[arg(long, env = "SORTIE_DRAIN_UNTIL_IDLE")]
+    drain_until_idle: bool,
     /// How long requests under way may take to finish after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", env = "SORTIE_DRAIN_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     drain_timeout: u64,
@@ -110,7 +120,36 @@ pub(super) struct ProxyArgs {
     facts: FactsArgs,
 }
 
+/// Bytes of a file of probes.
+const MAX_PROBES: u64 = 256 * 1024;
+
 impl ProxyArgs {
+    /// The admin port; `None`: there is to be none.
+    pub(super) fn admin_address(&self) -> Option<SocketAddr> {
+        (!self.no_admin).then_some(self.admin)
+    }
+
+    /// True where something is to be listened on besides the admin port.
+    pub(super) fn has_listeners(&self) -> bool {
+        let none = self.listen.is_empty()
+            && self.capture.is_empty()
+            && self.status.is_empty()
+            && self.facts.inbound.is_empty();
+        !none
+    }
+
+    fn probes(&self) -> Result<AppProbes, String> {
+        let Some(text) = &self.app_probes else {
+            return Ok(AppProbes::new());
+        };
+        let fail = |error: String| format!("--app-probes: {error}");
+        let read = match text.strip_prefix('@') {
+            Some(path) => probe::read(&file(path).map_err(|why| fail(format!("{path}: {why}")))?),
+            None => probe::read(text),
+        };
+        read.map_err(|error| fail(error.to_string()))
+    }
+
     /// Sets up the log.
     ///
     /// # Errors
@@ -125,6 +164,7 @@ impl ProxyArgs {
     /// # Errors
     /// In words: the flag, what came and what was expected.
     pub(super) fn options(self, config: Vec<PathBuf>) -> Result<RunOptions, String> {
+        let app_probes = self.probes()?;
         let args = self;
         if args.drain_time > args.drain_timeout {
             return Err(format!(
@@ -148,6 +188,9 @@ impl ProxyArgs {
             access_log_format: args.access_log_format,
             terse_errors: args.terse_errors,
             drain_time: Duration::from_secs(args.drain_time),
+            app_probes,
+            pod_ip: args.pod_ip,
+            drain_until_idle: args.drain_until_idle,
             drain_timeout: Duration::from_secs(args.drain_timeout),
             secrets_timeout: Duration::from_secs(args.secrets_timeout),
         })
@@ -159,4 +202,12 @@ fn interception(text: &str) -> Result<Interception, String> {
         Ok(how @ (Interception::Redirect | Interception::Tproxy)) => Ok(how),
         _ => Err(format!("\"{text}\" is not REDIRECT or TPROXY")),
     }
+}
+
+fn file(path: &str) -> Result<String, String> {
+    let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !meta.is_file() || meta.len() > MAX_PROBES {
+        return Err(format!("expected a file of at most {MAX_PROBES} bytes"));
+    }
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
 }

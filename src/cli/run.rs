@@ -176,7 +176,6 @@ async fn told(ended: &mut watch::Receiver<Ended>) -> Asked {
         .await
         .map(|ended| *ended);
     match value {
-        Ok(Ended::Drain) => Asked::Drain,
         Ok(Ended::Now) => Asked::Quit,
         Ok(Ended::No) | Err(_) => std::future::pending().await,
     }

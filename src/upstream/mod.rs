@@ -6,6 +6,7 @@
 
 mod adapt;
 mod balance;
+mod beside;
 mod body;
 mod connect;
 mod connection;
@@ -33,6 +34,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use beside::dial_beside;
 pub use body::{RequestBody, ResponseBody};
 pub use error::{
     BodyError, Closed, ConnectFailure, DnsFailure, DnsProblem, Limit, NoEndpoint, Stage,

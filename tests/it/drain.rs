@@ -254,3 +254,57 @@ fn a_least_time_that_is_longer_than_the_most_is_refused() {
         "{said}"
     );
 }
+
+#[test]
+fn i13_a_drain_that_was_asked_for_lets_nobody_in_and_the_process_waits_for_its_signal() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let config = lab.path().join("sortie.yaml");
+    std::fs::write(&config, lab.config(bank.port())).unwrap();
+    let inbound = free_address();
+    let way = format!("{inbound}=127.0.0.1:{}", bank.port());
+    let mut process = Process::run(&config, "", &["--inbound", &way, "--drain-time", "30"]);
+    let told = program(&["drain", "--admin", &process.admin.to_string()]);
+    assert_eq!(told, (0, String::new(), String::new()));
+    eventually("the listener is closed", || {
+        std::net::TcpStream::connect(inbound).is_err().then_some(())
+    });
+    assert_eq!(get(process.admin, "localhost", "/ready").status, 503);
+    get(process.address, "bank.example", "/").expect(200);
+    process.signal("TERM");
+    let status = process.ends_within(Duration::from_secs(8));
+    assert_eq!(status.code(), Some(0), "{}", process.said());
+}
+
+#[test]
+fn i12_the_application_calls_out_until_no_connection_is_left() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let config = lab.path().join("sortie.yaml");
+    std::fs::write(&config, lab.config(bank.port())).unwrap();
+    let flags = ["--drain-until-idle", "--drain-timeout", "600"];
+    let mut process = Process::run(&config, "", &flags);
+    let mut kept = Wire::connect(process.address);
+    kept.get("bank.example", "/").expect(200);
+    process.signal("TERM");
+    eventually("it is not ready", || {
+        (get(process.admin, "localhost", "/ready").status == 503).then_some(())
+    });
+    // The connection that was there, and a new one.
+    kept.get("bank.example", "/").expect(200);
+    get(process.address, "bank.example", "/").expect(200);
+    assert!(process.child.try_wait().unwrap().is_none());
+    drop(kept);
+    let status = process.ends_within(Duration::from_secs(8));
+    assert_eq!(status.code(), Some(0), "{}", process.said());
+}
+
+#[test]
+fn i13_a_proxy_that_is_not_there_cannot_be_told_to_drain() {
+    let admin = free_address().to_string();
+    let (code, _, error) = program(&["drain", "--admin", &admin]);
+    assert!(
+        code == 1 && error.contains(&admin) && error.contains("refused"),
+        "{error}"
+    );
+}

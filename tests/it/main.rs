@@ -21,6 +21,7 @@ mod demo;
 mod drain;
 mod entering;
 mod errors;
+mod exec;
 mod explain;
 mod gateways;
 mod inbound;
