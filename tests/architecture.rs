@@ -132,8 +132,8 @@ fn read(base: &Path, path: &PathBuf) -> Source {
     let text = std::fs::read_to_string(path).expect("a source file can be read");
     let name = path.strip_prefix(base).expect("below src");
     let name = name.to_string_lossy().replace('\\', "/");
-    // A file of nothing but tests, included by `#[cfg(test)] mod tests;`.
-    let code = if name.ends_with("/tests.rs") {
+    // A file of nothing but tests, included by `#[cfg(test)] mod tests;`, or one of its folder.
+    let code = if name.ends_with("/tests.rs") || name.contains("/tests/") {
         String::new()
     } else {
         without_tests(&blanked(&text))
@@ -582,6 +582,27 @@ fn direct_dependencies(manifest: &str) -> BTreeSet<String> {
         }
     }
     names
+}
+
+#[test]
+fn a_folder_of_tests_belongs_to_a_file_of_tests() {
+    let all = sources();
+    let has = |name: &str, text: &str| {
+        let mut files = all.iter();
+        files.any(|source| source.name == name && source.text.contains(text))
+    };
+    for source in &all {
+        let Some((room, _)) = source.name.split_once("/tests/") else {
+            continue;
+        };
+        let declared = "#[cfg(test)]\nmod tests;";
+        let door = [format!("{room}.rs"), format!("{room}/mod.rs")];
+        assert!(
+            has(&format!("{room}/tests.rs"), "") && door.iter().any(|door| has(door, declared)),
+            "{}: only what `#[cfg(test)] mod tests;` includes may be in a folder of tests",
+            source.name
+        );
+    }
 }
 
 mod the_reader_itself {

@@ -83,7 +83,7 @@ pub(super) async fn serve(
         (ListenerKind::Inbound(Some(to)), None) => Some(OriginalDst(to)),
         (ListenerKind::Direct | ListenerKind::Gateway(_), None) => None,
     };
-    let shown = transparent.map(|_| arrival.peer.0.ip());
+    let shown = transparent.and_then(|_| original_dst::shown(arrival.peer));
     let downstream = Downstream {
         stream: Socket::Plain(arrival.stream),
         first: Bytes::new(),
@@ -91,7 +91,7 @@ pub(super) async fn serve(
         local,
         kind,
         original_dst,
-        shown: shown.filter(|client| !client.is_loopback()),
+        shown,
         entrance: None,
         secured: None,
         made_with: None,

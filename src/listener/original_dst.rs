@@ -6,12 +6,12 @@
 //!
 //! Why a trait: tests say the destination instead of the kernel.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::model::OriginalDst;
+use crate::model::{OriginalDst, PeerAddr};
 
 /// Says where a connection was going before it was redirected.
 pub trait OriginalDestination: Send + Sync {
@@ -49,6 +49,17 @@ pub(super) fn kept(listener: SocketAddr, socket: SocketAddr) -> Option<OriginalD
     (!addressed).then_some(OriginalDst(socket))
 }
 
+/// The client's address, where another socket can have it too: none that means something else to
+/// each host, or is of no use without the name of an interface.
+pub(super) fn shown(PeerAddr(peer): PeerAddr) -> Option<IpAddr> {
+    let ip = peer.ip();
+    let is_local = match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    (!ip.is_loopback() && !is_local).then_some(ip)
+}
+
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -83,6 +94,13 @@ mod tests {
             to("10.0.0.5:15001")
         );
         assert_eq!(kept("10.0.0.5:80", "10.0.0.6:80"), to("10.0.0.6:80"));
+    }
+
+    #[test]
+    fn c4_a_clients_address_is_shown_where_it_means_the_same_to_every_socket() {
+        let shown = |text: &str| shown(PeerAddr(text.parse().unwrap())).is_some();
+        assert!(shown("10.0.0.9:1") && shown("169.254.7.1:1") && shown("[fd00::9]:1"));
+        assert!(!shown("127.0.0.1:1") && !shown("[::1]:1") && !shown("[fe80::9]:1"));
     }
 
     #[test]

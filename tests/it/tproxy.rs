@@ -207,3 +207,45 @@ fn c4_without_the_capability_one_line_says_which() {
         assert!(said.contains(word), "{said}");
     }
 }
+
+#[test]
+fn c4_of_many_clients_those_who_are_here_keep_their_connection_and_no_more_are_kept_than_may() {
+    /// As many idle connections as one worker keeps for an upstream, and some more.
+    const CLIENTS: usize = 300;
+    const KEPT: f64 = 256.0;
+    let Some(mut pod) = pod("PERMISSIVE") else {
+        return;
+    };
+    pod.start(&TPROXY);
+    let address = |nth: usize| format!("10.6.{}.{}", nth / 250, 1 + nth % 250);
+    let batch = (0..CLIENTS).map(|nth| format!("addr add {}/8 dev eth0\n", address(nth)));
+    pod.anna.put("batch", &batch.collect::<String>());
+    run(&pod.anna, "ip -batch /etc/batch");
+    let to = url("http", POD[0], 8080);
+    let ask = |clients: &[usize]| -> Vec<String> {
+        let mut arguments = Vec::new();
+        for nth in clients {
+            arguments.extend(["--next", "-w", "\n", "--interface"].map(str::to_owned));
+            arguments.extend([address(*nth), to.clone()]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (code, text) = pod.anna.curl(&arguments);
+        assert_eq!(code, 0, "{text}\n{}", pod.pod.said());
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    };
+    let all: Vec<usize> = (0..CLIENTS).collect();
+    let first = ask(&all);
+    for (nth, line) in first.iter().enumerate() {
+        assert!(line.starts_with(&format!("{} ", address(nth))), "{line}");
+    }
+    let idle = ["sortie_upstream_connections_idle", "inbound|8080||"];
+    assert_eq!(
+        pod.pod.metric(&idle),
+        KEPT,
+        "{}",
+        pod.pod.admin("/metrics").1
+    );
+    let again = ask(&[CLIENTS - 1, 0]);
+    assert_eq!(again[0], first[CLIENTS - 1], "kept");
+    assert_ne!(again[1], first[0], "closed for those who came later");
+}

@@ -389,7 +389,7 @@ master_process off;
 user root;
 pid {root}/nginx.pid;
 error_log {root}/nginx-error.log info;
-events {{ worker_connections 256; }}
+events {{ worker_connections 1024; }}
 http {{
     log_format seen '$ssl_client_verify|$ssl_client_s_dn|$ssl_server_name|$ssl_alpn_protocol|$server_port|$status|$http_host|$request';
     access_log {root}/nginx-access.log seen;
