@@ -125,9 +125,8 @@ fn compose_gateway_proves_itself_and_the_bank_saw_mutual_tls_alone() {
         assert!(said.contains(text), "{text} in {said}");
     }
     let log = compose.log("bank");
-    let (accounts, others): (Vec<_>, Vec<_>) = log
-        .lines()
-        .filter(|line| line.contains("HTTP/1.1\""))
+    let (accounts, others): (Vec<_>, Vec<_>) = requests(&log)
+        .into_iter()
         .partition(|line| line.contains("/account"));
     assert_eq!(accounts.len(), 2, "{log}");
     for line in accounts {
@@ -208,10 +207,7 @@ fn compose_mesh_proves_itself_and_each_side_saw_the_other() {
         assert!(said.contains(text), "{text} in {said}");
     }
     let log = compose.log("helloworld");
-    let requests: Vec<_> = log
-        .lines()
-        .filter(|line| line.contains("HTTP/1.1\""))
-        .collect();
+    let requests = requests(&log);
     assert_eq!(requests.len(), 1, "the uninvited never came so far: {log}");
     assert!(requests[0].contains("verify=SUCCESS"), "{log}");
     let ingress = compose.log("ingress");
@@ -221,4 +217,53 @@ fn compose_mesh_proves_itself_and_each_side_saw_the_other() {
     ] {
         assert!(ingress.contains(reason), "{reason} in {ingress}");
     }
+}
+
+#[test]
+fn compose_sidecar_proves_itself_and_captured_traffic_reached_the_bank_as_mutual_tls_alone() {
+    let Some(compose) = Compose::new("compose.sidecar.yaml") else {
+        return;
+    };
+    let said = compose.prove();
+    for text in [
+        "client certificate  CN=sortie-client,O=shop",
+        "verified            SUCCESS",
+        "no route names elsewhere.example",
+    ] {
+        assert!(said.contains(text), "{text} in {said}");
+    }
+    assert_eq!(compose.fact("capture", "{{.State.ExitCode}}"), "0");
+    let log = compose.log("bank");
+    let requests = requests(&log);
+    assert_eq!(requests.len(), 1, "the others stayed inside: {log}");
+    assert!(requests[0].starts_with("443 "), "{log}");
+    assert!(
+        requests[0].contains("SNI=\"bank.example\" client=\"CN=sortie-client,O=shop\""),
+        "{log}"
+    );
+    assert!(requests[0].contains("verify=SUCCESS TLSv1.3"), "{log}");
+}
+
+#[test]
+fn compose_sidecar_without_its_proxy_the_application_reaches_nobody() {
+    let Some(compose) = Compose::up("compose.sidecar.yaml", &["sortie"]) else {
+        return;
+    };
+    compose.healthy("sortie");
+    let account = || compose.curl("shop", &["http://bank.example/account"]);
+    assert!(account().good().contains("verified            SUCCESS"));
+    compose.run(&["stop", "-t", "20", "sortie"]).good();
+    assert_eq!(compose.fact("sortie", "{{.State.ExitCode}}"), "0");
+    let alone = account();
+    assert_eq!(alone.code, 7, "refused, not sent in plaintext: {alone:?}");
+    assert_eq!(requests(&compose.log("bank")).len(), 1);
+    compose.run(&["start", "sortie"]).good();
+    compose.healthy("sortie");
+    assert!(account().good().contains("verified            SUCCESS"));
+}
+
+/// The lines of nginx's access log.
+fn requests(log: &str) -> Vec<&str> {
+    let requests = log.lines().filter(|line| line.contains("HTTP/1.1\""));
+    requests.collect()
 }

@@ -95,19 +95,17 @@ impl Compose {
         })
     }
 
-    /// Everything runs, in the background, but for the services that only prove something.
+    /// These services run in the background, with all that they need.
     pub fn up(file: &str, services: &[&str]) -> Option<Compose> {
         let compose = Compose::new(file)?;
-        compose
-            .run(&[&["up", "-d", "--build"], services].concat())
-            .good();
+        compose.run(&[&["up", "-d"], services].concat()).good();
         Some(compose)
     }
 
     /// Runs everything up to the service `proof`, which must end with 0, and returns what it said.
     #[track_caller]
     pub fn prove(&self) -> String {
-        let up = ["up", "--build", "--exit-code-from", "proof", "proof"];
+        let up = ["up", "--exit-code-from", "proof", "proof"];
         self.run(&up).good()
     }
 
@@ -140,11 +138,19 @@ impl Compose {
         )
     }
 
-    /// The container's name for the engine.
+    /// The container's name for the engine, running or not.
     #[track_caller]
     pub fn id(&self, service: &str) -> String {
-        let ids = self.run(&["ps", "-q", service]).good();
-        let id = ids.lines().next_back().unwrap_or_default().trim();
+        let label = |key: &str, value: &str| format!("label=com.docker.compose.{key}={value}");
+        let project = label("project", &self.project);
+        let service_is = label("service", service);
+        let lasting = label("oneoff", "False");
+        let mut arguments = vec!["ps", "-aq"];
+        for filter in [&project, &service_is, &lasting] {
+            arguments.extend(["--filter", filter]);
+        }
+        let ids = docker(&arguments).good();
+        let id = ids.lines().next().unwrap_or_default();
         assert!(!id.is_empty(), "no container of {service}");
         id.to_owned()
     }
