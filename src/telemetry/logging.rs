@@ -3,14 +3,18 @@
 //! Owns: the filter, which can be changed while running, and the two formats.
 //! Never: writes a secret; that is up to those who log.
 //! Called by: cli (`install`), admin (`LogControl::set`).
+//!
+//! Why `Targets` and not `EnvFilter`: levels by module are all that is promised, and matching values of
+//! spans would bring a second engine for regular expressions.
 
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{Registry, reload};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +50,7 @@ pub enum LogError {
         /// As given.
         text: String,
         /// The parser's words.
-        source: tracing_subscriber::filter::ParseError,
+        source: ParseError,
     },
     /// Not a format.
     #[error("the log format \"{0}\" is not known; write text or json")]
@@ -61,7 +65,7 @@ pub enum LogError {
 
 /// Changes the filter while running.
 #[derive(Clone)]
-pub struct LogControl(Arc<reload::Handle<EnvFilter, Registry>>);
+pub struct LogControl(Arc<reload::Handle<Targets, Registry>>);
 
 impl fmt::Debug for LogControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,19 +104,17 @@ impl LogControl {
 
 /// A bare level means sortie's own log: the libraries below it say more than anybody wants to read
 /// at `debug`, and some of it is the clients' data.
-fn filter(text: &str) -> Result<EnvFilter, LogError> {
+fn filter(text: &str) -> Result<Targets, LogError> {
     let directives = match text {
         "debug" | "trace" => format!("info,sortie={text}"),
         "off" | "error" | "warn" | "info" => text.to_owned(),
         _ if text.trim().is_empty() => "info".to_owned(),
         _ => text.to_owned(),
     };
-    EnvFilter::builder()
-        .parse(&directives)
-        .map_err(|source| LogError::Filter {
-            text: text.to_owned(),
-            source,
-        })
+    directives.parse().map_err(|source| LogError::Filter {
+        text: text.to_owned(),
+        source,
+    })
 }
 
 /// Colour on a terminal only, and never where `NO_COLOR` is set to anything (no-color.org).
