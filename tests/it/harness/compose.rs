@@ -60,13 +60,22 @@ pub fn image() -> Option<&'static str> {
                 skip(&format!("no Docker engine answers: {}", info.err.trim()));
                 return false;
             }
-            for script in ["stand-ins", "image"] {
-                let path = root().join("tests/docker").join(script);
-                Said::of(Command::new(path).output().unwrap()).good();
+            // The base images, from a registry or made here.
+            let made = script("stand-ins");
+            if made.code != 0 {
+                skip(&format!("no base images: {}{}", made.out, made.err));
+                return false;
             }
+            script("image").good();
             true
         })
         .then_some(IMAGE)
+}
+
+/// A script of `tests/docker`.
+fn script(name: &str) -> Said {
+    let path = root().join("tests/docker").join(name);
+    Said::of(Command::new(path).output().unwrap())
 }
 
 fn root() -> PathBuf {
