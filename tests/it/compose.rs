@@ -253,21 +253,28 @@ fn compose_sidecar_proves_itself_and_captured_traffic_reached_the_bank_as_mutual
 }
 
 #[test]
-fn compose_sidecar_without_its_proxy_the_application_reaches_nobody() {
-    let Some(compose) = Compose::up("compose.sidecar.yaml", &["sortie"]) else {
+fn compose_sidecar_an_application_that_restarts_is_captured_and_without_its_proxy_reaches_nobody() {
+    let Some(compose) = Compose::up("compose.sidecar.yaml", &["shop"]) else {
         return;
     };
     compose.healthy("sortie");
     let account = || compose.curl("shop", &["http://bank.example/account"]);
-    assert!(account().good().contains("verified            SUCCESS"));
+    let mutual = || account().good().contains("verified            SUCCESS");
+    assert!(mutual());
+    compose.run(&["restart", "-t", "1", "shop"]).good();
+    assert!(
+        mutual(),
+        "an application that restarts is captured as before"
+    );
     compose.run(&["stop", "-t", "20", "sortie"]).good();
     assert_eq!(compose.fact("sortie", "{{.State.ExitCode}}"), "0");
     let alone = account();
     assert_eq!(alone.code, 7, "refused, not sent in plaintext: {alone:?}");
-    assert_eq!(requests(&compose.log("bank")).len(), 1);
+    let log = compose.log("bank");
+    assert_eq!(requests(&log).len(), 2, "{log}");
     compose.run(&["start", "sortie"]).good();
     compose.healthy("sortie");
-    assert!(account().good().contains("verified            SUCCESS"));
+    assert!(mutual());
 }
 
 /// The lines of nginx's access log.
