@@ -106,3 +106,31 @@ pub fn compared<T: PartialEq>(
     }
     Difference { missing, extra }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &[&str]) -> Vec<(String, String)> {
+        let pair = |word: &&str| ((*word).to_owned(), format!("rule {word}"));
+        words.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn c10_the_same_rules_differ_in_nothing() {
+        assert!(compared(of(&["a", "b", "a"]), of(&["a", "b", "a"]), "chain").is_none());
+    }
+
+    #[test]
+    fn c10_one_of_two_like_rules_is_missed() {
+        let difference = compared(of(&["a", "b", "a"]), of(&["a", "c"]), "chain");
+        assert_eq!(difference.missing, ["rule b", "rule a"]);
+        assert_eq!(difference.extra, ["rule c"]);
+    }
+
+    #[test]
+    fn c10_another_order_is_a_difference() {
+        let difference = compared(of(&["a", "b"]), of(&["b", "a"]), "chain x");
+        assert_eq!(difference.missing, ["chain x: the order of its rules"]);
+    }
+}

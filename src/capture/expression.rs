@@ -186,7 +186,7 @@ fn address(range: &IpNet, at: u32, not: Not) -> Vec<Expression> {
         ),
     };
     let bits = range.prefix_len();
-    if bits % 8 != 0 {
+    if !bits.is_multiple_of(8) {
         let length = if bits == 0 {
             0
         } else {
@@ -420,4 +420,60 @@ impl std::fmt::Display for Expression {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::rules;
+    use super::*;
+    use crate::model::{CaptureSpec, Interception};
+
+    #[test]
+    fn c10_what_is_written_is_read_back() {
+        let spec = CaptureSpec {
+            interception: Interception::Tproxy,
+            exclude_outbound_ranges: crate::model::list("10.16.0.0/12,10.0.0.0/8").unwrap(),
+            ..CaptureSpec::default()
+        };
+        for listed in rules(&spec, Family::V4).chains {
+            for one in listed
+                .rules
+                .iter()
+                .flat_map(|rule| expressions(rule, Family::V4))
+            {
+                let (name, data) = one.written();
+                assert_eq!(Expression::read(name, data.bytes()), one);
+            }
+        }
+    }
+
+    #[test]
+    fn c10_a_range_is_compared_as_nft_compares_it() {
+        let steps = |range: &str| address(&range.parse().unwrap(), 16, Not::Is);
+        let whole = |length| Expression::Payload(Header::Network, 16, length);
+        assert_eq!(steps("10.0.0.0/8"), [whole(1), is(vec![10])]);
+        let part = [
+            whole(4),
+            Expression::Mask(vec![255, 240, 0, 0]),
+            is(vec![10, 16, 0, 0]),
+        ];
+        assert_eq!(steps("10.16.0.0/12"), part);
+        assert_eq!(steps("192.0.2.1/32"), [whole(4), is(vec![192, 0, 2, 1])]);
+        let six = [whole(16), Expression::Mask(vec![255; 16]), is(vec![0; 16])];
+        let mut masked = steps("fd00::/7");
+        assert_eq!(masked.len(), six.len());
+        assert_eq!(masked.remove(0), six[0]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_the_reader_panic(
+            name in "meta|ct|payload|bitwise|cmp|immediate|redir|tproxy|counter",
+            data: Vec<u8>,
+        ) {
+            let _ = Expression::read(&name, &data);
+        }
+    }
 }

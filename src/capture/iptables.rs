@@ -256,3 +256,190 @@ fn action(action: Action, family: Family) -> String {
         Action::RestoreMark => format!("-j CONNMARK --restore-mark --nfmask {all} --ctmask {all}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rules;
+    use super::*;
+    use crate::model::{CaptureSpec, Chosen, Interception, list};
+
+    fn lines(spec: &CaptureSpec, family: Family) -> Vec<String> {
+        let text = text(&rules(spec, family));
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn c2_the_default_rules_are_istios_in_istios_order() {
+        let expected = "\
+*nat
+:ISTIO_INBOUND - [0:0]
+:ISTIO_IN_REDIRECT - [0:0]
+:ISTIO_OUTPUT - [0:0]
+:ISTIO_REDIRECT - [0:0]
+-A PREROUTING -p tcp -m comment --comment sortie -j ISTIO_INBOUND
+-A OUTPUT -m comment --comment sortie -j ISTIO_OUTPUT
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15008 -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15090 -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15021 -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15020 -j RETURN
+-A ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT
+-A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports 15006
+-A ISTIO_OUTPUT -s 127.0.0.6/32 -o lo -j RETURN
+-A ISTIO_OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp -m tcp ! --dport 15008 -m owner --uid-owner 1337 -j ISTIO_IN_REDIRECT
+-A ISTIO_OUTPUT -o lo -m owner ! --uid-owner 1337 -j RETURN
+-A ISTIO_OUTPUT -m owner --uid-owner 1337 -j RETURN
+-A ISTIO_OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp -m tcp ! --dport 15008 -m owner --gid-owner 1337 -j ISTIO_IN_REDIRECT
+-A ISTIO_OUTPUT -o lo -m owner ! --gid-owner 1337 -j RETURN
+-A ISTIO_OUTPUT -m owner --gid-owner 1337 -j RETURN
+-A ISTIO_OUTPUT -d 127.0.0.1/32 -j RETURN
+-A ISTIO_OUTPUT -j ISTIO_REDIRECT
+-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001
+COMMIT
+";
+        assert_eq!(text(&rules(&CaptureSpec::default(), Family::V4)), expected);
+        let six = expected
+            .replace("127.0.0.6/32", "::6/128")
+            .replace("127.0.0.1/32", "::1/128");
+        assert_eq!(text(&rules(&CaptureSpec::default(), Family::V6)), six);
+    }
+
+    #[test]
+    fn c2_exclusions_stand_before_inclusions_and_each_in_its_family() {
+        let spec = CaptureSpec {
+            exclude_outbound_ports: vec![3306],
+            exclude_outbound_ranges: list("10.1.0.0/16,fd00:1::/32").unwrap(),
+            outbound_ranges: Chosen::Only(list("10.0.0.0/8,fd00::/8").unwrap()),
+            outbound_ports: vec![443],
+            ..CaptureSpec::default()
+        };
+        for (family, excluded, included) in [
+            (Family::V4, "10.1.0.0/16", "10.0.0.0/8"),
+            (Family::V6, "fd00:1::/32", "fd00::/8"),
+        ] {
+            let lines = lines(&spec, family);
+            let of = |line: &&String| line.starts_with("-A ISTIO_OUTPUT ");
+            let chain: Vec<&String> = lines.iter().filter(of).collect();
+            let (first, last) = (&chain[..2], &chain[chain.len() - 3..]);
+            assert_eq!(
+                first[0],
+                "-A ISTIO_OUTPUT -p tcp -m tcp --dport 3306 -j RETURN"
+            );
+            assert_eq!(
+                first[1],
+                "-A ISTIO_OUTPUT -p udp -m udp --dport 3306 -j RETURN"
+            );
+            assert_eq!(last[0], &format!("-A ISTIO_OUTPUT -d {excluded} -j RETURN"));
+            assert_eq!(
+                last[1],
+                "-A ISTIO_OUTPUT -p tcp -m tcp --dport 443 -j ISTIO_REDIRECT"
+            );
+            assert_eq!(
+                last[2],
+                &format!("-A ISTIO_OUTPUT -d {included} -j ISTIO_REDIRECT")
+            );
+        }
+    }
+
+    #[test]
+    fn c2_who_names_loopback_has_the_calls_to_oneself_captured_too() {
+        let spec = CaptureSpec {
+            outbound_ranges: Chosen::Only(list("127.1.2.3/32").unwrap()),
+            ..CaptureSpec::default()
+        };
+        let alone = |spec: &CaptureSpec| {
+            let lines = lines(spec, Family::V4);
+            lines.iter().any(|line| line.contains("! --uid-owner"))
+        };
+        assert!(!alone(&spec));
+        assert!(alone(&CaptureSpec::default()));
+    }
+
+    #[test]
+    fn c2_no_inbound_port_means_no_inbound_chain() {
+        for interception in [Interception::Redirect, Interception::Tproxy] {
+            let spec = CaptureSpec {
+                inbound_ports: Chosen::Only(vec![]),
+                interception,
+                ..CaptureSpec::default()
+            };
+            let lines = lines(&spec, Family::V4);
+            assert!(
+                !lines.iter().any(|line| line.contains("ISTIO_INBOUND")),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn c4_the_rules_of_tproxy_are_istios_in_istios_order() {
+        let spec = CaptureSpec {
+            interception: Interception::Tproxy,
+            ..CaptureSpec::default()
+        };
+        let text = text(&rules(&spec, Family::V4));
+        let (mangle, nat) = text.split_once("COMMIT\n").unwrap();
+        let expected = "\
+*mangle
+:ISTIO_DIVERT - [0:0]
+:ISTIO_INBOUND - [0:0]
+:ISTIO_TPROXY - [0:0]
+-A PREROUTING -p tcp -m comment --comment sortie -j ISTIO_INBOUND
+-A PREROUTING -p tcp -m mark --mark 0x539 -m comment --comment sortie -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
+-A OUTPUT -o lo -p tcp -m mark --mark 0x539 -m comment --comment sortie -j RETURN
+-A OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp -m owner --uid-owner 1337 -m comment --comment sortie -j MARK --set-xmark 0x53a/0xffffffff
+-A OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp -m owner --gid-owner 1337 -m comment --comment sortie -j MARK --set-xmark 0x53a/0xffffffff
+-A OUTPUT -p tcp -m connmark --mark 0x539 -m comment --comment sortie -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
+-A ISTIO_DIVERT -j MARK --set-xmark 0x539/0xffffffff
+-A ISTIO_DIVERT -j ACCEPT
+-A ISTIO_INBOUND -p tcp -m mark --mark 0x539 -j RETURN
+-A ISTIO_INBOUND -s 127.0.0.6/32 -i lo -p tcp -j RETURN
+-A ISTIO_INBOUND -i lo -p tcp -m mark ! --mark 0x53a -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15008 -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15090 -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15021 -j RETURN
+-A ISTIO_INBOUND -p tcp -m tcp --dport 15020 -j RETURN
+-A ISTIO_INBOUND -p tcp -m conntrack --ctstate RELATED,ESTABLISHED -j ISTIO_DIVERT
+-A ISTIO_INBOUND -p tcp -j ISTIO_TPROXY
+-A ISTIO_TPROXY ! -d 127.0.0.1/32 -p tcp -j TPROXY --on-port 15006 --on-ip 0.0.0.0 --tproxy-mark 0x539/0xffffffff
+-A ISTIO_TPROXY ! -d 127.0.0.1/32 -p tcp -j DROP
+";
+        assert_eq!(mangle, expected);
+        assert!(
+            !nat.contains("-A PREROUTING"),
+            "inbound is mangle's alone: {nat}"
+        );
+        assert!(nat.contains("-A ISTIO_OUTPUT -j ISTIO_REDIRECT"), "{nat}");
+    }
+
+    #[test]
+    fn c10_what_is_saved_is_read_back_as_ours_and_nothing_else_is() {
+        let ruleset = rules(&CaptureSpec::default(), Family::V4);
+        let others = "*filter\n-A INPUT -j DROP\nCOMMIT\n*nat\n:OTHER - [0:0]\n\
+                      -A OUTPUT -j OTHER\nCOMMIT\n";
+        let saved = format!("# a comment\n{others}{}", text(&ruleset));
+        let ours = Ours::saved(&saved).unwrap();
+        assert_eq!(ours, Ours::wanted(&ruleset));
+        assert!(ours.difference(&ours, Family::V4).is_none());
+        assert!(Ours::saved(others).unwrap().is_empty());
+        // To remove is to name what is there, and nothing of others.
+        let gone = ours.to(&Ours::default());
+        assert!(
+            gone.contains("-D OUTPUT -m comment --comment sortie -j ISTIO_OUTPUT"),
+            "{gone}"
+        );
+        assert!(
+            gone.contains("-X ISTIO_OUTPUT") && !gone.contains("OTHER"),
+            "{gone}"
+        );
+    }
+
+    #[test]
+    fn c10_a_capture_of_anothers_is_not_taken_for_ours() {
+        let theirs = "*nat\n:ISTIO_OUTPUT - [0:0]\n-A OUTPUT -j ISTIO_OUTPUT\nCOMMIT\n";
+        let error = Ours::saved(theirs).unwrap_err().to_string();
+        assert!(
+            error.starts_with("table nat has \"-A OUTPUT -j ISTIO_OUTPUT\""),
+            "{error}"
+        );
+    }
+}

@@ -199,3 +199,43 @@ fn error_of(one: &Answer<'_>) -> Result<Option<Errno>, Cut> {
     let code = i32::from_ne_bytes(code.to_ne_bytes());
     Ok((code < 0).then(|| Errno::from_raw_os_error(code.saturating_neg())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(kind: u16, body: &[u8]) -> Answer<'_> {
+        Answer {
+            kind,
+            flags: 0,
+            sequence: 1,
+            body,
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_a_negative_number_and_an_acknowledgement_is_zero() {
+        let refused = (-1_i32).to_ne_bytes();
+        assert_eq!(error_of(&answer(ERROR, &refused)), Ok(Some(Errno::PERM)));
+        assert_eq!(error_of(&answer(ERROR, &[0; 4])), Ok(None));
+        assert_eq!(error_of(&answer(DONE, &refused)), Ok(Some(Errno::PERM)));
+        assert_eq!(error_of(&answer(DONE, &[])), Ok(None));
+        assert_eq!(error_of(&answer(99, &refused)), Ok(None));
+        assert_eq!(error_of(&answer(ERROR, &[0; 3])), Err(Cut));
+    }
+
+    #[test]
+    fn routes_are_listed_without_any_capability() {
+        let socket = Socket::route().unwrap();
+        let mut front = vec![2];
+        front.resize(12, 0);
+        let message = super::super::attr::Message::new(26, REQUEST | DUMP, 1, &front).finish();
+        let mut count = 0;
+        let listed = socket.list(&message, |_| {
+            count += 1;
+            Ok(())
+        });
+        assert_eq!(listed, Ok(()));
+        assert!(count > 0, "the loopback has a route at least");
+    }
+}

@@ -228,15 +228,17 @@ impl What {
         for doubt in capture::doubts(&spec) {
             say(&format_args!("warning: {doubt}"));
         }
-        if spec.interception == Interception::Off {
-            say(&"interception is NONE: there is nothing to capture");
-        }
         let families = match self.with_ipv6() {
             true => &Family::ALL[..],
             false => &[Family::V4],
         };
         let rules = families.iter().map(|one| capture::rules(&spec, *one));
         Ok(rules.collect())
+    }
+
+    /// True where nothing is to be captured (C9): then nothing is asked of the kernel.
+    fn is_nothing(&self) -> bool {
+        self.interception == Interception::Off
     }
 
     fn with_ipv6(&self) -> bool {
@@ -247,6 +249,9 @@ impl What {
         }
     }
 }
+
+/// Where interception is NONE.
+const NOTHING: &str = "interception is NONE: nothing is to be captured, and nothing was done\n";
 
 /// Runs the command: 0 done, 1 failed or not there, 64 what was asked for contradicts itself.
 pub fn run(args: Args) -> ExitCode {
@@ -271,6 +276,9 @@ impl PrintArgs {
 
 impl ApplyArgs {
     fn run(&self) -> Result<(), ExitCode> {
+        if self.what.is_nothing() {
+            return out(NOTHING);
+        }
         let rules = self.what.rules()?;
         if self.dry_run {
             return self.show(&rules);
@@ -279,14 +287,9 @@ impl ApplyArgs {
         if self.json {
             return out(&format!("{}\n", json!({ "changed": changed })));
         }
-        let spec = self.what.spec();
-        let words = match (rules.iter().all(|one| one.chains.is_empty()), changed) {
-            (true, true) => "removed what was applied before".to_owned(),
-            (true, false) => "nothing to capture, and nothing is captured".to_owned(),
-            (false, true) => format!("applied: {}", summary(&spec, &rules)),
-            (false, false) => format!("already applied: {}", summary(&spec, &rules)),
-        };
-        out(&format!("{words}\n"))
+        let already = if changed { "" } else { "already " };
+        let summary = summary(&self.what.spec(), &rules);
+        out(&format!("{already}applied: {summary}\n"))
     }
 
     fn show(&self, rules: &[Ruleset]) -> Result<(), ExitCode> {
@@ -302,6 +305,9 @@ impl ApplyArgs {
 
 impl CheckArgs {
     fn run(&self) -> Result<(), ExitCode> {
+        if self.what.is_nothing() {
+            return out(NOTHING);
+        }
         let rules = self.what.rules()?;
         let difference = capture::check(&rules, self.by.backend.into()).map_err(|e| failed(&e))?;
         let there = difference.is_none();

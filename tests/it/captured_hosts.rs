@@ -174,3 +174,59 @@ fn c2_who_calls_the_proxys_own_ports_from_outside_starts_no_loop() {
     assert!(opened < 40, "{opened} connections were opened");
     assert_eq!(hosts.served("app"), 0);
 }
+
+#[test]
+fn c4_by_tproxy_the_application_sees_its_client_and_nobody_gets_past_a_proxy_that_is_gone() {
+    let Some(mut hosts) = Hosts::new() else {
+        return;
+    };
+    hosts.sortie_by_tproxy();
+    hosts
+        .pod
+        .captured(&["apply", "--interception=TPROXY", "-d=9000"]);
+    for (family, host) in [(0, "bank.example"), (1, "bank6.example")] {
+        let (_, text) = hosts.client.curl(0, &[&url(POD[family], 8000)]);
+        assert_eq!(text, format!("app sees {}\n\n200", CLIENT[family]));
+        let (_, text) = hosts.pod.curl(SOMEBODY, &[&url(POD[family], 8000)]);
+        assert_eq!(text, format!("app sees {}\n\n200", POD[family]));
+        // Outbound stays redirected.
+        let known = format!("{host}:80:{}", literal(NOWHERE[family]));
+        let bank = format!("http://{host}/");
+        let (_, text) = hosts.pod.curl(SOMEBODY, &["--resolve", &known, &bank]);
+        assert_eq!(text, format!("mtls {host} CN=shop\n\n200"));
+    }
+    hosts.end_sortie();
+    for pod in POD {
+        let (code, _) = hosts.client.curl(0, &["--max-time", "1", &url(pod, 8000)]);
+        assert_eq!(
+            code, 28,
+            "thrown away, as iptables does, and not let through"
+        );
+        let (_, text) = hosts.client.curl(0, &[&url(pod, 9000)]);
+        assert!(text.ends_with("\n200"), "not captured: {text}");
+    }
+    hosts.pod.captured(&["remove"]);
+    let (_, text) = hosts.client.curl(0, &[&url(POD[0], 8000)]);
+    assert_eq!(text, format!("app sees {}\n\n200", CLIENT[0]));
+}
+
+#[test]
+fn c2_by_iptables_the_same_is_captured() {
+    let Some(mut hosts) = Hosts::new() else {
+        return;
+    };
+    hosts.sortie();
+    hosts
+        .pod
+        .captured(&["apply", "--backend=iptables", "-o=8080"]);
+    for (family, proxy) in [(0, "127.0.0.6"), (1, "::6")] {
+        let (_, text) = hosts.pod.curl(SOMEBODY, &[&url(SERVICE[family], 80)]);
+        assert!(text.ends_with("\n502"), "captured: {text}");
+        for (user, port) in [(PROXY, 80), (SOMEBODY, 8080)] {
+            let (_, text) = hosts.pod.curl(user, &[&url(SERVICE[family], port)]);
+            assert!(text.starts_with("service sees"), "not captured: {text}");
+        }
+        let (_, text) = hosts.client.curl(0, &[&url(POD[family], 8000)]);
+        assert_eq!(text, format!("app sees {proxy}\n\n200"));
+    }
+}

@@ -216,6 +216,25 @@ impl Hosts {
 
     /// sortie in the pod, as a user of its own, on the ports that rules lead to.
     pub fn sortie(&mut self) {
+        let command = self.pod.user(PROXY, PROGRAM);
+        self.start(command, &[]);
+    }
+
+    /// The same as root, which TPROXY needs, and known by its group.
+    pub fn sortie_by_tproxy(&mut self) {
+        let mut command = self.pod.command("setpriv");
+        command.args(["--regid", &PROXY.to_string(), "--clear-groups", PROGRAM]);
+        self.start(command, &["--interception", "TPROXY"]);
+    }
+
+    /// Kills what was started last.
+    pub fn end_sortie(&mut self) {
+        let mut sortie = self.running.pop().unwrap();
+        sortie.kill().unwrap();
+        sortie.wait().unwrap();
+    }
+
+    fn start(&mut self, mut command: Command, more: &[&str]) {
         let file = self.lab.path().join("sortie.yaml");
         let tls = self.lab.mutual();
         let (four, six) = (SERVICE[0], SERVICE[1]);
@@ -229,10 +248,10 @@ impl Hosts {
             POD[0]
         );
         std::fs::write(&file, config).unwrap();
-        let mut command = self.pod.user(PROXY, PROGRAM);
         command.arg("run").arg("--config").arg(&file);
         command.args(["--capture", "[::]:15001", "--inbound", "[::]:15006"]);
         command.args(["--admin", "127.0.0.1:15000", "--workers", "1"]);
+        command.args(more);
         let log = std::fs::File::create(self.lab.path().join("sortie.log")).unwrap();
         command.stdout(Stdio::null()).stderr(log);
         self.running.push(command.spawn().unwrap());

@@ -33,7 +33,7 @@ pub use client::{Ended, Wire, chunked, curl, get, h2};
 pub use compose::{Compose, IMAGE, docker, image};
 pub use eventually::{eventually, within};
 pub use front::{Front, FrontBuilder};
-pub use hosts::{CLIENT, Hosts, Namespace, POD, PROXY, SERVICE, SERVICE_TOO, SOMEBODY};
+pub use hosts::{CLIENT, Hosts, Namespace, POD, PROXY, SERVICE, SERVICE_TOO, SOMEBODY, told};
 pub use hub::Hub;
 pub use kubernetes::{
     kubernetes_mistakes, kubernetes_validate, kubernetes_validate_for, yaml_documents,
