@@ -45,12 +45,12 @@ pub enum ApplyError {
     /// Chains of another's capture.
     #[error(transparent)]
     Foreign(Foreign),
-    /// Ours, set by the other backend.
+    /// Ours, set by the other backend; or istio-iptables'.
     #[error(
         "{0} has the chain {1}: another capture is in place, and two would redirect twice; remove it \
-         first, with sortie capture remove --backend={2} or istio-iptables --cleanup-only"
+         first, with sortie capture remove, or istio-iptables --cleanup-only if it is Istio's"
     )]
-    Other(String, String, &'static str),
+    Other(String, String),
     /// A program that is not installed.
     #[error("{program} is not installed: install iptables, or leave --backend=iptables out")]
     NoProgram {
@@ -79,13 +79,18 @@ impl ApplyError {
         let hint = match errno {
             Some(Errno::PERM) => return ApplyError::NotPermitted,
             Some(Errno::ACCESS) => {
-                ": IPv6 is disabled here (sysctl net.ipv6.conf.lo.disable_ipv6): --ipv6=off"
+                ": IPv6 is off on the loopback: sysctl net.ipv6.conf.lo.disable_ipv6=0"
             }
             Some(Errno::NOENT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT) => {
                 ": this kernel lacks a part (nf_tables, nft_redir, nft_nat, nft_ct; nft_tproxy for \
                  TPROXY): load it on the host, or use --backend=iptables"
             }
             Some(Errno::BUSY) => ": another process holds it",
+            Some(Errno::NETDOWN) => ": bring the loopback up first: ip link set lo up",
+            Some(Errno::MSGSIZE | Errno::NOBUFS) => {
+                ": so many rules do not fit one message here: shorten the lists, or raise \
+                 net.core.wmem_max on the host"
+            }
             _ => "",
         };
         ApplyError::Refused {
@@ -134,20 +139,23 @@ pub fn apply(rulesets: &[Ruleset], backend: Backend) -> Result<bool, ApplyError>
     Ok(true)
 }
 
-/// Takes away all that was ever applied. False where there was nothing.
+/// Takes away all that was ever applied, by whichever backend. False where there was nothing.
 ///
 /// # Errors
-/// What was refused.
-pub fn remove(backend: Backend) -> Result<bool, ApplyError> {
-    let mut removed = match backend {
-        Backend::Iptables => programs::set(&[])?,
-        Backend::Nftables => {
-            let there = !read(&netfilter()?)?.iter().all(|(_, ours)| ours.is_empty());
-            // Even then: a table may be there that has no chain.
-            set(&[], backend)?;
-            there
+/// What was refused; or rules of another's capture, which stay.
+pub fn remove() -> Result<bool, ApplyError> {
+    let socket = netfilter()?;
+    let mut removed = match programs::set(&[]) {
+        // Without the program there is nothing of its making, unless the kernel says so.
+        Err(ApplyError::NoProgram { .. }) => {
+            alone(Backend::Nftables)?;
+            false
         }
+        done => done?,
     };
+    removed |= !read(&socket)?.iter().all(|(_, ours)| ours.is_empty());
+    // Even where there was no chain: there may be a table.
+    set(&[], Backend::Nftables)?;
     let route = Socket::route().map_err(|error| ApplyError::new("rtnetlink", error))?;
     for one in routing::ALL.iter().rev() {
         removed |= one
@@ -231,12 +239,8 @@ fn alone(backend: Backend) -> Result<(), ApplyError> {
                 .find(|(table, _)| table == super::rules::TABLE),
         };
         if let Some((table, chain)) = other {
-            let remover = match backend {
-                Backend::Nftables => "iptables",
-                Backend::Iptables => "nftables",
-            };
             let table = format!("table {} {table}", family.word());
-            return Err(ApplyError::Other(table, chain, remover));
+            return Err(ApplyError::Other(table, chain));
         }
     }
     Ok(())
@@ -258,7 +262,21 @@ fn set(rulesets: &[Ruleset], backend: Backend) -> Result<(), ApplyError> {
     if backend == Backend::Iptables {
         return programs::set(rulesets).map(drop);
     }
-    Batch::replacing(rulesets)
-        .send(&netfilter()?)
+    let socket = netfilter()?;
+    // A family that is neither wanted nor there is not spoken of: the kernel may not have it.
+    let mut families = Vec::new();
+    for family in Family::ALL {
+        let of = |one: &&Ruleset| one.family == family && !one.chains.is_empty();
+        let there = wire::has_table(&socket, family)
+            .map_err(|error| ApplyError::new(format!("{} tables", family.word()), error))?;
+        if there || rulesets.iter().find(of).is_some() {
+            families.push(family);
+        }
+    }
+    if families.is_empty() {
+        return Ok(());
+    }
+    Batch::replacing(rulesets, &families)
+        .send(&socket)
         .map_err(|(about, error)| ApplyError::new(about, error))
 }

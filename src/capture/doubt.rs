@@ -37,8 +37,8 @@ pub enum Conflict {
     /// In both lists.
     #[error("{0} is in --outbound-ranges and in --exclude-outbound-ranges: take it out of one")]
     BothRanges(IpNet),
-    /// A proxy's own port that is to be captured.
-    #[error("--inbound-ports has {0}, which the proxy itself answers: it is never captured")]
+    /// A listener's own port that is to be captured: it would be led to itself.
+    #[error("--inbound-ports has {0}, where the proxy listens for what is captured: take it out")]
     OwnPort(u16),
     /// Nothing of the proxy's is let go: every connection would go round.
     #[error(
@@ -80,7 +80,7 @@ fn both_ways(spec: &CaptureSpec) -> Vec<Conflict> {
     let mut found = Vec::new();
     if let Chosen::Only(ports) = &spec.inbound_ports {
         for &port in ports {
-            if LOCAL_PORTS.contains(&port) || port == TUNNEL_PORT {
+            if port == spec.inbound_port || port == spec.outbound_port {
                 found.push(Conflict::OwnPort(port));
             } else if spec.exclude_inbound_ports.contains(&port) {
                 found.push(Conflict::BothPorts {
@@ -121,6 +121,9 @@ pub enum Doubt {
          give the proxy a user or a group of its own, as --uid=1337 --gid=1337"
     )]
     Root(&'static str),
+    /// An included port that never is.
+    #[error("--inbound-ports has {0}, which is never captured: the proxy itself answers there")]
+    Never(u16),
     /// Nothing is redirected anywhere.
     #[error(
         "nothing is captured: --outbound-ranges, --outbound-ports and --inbound-ports are empty"
@@ -141,6 +144,10 @@ pub fn doubts(spec: &CaptureSpec) -> Vec<Doubt> {
             .filter(|(_, ids)| ids.contains(&0))
             .map(|(flag, _)| Doubt::Root(flag)),
     );
+    if let Chosen::Only(ports) = &spec.inbound_ports {
+        let never = |port: &&u16| LOCAL_PORTS.contains(port) || **port == TUNNEL_PORT;
+        found.extend(ports.iter().filter(never).map(|port| Doubt::Never(*port)));
+    }
     let none = spec.outbound_ranges == Chosen::Only(Vec::new())
         && spec.inbound_ports == Chosen::Only(Vec::new())
         && spec.outbound_ports.is_empty();

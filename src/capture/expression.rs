@@ -152,7 +152,11 @@ fn of(protocol: Protocol) -> [Expression; 2] {
     ]
 }
 
+/// A name that ends with `+` begins so: only that much is compared.
 fn interface(name: &str) -> Vec<u8> {
+    if let Some(beginning) = name.strip_suffix('+') {
+        return beginning.as_bytes().to_vec();
+    }
     let mut bytes = name.as_bytes().to_vec();
     bytes.resize(INTERFACE, 0);
     bytes

@@ -1,24 +1,35 @@
-//! What this machine has: is there an IPv6 address to be reached by?
+//! What this machine has of IPv6.
 //!
-//! Owns: how /proc/net/if_inet6 is read.
+//! Owns: how that is found out.
 //! Never: changes anything.
-//! Called by: cli (`sortie capture`).
+//! Called by: cli (`sortie capture`), `routing`.
+//!
+//! Why the kernel and not the addresses of now: one that comes later, by a router's advertisement or
+//! a second network, would otherwise lead past the rules for ever. Rules cost nothing where there is
+//! no address.
 
-use std::path::Path;
+use std::net::{Ipv6Addr, UdpSocket};
 
-/// Addresses of this network namespace, one a line.
-const ADDRESSES: &str = "/proc/net/if_inet6";
+/// EAFNOSUPPORT: the kernel has no such family.
+const NO_FAMILY: i32 = 97;
+/// Is IPv6 off on the loopback?
+const DISABLED: &str = "/proc/sys/net/ipv6/conf/lo/disable_ipv6";
 
-/// True where an interface but the loopback has an address of global scope (C3).
-pub fn has_global_ipv6() -> bool {
-    let text = std::fs::read_to_string(Path::new(ADDRESSES)).unwrap_or_default();
-    text.lines().any(is_global)
+/// True unless the kernel says that it has no IPv6 (C3). In doubt there is.
+pub fn has_ipv6() -> bool {
+    match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
+        Ok(_) => true,
+        Err(error) => error.raw_os_error() != Some(NO_FAMILY),
+    }
 }
 
-/// `ADDRESS INDEX PREFIX SCOPE FLAGS NAME`, numbers in hexadecimal; scope 0 is global.
-fn is_global(line: &str) -> bool {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    matches!(words.as_slice(), [_, _, _, "00", _, name] if *name != "lo")
+/// True unless IPv6 is said to be off on the loopback, which then can have no address of it.
+pub fn loopback_has_ipv6() -> bool {
+    !std::fs::read_to_string(DISABLED).is_ok_and(|text| is_on(&text))
+}
+
+fn is_on(text: &str) -> bool {
+    text.trim() == "1"
 }
 
 #[cfg(test)]
@@ -26,26 +37,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c3_an_address_that_others_reach_counts() {
-        assert!(is_global(
-            "20010db8000000000000000000000001 02 40 00 80     eth0"
-        ));
-        assert!(is_global(
-            "fd53000000000000000000000000000a 02 7e 00 82     eth0"
-        ));
+    fn c3_only_a_one_says_that_ipv6_is_off() {
+        assert!(is_on("1\n"));
+        assert!(!is_on("0\n"));
+        assert!(!is_on(""));
     }
 
     #[test]
-    fn c3_neither_link_local_nor_loopback_counts() {
-        assert!(!is_global(
-            "fe800000000000000000000000000001 02 40 20 80     eth0"
-        ));
-        assert!(!is_global(
-            "00000000000000000000000000000001 01 80 10 80       lo"
-        ));
-        assert!(!is_global(
-            "00000000000000000000000000000006 01 80 00 80       lo"
-        ));
-        assert!(!is_global("nonsense"));
+    fn c3_this_kernel_has_ipv6_where_its_loopback_has() {
+        let here = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+        assert!(has_ipv6() || !here);
     }
 }

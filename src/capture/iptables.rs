@@ -27,6 +27,10 @@ pub struct Ours {
 struct InTable {
     /// Of the built-in chains.
     base: Vec<String>,
+    /// Others' rules that stand before ours there, and may let go what we should see.
+    before: Vec<String>,
+    /// Others' rules seen so far, while they are read.
+    others: Vec<String>,
     /// Of each of our chains. Their order is iptables' own.
     chains: BTreeMap<String, Vec<String>>,
 }
@@ -67,6 +71,9 @@ impl Ours {
                 ours.tables.entry(table).or_default().take(table, line)?;
             }
         }
+        for table in ours.tables.values_mut() {
+            table.others.clear();
+        }
         ours.tables.retain(|_, table| *table != InTable::default());
         Ok(ours)
     }
@@ -103,6 +110,11 @@ impl Ours {
         for table in [Table::Mangle, Table::Nat] {
             let at = place(family, table);
             difference.and(compared(said(wanted, table), said(self, table), &at));
+            let before = self.tables.get(&table).map(|table| table.before.iter());
+            let first = |line| format!("{at}: {line}: it stands before ours");
+            difference
+                .extra
+                .extend(before.into_iter().flatten().map(first));
         }
         difference
     }
@@ -132,12 +144,15 @@ impl InTable {
         match self.chains.get_mut(chain) {
             Some(lines) => lines.push(line.to_owned()),
             None if line.contains(&format!("--comment {TABLE} ")) => {
+                let of = |other: &String| other.split_whitespace().nth(1) == Some(chain);
+                self.before
+                    .extend(self.others.extract_if(.., |other| of(other)));
                 self.base.push(line.to_owned());
             }
             None if line.contains(&format!("-j {PREFIX}")) => {
                 return Err(Foreign(table.word(), line.to_owned()));
             }
-            None => {}
+            None => self.others.push(line.to_owned()),
         }
         Ok(())
     }
@@ -164,8 +179,15 @@ impl InTable {
         for line in &self.base {
             let _ = writeln!(out, "{}", line.replacen("-A", "-D", 1));
         }
-        let lines = then.chains.values().flatten();
-        for line in then.base.iter().chain(lines) {
+        // Before what others have there: it may let go what we should see.
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+        for line in &then.base {
+            let (chain, rest) = chain_of(line);
+            let place = places.entry(chain).or_default();
+            *place += 1;
+            let _ = writeln!(out, "-I {chain} {place} {rest}");
+        }
+        for line in then.chains.values().flatten() {
             let _ = writeln!(out, "{line}");
         }
         for name in gone() {
@@ -173,6 +195,12 @@ impl InTable {
         }
         out
     }
+}
+
+/// The chain of a line `-A CHAIN REST`, and the rest.
+fn chain_of(line: &str) -> (&str, &str) {
+    let line = line.strip_prefix("-A ").unwrap_or(line);
+    line.split_once(' ').unwrap_or((line, ""))
 }
 
 fn place(family: Family, table: Table) -> String {
@@ -276,8 +304,8 @@ mod tests {
 :ISTIO_IN_REDIRECT - [0:0]
 :ISTIO_OUTPUT - [0:0]
 :ISTIO_REDIRECT - [0:0]
--A PREROUTING -p tcp -m comment --comment sortie -j ISTIO_INBOUND
--A OUTPUT -m comment --comment sortie -j ISTIO_OUTPUT
+-I PREROUTING 1 -p tcp -m comment --comment sortie -j ISTIO_INBOUND
+-I OUTPUT 1 -m comment --comment sortie -j ISTIO_OUTPUT
 -A ISTIO_INBOUND -p tcp -m tcp --dport 15008 -j RETURN
 -A ISTIO_INBOUND -p tcp -m tcp --dport 15090 -j RETURN
 -A ISTIO_INBOUND -p tcp -m tcp --dport 15021 -j RETURN
@@ -383,12 +411,12 @@ COMMIT
 :ISTIO_DIVERT - [0:0]
 :ISTIO_INBOUND - [0:0]
 :ISTIO_TPROXY - [0:0]
--A PREROUTING -p tcp -m comment --comment sortie -j ISTIO_INBOUND
--A PREROUTING -p tcp -m mark --mark 0x539 -m comment --comment sortie -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
--A OUTPUT -o lo -p tcp -m mark --mark 0x539 -m comment --comment sortie -j RETURN
--A OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp -m owner --uid-owner 1337 -m comment --comment sortie -j MARK --set-xmark 0x53a/0xffffffff
--A OUTPUT ! -d 127.0.0.1/32 -o lo -p tcp -m owner --gid-owner 1337 -m comment --comment sortie -j MARK --set-xmark 0x53a/0xffffffff
--A OUTPUT -p tcp -m connmark --mark 0x539 -m comment --comment sortie -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
+-I PREROUTING 1 -p tcp -m comment --comment sortie -j ISTIO_INBOUND
+-I PREROUTING 2 -p tcp -m mark --mark 0x539 -m comment --comment sortie -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
+-I OUTPUT 1 -o lo -p tcp -m mark --mark 0x539 -m comment --comment sortie -j RETURN
+-I OUTPUT 2 ! -d 127.0.0.1/32 -o lo -p tcp -m owner --uid-owner 1337 -m comment --comment sortie -j MARK --set-xmark 0x53a/0xffffffff
+-I OUTPUT 3 ! -d 127.0.0.1/32 -o lo -p tcp -m owner --gid-owner 1337 -m comment --comment sortie -j MARK --set-xmark 0x53a/0xffffffff
+-I OUTPUT 4 -p tcp -m connmark --mark 0x539 -m comment --comment sortie -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
 -A ISTIO_DIVERT -j MARK --set-xmark 0x539/0xffffffff
 -A ISTIO_DIVERT -j ACCEPT
 -A ISTIO_INBOUND -p tcp -m mark --mark 0x539 -j RETURN
@@ -405,7 +433,7 @@ COMMIT
 ";
         assert_eq!(mangle, expected);
         assert!(
-            !nat.contains("-A PREROUTING"),
+            !nat.contains("PREROUTING"),
             "inbound is mangle's alone: {nat}"
         );
         assert!(nat.contains("-A ISTIO_OUTPUT -j ISTIO_REDIRECT"), "{nat}");
@@ -416,7 +444,10 @@ COMMIT
         let ruleset = rules(&CaptureSpec::default(), Family::V4);
         let others = "*filter\n-A INPUT -j DROP\nCOMMIT\n*nat\n:OTHER - [0:0]\n\
                       -A OUTPUT -j OTHER\nCOMMIT\n";
-        let saved = format!("# a comment\n{others}{}", text(&ruleset));
+        let told = text(&ruleset)
+            .replace("-I PREROUTING 1", "-A PREROUTING")
+            .replace("-I OUTPUT 1", "-A OUTPUT");
+        let saved = format!("# a comment\n*filter\n-A INPUT -j DROP\nCOMMIT\n{told}");
         let ours = Ours::saved(&saved).unwrap();
         assert_eq!(ours, Ours::wanted(&ruleset));
         assert!(ours.difference(&ours, Family::V4).is_none());
@@ -431,6 +462,30 @@ COMMIT
             gone.contains("-X ISTIO_OUTPUT") && !gone.contains("OTHER"),
             "{gone}"
         );
+    }
+
+    #[test]
+    fn c10_a_rule_of_anothers_that_stands_before_ours_is_named_and_one_behind_is_not() {
+        let ruleset = rules(&CaptureSpec::default(), Family::V4);
+        let wanted = Ours::wanted(&ruleset);
+        let ours = "-A OUTPUT -m comment --comment sortie -j ISTIO_OUTPUT";
+        let theirs = "-A OUTPUT -p tcp -m tcp --dport 80 -j ACCEPT";
+        let told = text(&ruleset)
+            .replace("-I PREROUTING 1", "-A PREROUTING")
+            .replace("-I OUTPUT 1", "-A OUTPUT");
+        let before = Ours::saved(&told.replace(ours, &format!("{theirs}\n{ours}"))).unwrap();
+        let difference = before.difference(&wanted, Family::V4);
+        let named = format!("iptables nat: {theirs}: it stands before ours");
+        assert_eq!(
+            (difference.missing, difference.extra),
+            (vec![], vec![named])
+        );
+        assert!(
+            before.to(&wanted).contains("-I OUTPUT 1 "),
+            "ours goes first"
+        );
+        let behind = Ours::saved(&told.replace(ours, &format!("{ours}\n{theirs}"))).unwrap();
+        assert!(behind.difference(&wanted, Family::V4).is_none());
     }
 
     #[test]

@@ -60,13 +60,15 @@ pub fn name(table: Table, chain: Chain) -> &'static str {
 /// A file for `nft -f`: to load it twice is to load it once.
 pub fn text(rulesets: &[Ruleset]) -> String {
     let mut out = String::new();
-    for ruleset in rulesets.iter().filter(|one| !one.chains.is_empty()) {
-        let family = ruleset.family.word();
-        // A table must be there to be deleted.
+    for family in Family::ALL.map(Family::word) {
+        // A table must be there to be deleted. Both, whichever come back.
         let _ = writeln!(
             out,
             "add table {family} {TABLE}\ndelete table {family} {TABLE}"
         );
+    }
+    for ruleset in rulesets.iter().filter(|one| !one.chains.is_empty()) {
+        let family = ruleset.family.word();
         let _ = writeln!(out, "table {family} {TABLE} {{");
         let chains = ruleset.chains.iter().map(|one| chain(one, ruleset.family));
         out.push_str(&chains.collect::<Vec<_>>().join("\n"));
@@ -105,8 +107,8 @@ pub fn rule(rule: &Rule, family: Family) -> String {
 fn matched(one: &Match, family: Family) -> String {
     let ip = family.word();
     match one {
-        Match::In(name) => format!("iifname \"{name}\""),
-        Match::Out(name) => format!("oifname \"{name}\""),
+        Match::In(name) => format!("iifname \"{}\"", pattern(name)),
+        Match::Out(name) => format!("oifname \"{}\"", pattern(name)),
         Match::From(range) => format!("{ip} saddr {}", written(range)),
         Match::To(range, not) => format!("{ip} daddr {}{}", sign(*not), written(range)),
         Match::Is(protocol) => format!("meta l4proto {}", protocol.word()),
@@ -118,6 +120,14 @@ fn matched(one: &Match, family: Family) -> String {
         Match::Mark(mark, not) => format!("meta mark {}{mark:#010x}", sign(*not)),
         Match::ConnectionMark(mark) => format!("ct mark {mark:#010x}"),
         Match::Established => "ct state established,related".to_owned(),
+    }
+}
+
+/// What iptables writes `eth+` is `eth*` here.
+fn pattern(name: &str) -> String {
+    match name.strip_suffix('+') {
+        Some(beginning) => format!("{beginning}*"),
+        None => name.to_owned(),
     }
 }
 

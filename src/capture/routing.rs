@@ -31,7 +31,10 @@ const LOOPBACK: u32 = 1;
 const ADDRESS: u16 = 1;
 const LOCAL: u16 = 2;
 const NO_DETECTION: u8 = 2;
-/// FRA_FWMARK, FRA_TABLE; and FR_ACT_TO_TBL.
+/// Our rule's place before those of the main table: by it ours is known from another's.
+const PRIORITY: u32 = 1337;
+/// FRA_PRIORITY, FRA_FWMARK, FRA_TABLE; and FR_ACT_TO_TBL.
+const PREFERENCE: u16 = 6;
 const MARK: u16 = 10;
 const TABLE: u16 = 15;
 const TO_TABLE: u8 = 1;
@@ -90,8 +93,20 @@ pub const ALL: [Beside; 5] = [
     Beside::Rule(Family::V6),
 ];
 
-/// What these rules need.
+/// What these rules need and this machine can have: without IPv6 on the loopback, none of it. What
+/// comes in by IPv6 is then refused, and what goes out is captured.
 pub fn needed(rulesets: &[Ruleset]) -> Vec<Beside> {
+    let six = super::host::loopback_has_ipv6();
+    let can = |one: &Beside| six || !one.is_of_ipv6();
+    wanted(rulesets).into_iter().filter(can).collect()
+}
+
+/// The commands of ip(8) that make what these rules need.
+pub fn commands(rulesets: &[Ruleset]) -> Vec<String> {
+    wanted(rulesets).into_iter().map(Beside::command).collect()
+}
+
+fn wanted(rulesets: &[Ruleset]) -> Vec<Beside> {
     let of = |family: Family| {
         let mut found = rulesets.iter().filter(move |one| one.family == family);
         move |wanted: fn(&Ruleset) -> bool| found.any(wanted)
@@ -104,15 +119,36 @@ pub fn needed(rulesets: &[Ruleset]) -> Vec<Beside> {
 }
 
 impl Beside {
+    fn is_of_ipv6(self) -> bool {
+        !matches!(self, Beside::Route(Family::V4) | Beside::Rule(Family::V4))
+    }
+
+    /// The command of ip(8) that makes it.
+    fn command(self) -> String {
+        let of = |family| match family {
+            Family::V4 => "ip",
+            Family::V6 => "ip -6",
+        };
+        match self {
+            Beside::Address => format!("ip -6 addr add {SIX}/128 dev lo"),
+            Beside::Route(family) => {
+                format!(
+                    "{} route add local default dev lo table {ROUTE_TABLE}",
+                    of(family)
+                )
+            }
+            Beside::Rule(family) => format!(
+                "{} rule add pref {PRIORITY} fwmark {INBOUND_MARK} lookup {ROUTE_TABLE}",
+                of(family)
+            ),
+        }
+    }
+
     /// Makes it. True where it was not there before.
     ///
     /// # Errors
     /// The kernel's refusal.
     pub fn add(self, socket: &Socket) -> Result<bool, SocketError> {
-        // The kernel takes a second rule like the first: it only gets another priority.
-        if matches!(self, Beside::Rule(_)) && self.is_there(socket)? {
-            return Ok(false);
-        }
         let flags = REQUEST | ACKNOWLEDGE | CREATE | EXCLUSIVE;
         match socket.acknowledged(&self.message(true, flags), 1) {
             Ok(()) => Ok(true),
@@ -170,7 +206,7 @@ impl Beside {
                 own(ROUTE_OF, ROUTE_TABLE) && own(OUT, LOOPBACK)
             }
             (Beside::Rule(_), [_, 0, 0, 0, _, _, _, TO_TABLE, ..]) => {
-                own(MARK, INBOUND_MARK) && own(TABLE, ROUTE_TABLE)
+                own(MARK, INBOUND_MARK) && own(TABLE, ROUTE_TABLE) && own(PREFERENCE, PRIORITY)
             }
             _ => false,
         }
@@ -200,6 +236,7 @@ impl Beside {
                 let front = vec![number_of(family), 0, 0, 0, table(), 0, 0, TO_TABLE];
                 let front = [front, vec![0; 4]].concat();
                 let inside = Attributes::new()
+                    .with(PREFERENCE, &own(PRIORITY))
                     .with(MARK, &own(INBOUND_MARK))
                     .with(TABLE, &own(ROUTE_TABLE));
                 (kind(NEW_RULE, DELETE_RULE), front, inside)

@@ -7,6 +7,8 @@
 //! Why a batch: the kernel takes all of it or nothing, so that no connection ever meets half of the
 //! rules.
 
+use rustix::io::Errno;
+
 use super::attr::{Attributes, Cut, Message, attributes, string, value};
 use super::expression::{Expression, expressions};
 use super::nftables::{self, hook, name};
@@ -20,6 +22,7 @@ const BEGIN: u16 = 16;
 const END: u16 = 17;
 /// NFT_MSG_*.
 const NEW_TABLE: u16 = 0;
+const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const GET_CHAIN: u16 = 4;
@@ -54,10 +57,11 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// All tables of ours gone, and these in their place: what was there, if it was, does not matter.
-    pub fn replacing(rulesets: &[Ruleset]) -> Batch {
+    /// Our tables of these families gone, and these rules in their place: what was there, if it was,
+    /// does not matter.
+    pub fn replacing(rulesets: &[Ruleset], families: &[Family]) -> Batch {
         let mut steps = Vec::new();
-        for family in Family::ALL {
+        for family in families.iter().copied() {
             // Made first, so that there is one to delete.
             steps.push(table(family, NEW_TABLE));
             steps.push(table(family, DELETE_TABLE));
@@ -222,6 +226,28 @@ pub fn read(socket: &Socket, family: Family) -> Result<Vec<Found>, SocketError> 
         Ok(())
     })?;
     Ok(chains)
+}
+
+/// True where our table is there, with or without chains. A family that the kernel lacks has none.
+///
+/// # Errors
+/// The kernel's refusal, or an answer that makes no sense.
+pub fn has_table(socket: &Socket, family: Family) -> Result<bool, SocketError> {
+    let mut there = false;
+    let all = message(GET_TABLE, DUMP, 1, number(family), &Attributes::new());
+    let listed = socket.list(&all, |one| {
+        let found = attributes(one.body, FIXED)?;
+        there |= string(&found, 1).as_deref() == Some(TABLE);
+        Ok(())
+    });
+    match listed {
+        Err(SocketError::Refused { errno, .. })
+            if matches!(errno, Errno::AFNOSUPPORT | Errno::OPNOTSUPP) =>
+        {
+            Ok(false)
+        }
+        listed => listed.map(|()| there),
+    }
 }
 
 /// Chains under the names that istio-iptables gives them, and their tables: those of any capture.

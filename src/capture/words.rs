@@ -45,9 +45,10 @@ fn first(steps: &[Expression], family: Family) -> (String, usize) {
             (format!("meta l4proto {}{}", sign(*not), ip(value)), 2)
         }
         [Known(key @ (Meta::In | Meta::Out)), Compare(not, name), ..] => {
+            let any = if name.len() < 16 { "*" } else { "" };
             let name = String::from_utf8_lossy(name);
             let name = name.trim_end_matches('\0');
-            (format!("{} {}\"{name}\"", key.word(), sign(*not)), 2)
+            (format!("{} {}\"{name}{any}\"", key.word(), sign(*not)), 2)
         }
         [Known(Meta::Mark), Compare(not, mark), ..] => {
             (format!("meta mark {}{}", sign(*not), mark_of(mark)), 2)
@@ -161,7 +162,7 @@ mod tests {
             exclude_outbound_ranges: list("192.0.2.1,10.1.0.0/16,fd00:1::/32").unwrap(),
             exclude_outbound_ports: vec![53],
             exclude_interfaces: vec!["eth9".to_owned()],
-            virtual_interfaces: vec!["tap0".to_owned()],
+            virtual_interfaces: vec!["tap0".to_owned(), "vnet+".to_owned()],
             ..CaptureSpec::default()
         };
         for spec in [spec, CaptureSpec::default()] {

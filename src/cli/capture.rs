@@ -74,8 +74,6 @@ struct CheckArgs {
 
 #[derive(Debug, clap::Args)]
 struct RemoveArgs {
-    #[command(flatten)]
-    by: By,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -127,10 +125,10 @@ type Listed<T> = Vec<T>;
 #[derive(Debug, clap::Args)]
 struct What {
     /// Port of the proxy that outbound connections go to
-    #[arg(long, short = 'p', alias = "envoy-port", value_name = "PORT", env = "SORTIE_OUTBOUND_PORT", default_value_t = 15001, value_parser = port)]
+    #[arg(long, short = 'p', alias = "envoy-port", value_name = "PORT", default_value_t = 15001, value_parser = port)]
     outbound_port: u16,
     /// Port of the proxy that inbound connections go to
-    #[arg(long, short = 'z', alias = "inbound-capture-port", value_name = "PORT", env = "SORTIE_INBOUND_PORT", default_value_t = 15006, value_parser = port)]
+    #[arg(long, short = 'z', alias = "inbound-capture-port", value_name = "PORT", default_value_t = 15006, value_parser = port)]
     inbound_port: u16,
     /// Users whose own traffic is not captured: the proxy's
     #[arg(long, short = 'u', alias = "proxy-uid", value_name = "LIST", env = "SORTIE_UID", default_value = "1337", value_parser = list::<u32>)]
@@ -179,9 +177,46 @@ struct What {
     /// Interfaces of virtual machines, whose traffic counts as outbound
     #[arg(long, short = 'k', alias = "kube-virt-interfaces", value_name = "NAMES", env = "SORTIE_VIRTUAL_INTERFACES", default_value = "", hide_default_value = true, value_parser = list::<String>)]
     virtual_interfaces: Listed<String>,
-    /// Rules for IPv6 too: auto is where an interface has a global address
+    /// Rules for IPv6 too: auto is where the kernel has it
     #[arg(long, value_name = "WHEN", env = "SORTIE_IPV6", value_enum, default_value_t = Ipv6::Auto)]
     ipv6: Ipv6,
+    #[command(flatten)]
+    theirs: Theirs,
+}
+
+/// Flags of istio-iptables that mean nothing here, so that its command lines are taken.
+#[derive(Debug, clap::Args)]
+struct Theirs {
+    #[arg(long = "log_output_level", hide = true, value_name = "LEVEL")]
+    _log_output_level: Option<String>,
+    #[arg(long = "log_as_json", hide = true, num_args = 0..=1, require_equals = true)]
+    _log_as_json: Option<Option<bool>>,
+    #[arg(long = "run-validation", hide = true, num_args = 0..=1, require_equals = true)]
+    _run_validation: Option<Option<bool>>,
+    #[arg(long = "skip-rule-apply", hide = true, num_args = 0..=1, require_equals = true)]
+    _skip_rule_apply: Option<Option<bool>>,
+    #[arg(long = "native-nftables", hide = true, num_args = 0..=1, require_equals = true)]
+    _native_nftables: Option<Option<bool>>,
+    #[arg(long = "force-apply", hide = true, num_args = 0..=1, require_equals = true)]
+    _force_apply: Option<Option<bool>>,
+    #[arg(long = "dual-stack", hide = true, num_args = 0..=1, require_equals = true)]
+    _dual_stack: Option<Option<bool>>,
+    #[arg(long = "iptables-probe-port", hide = true, value_name = "PORT")]
+    _probe_port: Option<u16>,
+    #[arg(long = "probe-timeout", hide = true, value_name = "TIME")]
+    _probe_timeout: Option<String>,
+    #[arg(long = "capture-all-dns", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = no_dns)]
+    _capture_all_dns: Option<bool>,
+    #[arg(long = "redirect-dns", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = no_dns)]
+    _redirect_dns: Option<bool>,
+}
+
+/// DNS is not captured: names are resolved as if there were no proxy (C5).
+fn no_dns(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "false" => Ok(false),
+        _ => Err("DNS is not captured; leave it out, and the application resolves as before"),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -232,6 +267,12 @@ impl What {
             true => &Family::ALL[..],
             false => &[Family::V4],
         };
+        if families.contains(&Family::V6) && !capture::loopback_has_ipv6() {
+            say(
+                &"warning: IPv6 is off on the loopback: what comes in by IPv6 is refused; sysctl \
+                  net.ipv6.conf.lo.disable_ipv6=0, and apply again",
+            );
+        }
         let rules = families.iter().map(|one| capture::rules(&spec, *one));
         Ok(rules.collect())
     }
@@ -245,7 +286,7 @@ impl What {
         match self.ipv6 {
             Ipv6::On => true,
             Ipv6::Off => false,
-            Ipv6::Auto => capture::has_global_ipv6(),
+            Ipv6::Auto => capture::has_ipv6(),
         }
     }
 }
@@ -340,7 +381,7 @@ impl CheckArgs {
 
 impl RemoveArgs {
     fn run(&self) -> Result<(), ExitCode> {
-        let removed = capture::remove(self.by.backend.into()).map_err(|e| failed(&e))?;
+        let removed = capture::remove().map_err(|e| failed(&e))?;
         match (self.json, removed) {
             (true, _) => out(&format!("{}\n", json!({ "changed": removed }))),
             (false, true) => out("removed\n"),
@@ -354,10 +395,19 @@ fn text(rules: &[Ruleset], format: Format) -> String {
         let found = rules.iter().find(|one| one.family == family);
         found.map(capture::iptables_text).unwrap_or_default()
     };
+    // What is not a rule of the packet filter, and is needed too.
+    let beside = |wanted: fn(&str) -> bool| {
+        let commands = capture::commands(rules).into_iter();
+        let lines = commands.filter(|line| wanted(line));
+        lines
+            .map(|line| format!("# needed too: {line}\n"))
+            .collect::<String>()
+    };
+    let six = |line: &str| line.starts_with("ip -6");
     match format {
-        Format::Nftables => capture::nftables_text(rules),
-        Format::Iptables => of(Family::V4),
-        Format::Ip6tables => of(Family::V6),
+        Format::Nftables => beside(|_| true) + &capture::nftables_text(rules),
+        Format::Iptables => beside(|line| !line.starts_with("ip -6")) + &of(Family::V4),
+        Format::Ip6tables => beside(six) + &of(Family::V6),
     }
 }
 
@@ -375,12 +425,17 @@ fn summary(spec: &CaptureSpec, rules: &[Ruleset]) -> String {
         .flat_map(|one| &one.chains)
         .map(|one| one.rules.len())
         .sum();
+    let proxy = match spec.interception {
+        Interception::Tproxy => {
+            "TPROXY: sortie run --interception=TPROXY, as root with the capability NET_ADMIN"
+        }
+        _ => "REDIRECT",
+    };
     format!(
-        "{count} rules, {}; outbound to port {}, inbound to port {} ({})",
+        "{count} rules, {}; outbound to port {}, inbound to port {} ({proxy})",
         families.join(" and "),
         spec.outbound_port,
-        spec.inbound_port,
-        spec.interception
+        spec.inbound_port
     )
 }
 
@@ -429,7 +484,8 @@ mod tests {
     fn c2_a_command_line_of_istio_iptables_means_the_same_here() {
         // As the injector of Istio writes it, and with the long names.
         let short = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x 10.1.0.0/16 -b * -d \
-                     15090,15021,15020 -o 3306 -q 443 -c eth1 -k tap0 -g 0";
+                     15090,15021,15020 -o 3306 -q 443 -c eth1 -k tap0 -g 0 \
+                     --log_output_level=default:info --run-validation --redirect-dns=false";
         let long = "--envoy-port 15001 --inbound-capture-port 15006 --proxy-uid 1337 \
                     --istio-inbound-interception-mode REDIRECT --istio-service-cidr * \
                     --istio-service-exclude-cidr 10.1.0.0/16 --istio-inbound-ports * \
@@ -454,6 +510,8 @@ mod tests {
     #[test]
     fn c2_a_word_that_does_not_fit_is_named_with_its_flag() {
         for (arguments, expected) in [
+            ("--redirect-dns=true", "DNS is not captured"),
+            ("--redirect-dns", "DNS is not captured"),
             ("-b 80,http", "\"http\" is not a port"),
             ("-p 0", "1 to 65535"),
             ("-i 10.0.0.0/99", "is not a range"),

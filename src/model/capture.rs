@@ -138,11 +138,13 @@ impl Listed for IpNet {
 }
 
 impl Listed for String {
-    const IS: &'static str =
-        "the name of an interface: at most 15 of A-Z, a-z, 0-9 and . _ : @ + -";
+    const IS: &'static str = "the name of an interface: at most 15 of A-Z, a-z, 0-9 and . _ : @ -, or the beginning of some \
+         and a +";
     fn listed(text: &str) -> Option<Self> {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b"._:@+-".contains(&b);
-        let sound = (1..=15).contains(&text.len()) && text.bytes().all(fits);
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"._:@-".contains(&b);
+        // What ends with a plus is a beginning, to iptables; a plus alone would be every one.
+        let name = text.strip_suffix('+').unwrap_or(text);
+        let sound = (1..=15).contains(&text.len()) && !name.is_empty() && name.bytes().all(fits);
         // A name that begins like a flag would be taken for one by iptables.
         (sound && !text.starts_with('-')).then(|| text.to_owned())
     }
@@ -153,13 +155,16 @@ impl Listed for String {
 /// # Errors
 /// The first word that does not fit.
 pub fn list<T: Listed>(text: &str) -> Result<Vec<T>, ListError> {
-    let words: Vec<&str> = text.split(',').map(str::trim).collect();
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.collect();
     if words.len() > MAX_LISTED {
         return Err(ListError::TooMany(words.len()));
     }
     words
         .into_iter()
-        .filter(|word| !word.is_empty())
         .map(|word| T::listed(word).ok_or_else(|| ListError::Word(word.to_owned(), T::IS)))
         .collect()
 }
@@ -308,12 +313,19 @@ mod tests {
             error.starts_with("\"10.0.0.0/33\" is not a range"),
             "{error}"
         );
-        for name in ["-j", "eth 0", "an-interface-of-a-long-name"] {
+        for name in [
+            "-j",
+            "eth 0",
+            "+",
+            "e+h",
+            "eth++",
+            "an-interface-of-a-long-name",
+        ] {
             assert!(list::<String>(name).is_err(), "{name}");
         }
         assert!(matches!(
             list::<u16>(&"1,".repeat(5000)),
-            Err(ListError::TooMany(5001))
+            Err(ListError::TooMany(5000))
         ));
     }
 

@@ -17,7 +17,7 @@ const WIDE: &[&str] = &[
     "--inbound-ports=80,443",
     "--exclude-inbound-ports=22,15020",
     "--exclude-interfaces=eth9",
-    "--virtual-interfaces=tap0,tap1",
+    "--virtual-interfaces=tap0,vnet+",
     "--uid=3,4",
 ];
 const PLAIN: &[&str] = &["--ipv6=on"];
@@ -42,6 +42,18 @@ fn state(host: &Namespace) -> String {
     others + &rules.join("\n")
 }
 
+/// `-I CHAIN 1 ...` as iptables-save tells it.
+fn appended(line: &str) -> String {
+    match line.strip_prefix("-I ") {
+        None => line.to_owned(),
+        Some(rest) => {
+            let mut words = rest.splitn(3, ' ');
+            let (chain, _, rest) = (words.next(), words.next(), words.next());
+            format!("-A {} {}", chain.unwrap(), rest.unwrap())
+        }
+    }
+}
+
 #[test]
 fn c10_what_is_applied_is_what_is_printed_and_what_nft_lists() {
     for flags in [PLAIN, &["--ipv6=off"], WIDE] {
@@ -56,7 +68,11 @@ fn c10_what_is_applied_is_what_is_printed_and_what_nft_lists() {
         assert_eq!(by_us.rules(), by_nft.rules());
         let printed: String = text
             .lines()
-            .filter(|line| !line.starts_with("add table") && !line.starts_with("delete table"))
+            .filter(|line| {
+                !["add table", "delete table", "#"]
+                    .iter()
+                    .any(|one| line.starts_with(one))
+            })
             .map(|line| format!("{line}\n"))
             .collect();
         assert_eq!(by_us.rules(), printed);
@@ -76,8 +92,8 @@ fn c10_what_iptables_saves_is_what_is_printed_for_it() {
             let of = |text: &str| {
                 let mut rules: Vec<String> = text
                     .lines()
-                    .filter(|line| line.starts_with("-A") || line.starts_with('*'))
-                    .map(str::to_owned)
+                    .filter(|line| line.starts_with(['-', '*']))
+                    .map(appended)
                     .collect();
                 let chain = |rule: &String| rule.split(' ').nth(1).map(str::to_owned);
                 for table in rules.split_mut(|line| line.starts_with('*')) {
@@ -104,16 +120,17 @@ fn c10_to_apply_twice_is_to_apply_once_and_to_remove_leaves_nothing() {
         let once = state(&host);
         assert_ne!(once, before);
         assert!(
-            first.contains("IPv4 and IPv6") && first.contains("(TPROXY)"),
+            first.contains("IPv4 and IPv6")
+                && first.contains("(TPROXY: sortie run --interception=TPROXY"),
             "{first}"
         );
         let second = host.captured(&with(&["apply", backend], WIDE));
         assert!(second.starts_with("already applied"), "{second}");
         assert_eq!(state(&host), once, "{backend}");
         host.captured(&with(&["check", backend], WIDE));
-        assert_eq!(host.captured(&["remove", backend]), "removed\n");
+        assert_eq!(host.captured(&["remove"]), "removed\n");
         assert_eq!(state(&host), before, "{backend}");
-        let none = host.captured(&["remove", backend]);
+        let none = host.captured(&["remove"]);
         assert_eq!(none, "nothing was there to be removed\n");
     }
 }
@@ -146,7 +163,7 @@ fn c10_what_others_have_set_survives() {
         for theirs in ["tcp dport 23 drop", "dport 99", ":OTHER", "fd00::5"] {
             assert!(state(&host).contains(theirs), "{backend} {theirs}");
         }
-        host.captured(&["remove", backend]);
+        host.captured(&["remove"]);
         let after = state(&host);
         // iptables keeps its own empty tables, once it has made them.
         for line in before.lines() {
@@ -222,7 +239,6 @@ fn c10_without_the_capability_one_line_says_what_to_do() {
             &["apply", "--interception=TPROXY"],
             &["check"],
             &["remove"],
-            &["remove", IPTABLES],
         ] {
             let mut command = host.command("setpriv");
             command
@@ -314,9 +330,9 @@ fn c10_two_captures_at_once_are_refused() {
     let before = state(&host);
     let (code, _, error) = host.capture(&["apply"]);
     assert_eq!(code, 1);
-    assert!(error.contains("remove --backend=iptables"), "{error}");
+    assert!(error.contains("with sortie capture remove"), "{error}");
     assert_eq!(state(&host), before);
-    host.captured(&["remove", IPTABLES]);
+    host.captured(&["remove"]);
     // What istio-iptables has left, as it leaves it.
     host.shell("iptables -t nat -N ISTIO_OUTPUT; iptables -t nat -A OUTPUT -j ISTIO_OUTPUT");
     for backend in ["--backend=nftables", IPTABLES] {
@@ -344,7 +360,7 @@ fn c8_what_contradicts_itself_is_named_and_nothing_is_applied() {
             &["-i=10.0.0.0/8", "-x=10.0.0.0/8"],
             "10.0.0.0/8 is in --outbound-ranges",
         ),
-        (&["-b=15020"], "15020"),
+        (&["-b=80,15006"], "--inbound-ports has 15006"),
         (&["-u=", "-g="], "--uid and --gid are both empty"),
         (&["-c=tap0", "-k=tap0"], "interface tap0"),
     ] {
@@ -375,22 +391,93 @@ fn c9_where_nothing_is_to_be_captured_nothing_is_done() {
         );
     }
     assert_eq!(state(&host), before);
+    // The text takes away what was there, as every text does.
     let (code, out, _) = host.capture(&["print", "--interception=none"]);
-    assert_eq!((code, &*out), (0, ""));
+    assert_eq!(code, 0);
+    assert!(
+        !out.contains("chain") && out.contains("delete table ip6 sortie"),
+        "{out}"
+    );
 }
 
 #[test]
-fn c3_ipv6_is_captured_where_there_is_an_address_and_only_there() {
+fn c3_ipv6_is_captured_before_there_is_an_address_of_it() {
     let Some(host) = Namespace::new() else { return };
-    host.shell(
-        "ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up; ip addr add 192.0.2.1/24 dev eth0",
-    );
-    host.captured(&["apply"]);
-    assert!(!host.rules().contains("ip6"), "link-local is not enough");
-    host.shell("ip -6 addr add fd00::1/64 dev eth0 nodad");
     host.captured(&["apply"]);
     assert!(host.rules().contains("table ip6 sortie"));
     assert!(host.shell("ip -6 addr show lo").contains("::6/128"));
-    host.captured(&["apply", "--ipv6=off"]);
+    let said = host.captured(&["apply", "--ipv6=off"]);
+    assert!(said.contains("IPv4;"), "{said}");
     assert!(!host.rules().contains("ip6"));
+}
+
+#[test]
+fn c3_where_the_loopback_has_no_ipv6_what_goes_out_by_it_is_captured_all_the_same() {
+    let Some(host) = Namespace::new() else { return };
+    host.shell("echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6");
+    for mode in ["--interception=REDIRECT", "--interception=TPROXY"] {
+        let (code, _, error) = host.capture(&["apply", mode]);
+        assert_eq!(code, 0, "{error}");
+        assert!(error.contains("IPv6 is off on the loopback"), "{error}");
+        assert!(host.rules().contains("table ip6 sortie"));
+        host.captured(&["check", mode]);
+    }
+}
+
+#[test]
+fn c10_what_stands_before_our_rules_is_named_and_apply_goes_first() {
+    let Some(host) = Namespace::new() else { return };
+    host.captured(&["apply", IPTABLES]);
+    host.shell("iptables -t nat -I OUTPUT 1 -p tcp --dport 80 -j ACCEPT");
+    let (code, out, _) = host.capture(&["check", IPTABLES]);
+    assert_eq!(code, 1);
+    assert!(
+        out.contains("--dport 80 -j ACCEPT: it stands before ours"),
+        "{out}"
+    );
+    host.captured(&["apply", IPTABLES]);
+    host.captured(&["check", IPTABLES]);
+    let rules = host.shell("iptables -t nat -S OUTPUT");
+    let line = |words: &str| rules.lines().position(|line| line.contains(words)).unwrap();
+    assert!(line("ISTIO_OUTPUT") < line("--dport 80"), "{rules}");
+}
+
+#[test]
+fn c4_a_routing_rule_of_anothers_stays() {
+    let Some(host) = Namespace::new() else { return };
+    host.shell("ip rule add pref 50 fwmark 1337 lookup 133");
+    host.captured(&["apply", "--interception=TPROXY"]);
+    assert!(
+        host.shell("ip rule")
+            .contains("1337:\tfrom all fwmark 0x539 lookup 133")
+    );
+    host.captured(&["remove"]);
+    let left = host.shell("ip rule");
+    assert!(
+        left.contains("50:\tfrom all fwmark 0x539") && !left.contains("1337:"),
+        "{left}"
+    );
+}
+
+#[test]
+fn c10_where_the_loopback_is_down_it_is_said_and_nothing_is_left() {
+    let Some(host) = Namespace::new() else { return };
+    host.shell("ip link set lo down");
+    let before = state(&host);
+    let (code, _, error) = host.capture(&["apply", "--interception=TPROXY"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("ip link set lo up"), "{error}");
+    assert_eq!(state(&host), before);
+}
+
+#[test]
+fn c2_the_variables_of_a_service_that_is_called_as_we_are_mean_nothing() {
+    let Some(host) = Namespace::new() else { return };
+    let mut command = host.command(crate::harness::PROGRAM);
+    command.args(["capture", "print"]);
+    for name in ["SORTIE_OUTBOUND_PORT", "SORTIE_INBOUND_PORT"] {
+        command.env(name, "tcp://10.96.0.7:80");
+    }
+    let (code, out, error) = told(command.output().unwrap());
+    assert_eq!((code, out), (0, host.captured(&["print"])), "{error}");
 }
