@@ -141,20 +141,16 @@ pub(super) fn users(pod: Pod<'_>, wishes: &Wishes) -> Vec<Warning> {
     found
 }
 
-/// Init containers that run before there is a proxy, with rules already in place or without (C8).
+/// Init containers that run before there is a proxy (C8), and sidecars of the pod's own among them,
+/// whose connections are older than the rules.
 pub(super) fn early(pod: Pod<'_>, wishes: &Wishes) -> Option<Warning> {
-    let sidecar = |one: &Container<'_>| {
-        let policy = one.fields.get("restartPolicy").and_then(Value::as_str);
-        policy == Some("Always")
-    };
-    let relevant = wishes.captures() && !wishes.native;
-    let first = pod
-        .containers_of("initContainers")
-        .filter(|_| relevant)
-        .find(|one| !sidecar(one))?;
+    if !wishes.captures() || wishes.native {
+        return None;
+    }
+    let first = pod.containers_of("initContainers").next()?;
     let message = format!(
-        "the init container {} runs before the proxy and is not captured; a native sidecar \
-         (sidecar.istio.io/nativeSidecar: \"true\") would be there before it",
+        "the init container {} begins before the proxy: what it opens until then is not captured; \
+         a native sidecar (sidecar.istio.io/nativeSidecar: \"true\") would be there before it",
         first.name
     );
     Some(Warning::new(first.path, message))
@@ -238,10 +234,15 @@ mod tests {
     #[test]
     fn c8_an_init_container_before_the_proxy_is_said_and_beside_a_native_one_not() {
         let mut pod = annotated(&[]);
-        pod["spec"]["initContainers"] = json!([{"name": "migrate"}]);
-        let said = warned(&pod);
-        let begin = "spec.initContainers[0]: the init container migrate runs before the proxy";
-        assert!(said[0].starts_with(begin), "{said:?}");
+        for container in [
+            json!({"name": "m"}),
+            json!({"name": "m", "restartPolicy": "Always"}),
+        ] {
+            pod["spec"]["initContainers"] = json!([container]);
+            let said = warned(&pod);
+            let begin = "spec.initContainers[0]: the init container m begins before the proxy";
+            assert!(said[0].starts_with(begin), "{said:?}");
+        }
         pod["metadata"]["annotations"]["sidecar.istio.io/nativeSidecar"] = json!("true");
         assert_eq!(warned(&pod), Vec::<String>::new());
     }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::pod::Fields;
 use super::probes::Originals;
-use super::wishes::Wishes;
+use super::wishes::{DRAIN, Wishes};
 use super::{Settings, mounts};
 use crate::model::{Interception, PROXY_ID};
 
@@ -52,7 +52,7 @@ pub(super) fn proxy(settings: &Settings, wishes: &Wishes, probes: &Originals) ->
         fields.insert("restartPolicy".to_owned(), json!("Always"));
     }
     fields.insert("ports".to_owned(), ports(wishes));
-    fields.insert("env".to_owned(), env(probes));
+    fields.insert("env".to_owned(), env(wishes, probes));
     fields.insert("resources".to_owned(), wishes.resources.to_json());
     fields.insert("securityContext".to_owned(), rights);
     if wishes.hold && !wishes.native {
@@ -109,8 +109,8 @@ fn args(settings: &Settings, wishes: &Wishes) -> Vec<String> {
         args.push("--interception=TPROXY".to_owned());
     }
     args.push(format!("--admin=127.0.0.1:{ADMIN_PORT}"));
-    let ports = wishes.status_port.into_iter().chain([READY_PORT]);
-    args.extend(ports.map(|port| format!("--status=[::]:{port}")));
+    let ports = status(wishes).map(|port| format!("--status=[::]:{port}"));
+    args.extend(ports.chain([format!("--status=[::]:{READY_PORT}")]));
     args.push(format!("--labels-file={}/labels", mounts::POD));
     if wishes.identity.is_some() {
         args.push(format!("--identity={}", mounts::IDENTITY));
@@ -118,7 +118,10 @@ fn args(settings: &Settings, wishes: &Wishes) -> Vec<String> {
     if !wishes.credentials.is_empty() {
         args.push(format!("--credentials={}", mounts::CREDENTIALS));
     }
-    args.push(format!("--drain-timeout={}", wishes.drain.as_secs()));
+    if wishes.drain_least != DRAIN {
+        args.push(format!("--drain-time={}", wishes.drain_least));
+    }
+    args.push(format!("--drain-timeout={}", wishes.drain_most));
     if let Some(level) = &wishes.log_level {
         args.push(format!("--log-level={level}"));
     }
@@ -129,30 +132,39 @@ fn args(settings: &Settings, wishes: &Wishes) -> Vec<String> {
     args
 }
 
+/// The status port, unless it is the one for readiness too.
+fn status(wishes: &Wishes) -> impl Iterator<Item = u16> {
+    let port = wishes.status_port.filter(|port| *port != READY_PORT);
+    port.into_iter()
+}
+
 /// Those that others may call.
 fn ports(wishes: &Wishes) -> Value {
     let port =
         |name: &str, port: u16| json!({"name": name, "containerPort": port, "protocol": "TCP"});
-    let status = wishes
-        .status_port
-        .map(|number| port("sortie-status", number));
-    let all = status.into_iter().chain([port("sortie-ready", READY_PORT)]);
-    all.collect()
+    let status = status(wishes).map(|number| port("sortie-status", number));
+    status.chain([port("sortie-ready", READY_PORT)]).collect()
 }
 
-fn env(probes: &Originals) -> Value {
+fn env(wishes: &Wishes, probes: &Originals) -> Value {
     let of_pod = |name: &str, field: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}});
     let mut all = vec![
         of_pod("SORTIE_NAMESPACE", "metadata.namespace"),
         of_pod("SORTIE_SERVICE_ACCOUNT", "spec.serviceAccountName"),
         of_pod("SORTIE_POD_IP", "status.podIP"),
     ];
+    let said = wishes.env.iter();
+    all.extend(said.map(|(name, value)| json!({"name": name, "value": literal(value)})));
     if !probes.is_empty() {
-        // Kubernetes replaces $(NAME) in values, and $$ by $.
-        let text = Value::from(probes.clone()).to_string().replace('$', "$$");
+        let text = literal(&Value::from(probes.clone()).to_string());
         all.push(json!({"name": APP_PROBES, "value": text}));
     }
     all.into()
+}
+
+/// Kubernetes replaces $(NAME) in values, and $$ by $.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
 }
 
 /// I5.
@@ -331,7 +343,12 @@ mod tests {
         assert_eq!(numbers, [5, 2, 30]);
         let args = args(&pod, PROXY);
         assert!(
-            args.ends_with(&["--drain-timeout=8", "--log-level=warn", "--workers=2"]),
+            args.ends_with(&[
+                "--drain-time=8",
+                "--drain-timeout=25",
+                "--log-level=warn",
+                "--workers=2",
+            ]),
             "{args:?}"
         );
     }

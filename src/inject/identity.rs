@@ -4,10 +4,10 @@
 //! Never: writes down what was put in (that is `status`).
 //! Called by: plan.
 
-use super::Owner;
 use super::containers::READY_PORT;
 use super::pod::Pod;
 use super::wishes::Wishes;
+use super::{Owner, Path, Warning};
 
 /// Every label that may be put in.
 pub(super) const LABELS: [&str; 3] = [TLS_MODE, NAME, REVISION];
@@ -33,8 +33,8 @@ pub(super) fn labels(pod: Pod<'_>, owner: &Owner, wishes: &Wishes) -> Pairs {
     let name = first(["app.kubernetes.io/name", "app"]).unwrap_or(&owner.name);
     let revision = first(["app.kubernetes.io/version", "version"]).unwrap_or("latest");
     let mut all = Vec::new();
-    // Callers with automatic mTLS take it for a promise to accept TLS.
-    if wishes.captures_inbound() {
+    // Callers with automatic mTLS take it for a promise to accept TLS, which needs a certificate.
+    if wishes.captures_inbound() && wishes.has_identity() {
         all.push((TLS_MODE, "istio".to_owned()));
     }
     let name = label_value(name);
@@ -44,6 +44,19 @@ pub(super) fn labels(pod: Pod<'_>, owner: &Owner, wishes: &Wishes) -> Pairs {
     all.push((REVISION, label_value(revision)));
     all.retain(|(key, _)| pod.label(key).is_none());
     all
+}
+
+/// Callers that are not told to speak TLS, and what would change that.
+pub(super) fn clear_text(pod: Pod<'_>, wishes: &Wishes) -> Option<Warning> {
+    let quiet = !wishes.captures_inbound() || wishes.has_identity();
+    if quiet || pod.label(TLS_MODE).is_some() {
+        return None;
+    }
+    let path = Path::default().key("metadata").key("labels").key(TLS_MODE);
+    let message = "it is not set, as the proxy has no mesh identity: callers speak clear text to \
+                   this pod; name a Secret with the annotation sortie/identity, or set the label if \
+                   there is an identity otherwise";
+    Some(Warning::new(path, message))
 }
 
 /// The annotations that the pod does not have.
@@ -78,7 +91,9 @@ fn label_value(text: &str) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::testing::{annotated, injected, injected_with, settings, with_app};
+    use super::super::testing::{
+        annotated, injected, injected_with, meshed, planned, settings, with_app,
+    };
     use super::super::{Outcome, Settings, plan};
     use super::*;
 
@@ -98,17 +113,56 @@ mod tests {
 
     #[test]
     fn i2_a_pod_that_takes_tls_says_so_and_one_that_does_not_does_not() {
-        assert_eq!(label(&injected(&annotated(&[])), TLS_MODE), some("istio"));
+        let mode = |pod: &Value| label(&injected_with(&meshed(), pod), TLS_MODE);
+        assert_eq!(mode(&annotated(&[])), some("istio"));
         for (key, value) in [
             ("sidecar.istio.io/interceptionMode", "NONE"),
             ("traffic.sidecar.istio.io/includeInboundPorts", ""),
         ] {
+            assert_eq!(mode(&annotated(&[(key, value)])), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn i2_without_a_certificate_to_show_no_tls_is_promised_and_that_is_said() {
+        let said = |pod: &Value| {
+            let said = planned(&settings(), pod).warnings;
+            (label(&injected(pod), TLS_MODE), said.len())
+        };
+        assert_eq!(said(&annotated(&[])), (None, 1));
+        let metadata = "proxyMetadata: {ISTIO_META_TLS_SERVER_CERT_CHAIN: /c/chain.pem}";
+        for (key, value) in [
+            ("sortie/identity", "mesh"),
+            ("proxy.istio.io/config", metadata),
+        ] {
             assert_eq!(
-                label(&injected(&annotated(&[(key, value)])), TLS_MODE),
-                None,
+                said(&annotated(&[(key, value)])),
+                (some("istio"), 0),
                 "{key}"
             );
         }
+        let mounted = |path: &str| {
+            annotated(&[
+                (
+                    "sidecar.istio.io/userVolume",
+                    r#"{"v":{"csi":{"driver":"d"}}}"#,
+                ),
+                (
+                    "sidecar.istio.io/userVolumeMount",
+                    &format!(r#"{{"v":{{"mountPath":"{path}"}}}}"#),
+                ),
+            ])
+        };
+        let spiffe = mounted("/var/run/secrets/workload-spiffe-credentials");
+        assert_eq!(said(&spiffe), (some("istio"), 0));
+        let one_hosts = mounted("/etc/certs");
+        assert_eq!(said(&one_hosts), (None, 1));
+        let flag = Settings {
+            proxy_args: vec!["--identity=/var/run/mesh".to_owned()],
+            ..settings()
+        };
+        let after = injected_with(&flag, &annotated(&[]));
+        assert_eq!(label(&after, TLS_MODE), some("istio"));
     }
 
     #[test]
@@ -174,6 +228,10 @@ mod tests {
     fn i2_labels_and_annotations_of_the_users_stay_as_they_are() {
         let mut pod = with_app(json!({}));
         pod["metadata"]["labels"][TLS_MODE] = json!("disabled");
-        assert_eq!(label(&injected(&pod), TLS_MODE), some("disabled"));
+        assert_eq!(
+            label(&injected_with(&meshed(), &pod), TLS_MODE),
+            some("disabled")
+        );
+        assert_eq!(planned(&settings(), &pod).warnings, [], "who sets it knows");
     }
 }

@@ -4,10 +4,12 @@
 //! Never: talks to an API server, or reads a certificate.
 //! Called by: cli (`sortie inject`), webhook.
 
+mod bypass;
 mod capture;
 mod checks;
 mod containers;
 mod diff;
+mod files;
 mod identity;
 mod known;
 mod mounts;
@@ -36,3 +38,4 @@ pub use op::{Op, OpError, Path, Step};
 pub use outcome::{LeftAlone, Outcome, Plan, Refusal, Warning};
 pub use plan::plan;
 pub use settings::{Owner, Policy, Resources, Settings};
+pub use who::unmet;

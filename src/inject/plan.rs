@@ -12,8 +12,8 @@ use super::probes::{self, Originals};
 use super::status::{self, Put, SYSCTL, Stripped};
 use super::wishes::Wishes;
 use super::{
-    LeftAlone, Op, OpError, Outcome, Owner, Path, Plan, Refusal, Settings, Warning, checks, diff,
-    identity, known, mounts, who,
+    LeftAlone, Op, OpError, Outcome, Owner, Path, Plan, Refusal, Settings, Warning, bypass, checks,
+    diff, files, identity, known, mounts, who,
 };
 
 /// What makes of `template`, a pod or a pod template `{metadata, spec}`, one with a sidecar.
@@ -70,7 +70,9 @@ fn with_sidecar(
     warnings.extend(known::annotations(pod));
     warnings.extend(checks::users(pod, &wishes));
     warnings.extend(checks::early(pod, &wishes));
-    warnings.extend(wishes.user.unreadable(pod));
+    warnings.extend(bypass::warnings(pod, settings, &wishes));
+    warnings.extend(identity::clear_text(pod, &wishes));
+    warnings.extend(files::warnings(pod, &wishes.user));
     let (originals, kept) = app_probes(pod, &wishes);
     warnings.extend(kept);
     let mut parts = Parts::new(settings, &wishes, pod, &originals)?;

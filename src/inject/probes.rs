@@ -22,6 +22,10 @@ const HOOKS: [(&str, &str); 2] = [("preStop", "prestopz"), ("postStart", "postst
 /// What asks over the network.
 const NETWORK: [&str; 3] = ["httpGet", "tcpSocket", "grpc"];
 
+/// What the proxy takes of a probe: seconds, and headers.
+const LONGEST: u64 = 3600;
+const MOST_HEADERS: usize = 100;
+
 /// Every probe and hook that goes through the proxy: its path there, and what it was.
 pub(super) type Originals = Map<String, Value>;
 
@@ -82,6 +86,7 @@ fn original(
     if let Some(host) = action.get("host").and_then(Value::as_str) {
         return Err(format!("it asks the host {host:?}, not the pod"));
     }
+    readable(handler, action)?;
     let mut action = action.clone();
     action.insert("port".to_owned(), json!(port));
     let mut original = json!({ kind: action });
@@ -90,6 +95,26 @@ fn original(
         fields.insert("timeoutSeconds".to_owned(), timeout.clone());
     }
     Ok(Some(original))
+}
+
+/// What the proxy would not take would keep it from starting.
+fn readable(handler: &Fields, action: &Fields) -> Result<(), String> {
+    let timeout = handler.get("timeoutSeconds").and_then(Value::as_u64);
+    if let Some(timeout) = timeout.filter(|timeout| *timeout > LONGEST) {
+        return Err(format!("its timeout of {timeout} s is more than {LONGEST}"));
+    }
+    let headers = action.get("httpHeaders").and_then(Value::as_array);
+    let headers = headers.map_or(&[][..], Vec::as_slice);
+    let text = |header: &Value| {
+        let value = header.get("value").and_then(Value::as_str);
+        !value.is_some_and(|value| value.contains(|c: char| c.is_control() && c != '\t'))
+    };
+    match headers.len() <= MOST_HEADERS && headers.iter().all(text) {
+        true => Ok(()),
+        false => Err(format!(
+            "its headers are more than {MOST_HEADERS}, or one has control characters"
+        )),
+    }
 }
 
 /// A number, or the name of a port of the same container.
@@ -321,6 +346,19 @@ mod tests {
         let after = injected(&pod);
         for key in ["livenessProbe", "readinessProbe"] {
             assert_eq!(container(&after, "app")[key], probes[key]);
+        }
+    }
+
+    #[test]
+    fn i8_a_probe_that_would_keep_the_proxy_from_starting_stays() {
+        let get = json!({"port": 80, "httpHeaders": [{"name": "A", "value": "a\nb"}]});
+        for probe in [
+            json!({"tcpSocket": {"port": 80}, "timeoutSeconds": 3601}),
+            json!({"httpGet": get}),
+        ] {
+            let pod = with_app(json!({"livenessProbe": probe}));
+            assert_eq!(warned(&pod).len(), 1, "{probe}");
+            assert_eq!(container(&injected(&pod), "app")["livenessProbe"], probe);
         }
     }
 

@@ -26,7 +26,10 @@ pub(super) struct ProxyConfig {
     pub interception: Option<Interception>,
     pub status_port: Option<u16>,
     pub workers: Option<u16>,
+    /// The least time of a drain.
     pub drain: Option<Duration>,
+    /// Variables of the proxy, of those that sortie knows.
+    pub env: Vec<(String, String)>,
 }
 
 /// Fields that Istio has and sortie has no use for, as they are said elsewhere or of Envoy alone.
@@ -54,7 +57,6 @@ const OTHERS: &[&str] = &[
     "proxyAdminPort",
     "proxyBootstrapTemplatePath",
     "proxyHeaders",
-    "proxyMetadata",
     "proxyStatsMatcher",
     "readinessProbe",
     "runtimeValues",
@@ -73,6 +75,16 @@ const FOLLOWED: &[&str] = &[
     "statusPort",
     "concurrency",
     "terminationDrainDuration",
+    "proxyMetadata",
+];
+/// Variables of `proxyMetadata` that sortie reads (ISTIO.md T14).
+const VARIABLES: &[&str] = &[
+    "ISTIO_META_TLS_CLIENT_CERT_CHAIN",
+    "ISTIO_META_TLS_CLIENT_KEY",
+    "ISTIO_META_TLS_CLIENT_ROOT_CERT",
+    "ISTIO_META_TLS_SERVER_CERT_CHAIN",
+    "ISTIO_META_TLS_SERVER_KEY",
+    "ISTIO_META_TLS_SERVER_ROOT_CERT",
 ];
 
 /// Reads the annotation.
@@ -99,7 +111,10 @@ pub(super) fn proxy_config(said: &mut Said<'_>) -> Result<ProxyConfig, Refusal> 
         return Err(refuse("its value is no mapping".to_owned()));
     };
     for entry in entries {
-        follow(&entry.key, &entry.value, &mut out)?;
+        match entry.key.as_ref() {
+            "proxyMetadata" => metadata(&entry.value, said, &mut out)?,
+            key => follow(key, &entry.value, &mut out)?,
+        }
         if let Some(message) = not_followed(&entry.key) {
             let path = annotation_path(CONFIG).key(&entry.key);
             said.warnings.push(Warning::new(path, message));
@@ -134,6 +149,33 @@ fn follow(key: &str, value: &Node, out: &mut ProxyConfig) -> Result<(), Refusal>
             out.drain = Some(drain);
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// `proxyMetadata`: variables by name.
+fn metadata(value: &Node, said: &mut Said<'_>, out: &mut ProxyConfig) -> Result<(), Refusal> {
+    let path = annotation_path(CONFIG).key("proxyMetadata");
+    let Value::Map(entries) = &value.value else {
+        let problem = "it is no mapping";
+        return Err(Refusal::new(path, problem, "expected names and values"));
+    };
+    for entry in entries {
+        let path = path.key(&entry.key);
+        if !VARIABLES.contains(&entry.key.as_ref()) {
+            let message = "sortie does not read this variable";
+            said.warnings.push(Warning::new(path, message));
+            continue;
+        }
+        match &entry.value.value {
+            Value::Scalar(Scalar { text, .. }) if text.starts_with('/') => {
+                out.env.push((entry.key.to_string(), text.to_string()));
+            }
+            _ => {
+                let expected = "expected an absolute path in the proxy's container";
+                return Err(Refusal::new(path, "it is no path", expected));
+            }
+        }
     }
     Ok(())
 }
@@ -176,7 +218,9 @@ fn refuse(problem: String) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{annotated, refused, warned};
+    use serde_json::json;
+
+    use super::super::testing::{annotated, container, injected, refused, warned};
     use super::*;
 
     #[test]
@@ -211,6 +255,24 @@ mod tests {
             assert_eq!(error.path, annotation_path(CONFIG), "{text}: {error}");
         }
         assert_eq!(warned(&annotated(&[(CONFIG, "")])), Vec::<String>::new());
+    }
+
+    #[test]
+    fn t14_variables_of_an_identity_reach_the_proxy_and_others_are_said() {
+        let text = "proxyMetadata: {ISTIO_META_TLS_SERVER_KEY: /etc/certs/key.pem, OTHER: x}";
+        let pod = annotated(&[(CONFIG, text)]);
+        let path = "metadata.annotations[\"proxy.istio.io/config\"].proxyMetadata";
+        let said = format!("{path}.OTHER: sortie does not read this variable");
+        assert_eq!(warned(&pod), [said]);
+        let env = &container(&injected(&pod), "sortie-proxy")["env"];
+        let expected = json!({"name": "ISTIO_META_TLS_SERVER_KEY", "value": "/etc/certs/key.pem"});
+        assert!(env.as_array().unwrap().contains(&expected), "{env}");
+        let text = "proxyMetadata: {ISTIO_META_TLS_SERVER_KEY: key.pem}";
+        let error = refused(&annotated(&[(CONFIG, text)])).to_string();
+        assert!(
+            error.starts_with(&format!("{path}.ISTIO_META_TLS_SERVER_KEY: it is no path")),
+            "{error}"
+        );
     }
 
     #[test]

@@ -44,6 +44,14 @@ pub(super) fn settings() -> Settings {
     }
 }
 
+/// The same with a mesh identity, about which there is then nothing to say.
+pub(super) fn meshed() -> Settings {
+    Settings {
+        identity: Some("mesh".to_owned()),
+        ..settings()
+    }
+}
+
 /// The changes to a pod that gets a sidecar.
 pub(super) fn planned(settings: &Settings, pod: &Value) -> Plan {
     match plan(settings, &owner(), pod) {
@@ -71,7 +79,7 @@ pub(super) fn injected(pod: &Value) -> Value {
 
 /// What is said along the way.
 pub(super) fn warned(pod: &Value) -> Vec<String> {
-    let warnings = planned(&settings(), pod).warnings;
+    let warnings = planned(&meshed(), pod).warnings;
     warnings.iter().map(ToString::to_string).collect()
 }
 

@@ -8,9 +8,9 @@
 
 use serde_json::{Map, Value};
 
-use super::pod::{Fields, Pod, field, kind_of, spec_path};
+use super::Refusal;
+use super::pod::{Fields, Pod, kind_of, spec_path};
 use super::said::Said;
-use super::{Path, Refusal, Warning};
 use crate::config::did_you_mean;
 
 /// The volumes.
@@ -323,31 +323,6 @@ impl UserVolumes {
         }
         Ok(missing)
     }
-
-    /// Files that a proxy of user 1337 could not open.
-    pub fn unreadable(&self, pod: Pod<'_>) -> Option<Warning> {
-        let group = pod
-            .spec("securityContext")
-            .and_then(|of| field(of, "fsGroup"));
-        let closed = |volume: &&Value| {
-            let sources = ["secret", "configMap", "projected"];
-            let source = sources.iter().find_map(|source| field(volume, source));
-            let mode = source.and_then(|source| field(source, "defaultMode")?.as_u64());
-            mode.is_some_and(|mode| mode & 0o004 == 0)
-        };
-        let volume = self
-            .volumes
-            .iter()
-            .find(closed)
-            .filter(|_| group.is_none())?;
-        let path: Path = super::pod::annotation_path(VOLUMES);
-        let message = format!(
-            "the proxy, user 1337, cannot read the files of {:?} with this defaultMode; leave it \
-             out, or set spec.securityContext.fsGroup",
-            text(volume, "name")
-        );
-        Some(Warning::new(path, message))
-    }
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -358,7 +333,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{annotated, at, container, injected, names, refused, warned};
+    use super::super::testing::{annotated, at, container, injected, names, refused};
     use super::*;
 
     fn pod(volumes: &str, mounts: &str) -> Value {
@@ -526,25 +501,5 @@ mod tests {
         assert_eq!(refused(&pod).problem, problem);
         pod["spec"]["volumes"][1] = json!({"name": "data", "secret": {"secretName": "c"}});
         assert_eq!(names(&injected(&pod), "volumes").len(), 4);
-    }
-
-    #[test]
-    fn i9_files_that_the_proxys_user_cannot_read_are_said() {
-        let closed = |mode| {
-            let secret = format!(r#"{{"secretName":"c","defaultMode":{mode}}}"#);
-            pod(
-                &format!(r#"{{"c":{{"secret":{secret}}}}}"#),
-                r#"{"c":{"mountPath":"/c"}}"#,
-            )
-        };
-        let said = warned(&closed(0o400));
-        assert!(
-            said[0].contains("cannot read the files of \"c\""),
-            "{said:?}"
-        );
-        assert_eq!(warned(&closed(0o444)), Vec::<String>::new());
-        let mut grouped = closed(0o400);
-        grouped["spec"]["securityContext"] = json!({"fsGroup": 1337});
-        assert_eq!(warned(&grouped), Vec::<String>::new());
     }
 }

@@ -5,7 +5,7 @@
 //! Called by: plan.
 
 use super::pod::{Pod, field};
-use super::{LeftAlone, Owner, Path, Policy, Refusal, Settings};
+use super::{LeftAlone, Owner, Path, Policy, Refusal, Settings, Warning};
 
 /// The label, and the older annotation, by which a pod speaks for itself.
 const INJECT: &str = "sidecar.istio.io/inject";
@@ -70,6 +70,28 @@ fn never(settings: &Settings, owner: &Owner, pod: Pod<'_>) -> Option<LeftAlone> 
     let nodes = text("nodeSelector", "kubernetes.io/os");
     let windows = [text("os", "name"), nodes].contains(&Some("windows"));
     windows.then_some(LeftAlone::Windows)
+}
+
+/// What to say of a pod that asks for a sidecar itself and is left alone all the same: its
+/// connections go out as the application makes them.
+pub fn unmet(why: &LeftAlone, template: &serde_json::Value) -> Option<Warning> {
+    let pod = Pod::loosely(template);
+    let told = told(pod).ok().flatten().filter(|told| told.yes)?;
+    if *why == LeftAlone::Same {
+        return None;
+    }
+    let key = if told.what == "label" {
+        "labels"
+    } else {
+        "annotations"
+    };
+    let path = Path::default().key("metadata").key(key).key(INJECT);
+    let customised = match why {
+        LeftAlone::Istio => "; settings of the proxy are annotations here, not a container",
+        _ => "",
+    };
+    let message = format!("the pod asks for a sidecar and gets none: {why}{customised}");
+    Some(Warning::new(path, message))
 }
 
 struct Told<'a> {
@@ -228,6 +250,17 @@ mod tests {
             istio["spec"][list] = json!([{"name": "istio-proxy"}]);
             assert_eq!(why(&settings(), &owner(), &istio), Some(LeftAlone::Istio));
         }
+    }
+
+    #[test]
+    fn i1_a_pod_that_asks_and_gets_none_is_told_and_one_that_does_not_ask_is_not() {
+        let said = |pod: &Value| unmet(&LeftAlone::HostNetwork, pod).map(|said| said.to_string());
+        let expected = "metadata.labels[\"sidecar.istio.io/inject\"]: the pod asks for a sidecar and \
+                        gets none: it has hostNetwork: true, and the node's traffic cannot be captured";
+        assert_eq!(said(&labelled("true")).as_deref(), Some(expected));
+        assert_eq!(said(&annotated(&[])), None);
+        assert_eq!(said(&labelled("false")), None);
+        assert_eq!(unmet(&LeftAlone::Same, &labelled("true")), None);
     }
 
     #[test]
