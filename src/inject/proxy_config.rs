@@ -264,7 +264,8 @@ mod tests {
         let path = "metadata.annotations[\"proxy.istio.io/config\"].proxyMetadata";
         let said = format!("{path}.OTHER: sortie does not read this variable");
         assert_eq!(warned(&pod), [said]);
-        let env = &container(&injected(&pod), "sortie-proxy")["env"];
+        let pod = injected(&pod);
+        let env = &container(&pod, "sortie-proxy")["env"];
         let expected = json!({"name": "ISTIO_META_TLS_SERVER_KEY", "value": "/etc/certs/key.pem"});
         assert!(env.as_array().unwrap().contains(&expected), "{env}");
         let text = "proxyMetadata: {ISTIO_META_TLS_SERVER_KEY: key.pem}";
