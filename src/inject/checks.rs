@@ -89,15 +89,15 @@ pub(super) fn ports(pod: Pod<'_>, settings: &Settings, wishes: &Wishes) -> Resul
             if protocol.is_some_and(|protocol| protocol != "TCP") {
                 continue;
             }
-            for key in ["containerPort", "hostPort"] {
-                let number = field(port, key).and_then(Value::as_u64);
-                let found = taken
-                    .iter()
-                    .find(|(taken, _)| Some(u64::from(*taken)) == number);
-                if let Some((number, what)) = found {
-                    let path = container.path.key("ports").item(nth).key(key);
-                    return Err(conflict(&container, path, *number, what));
-                }
+            // A hostPort is the node's: it meets nothing in the pod.
+            let number = field(port, "containerPort").and_then(Value::as_u64);
+            let found = taken
+                .iter()
+                .find(|(taken, _)| Some(u64::from(*taken)) == number);
+            if let Some((number, what)) = found {
+                let path = container.path.key("ports").item(nth);
+                let path = path.key("containerPort");
+                return Err(conflict(&container, path, *number, what));
             }
         }
     }

@@ -68,7 +68,6 @@ fn i8_no_change_lies_within_a_container_whose_probes_stay() {
     let annotation = |key: &str| format!("metadata.annotations[\"{key}\"]");
     let label = |key: &str| format!("metadata.labels[\"{key}\"]");
     let expected = [
-        label("security.istio.io/tlsMode"),
         label("service.istio.io/canonical-name"),
         label("service.istio.io/canonical-revision"),
         annotation("kubectl.kubernetes.io/default-container"),
