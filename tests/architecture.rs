@@ -58,7 +58,7 @@ const FLOORS: &[(&str, &str)] = &[
     (
         "cli",
         "model drain watch telemetry tls config upstream certs route snapshot publish proxy \
-         listener worker explain admin probe app capture install",
+         listener worker explain admin probe app capture install inject",
     ),
     ("main", "cli"),
 ];

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
-    capture, certs, check, completions, demo, drain, exec, explain, install, routes, run, schema,
-    wait,
+    capture, certs, check, completions, demo, drain, exec, explain, inject, install, routes, run,
+    schema, wait,
 };
 
 /// Bad usage or configuration (EX_USAGE of sysexits.h).
@@ -37,6 +37,7 @@ enum Command {
     Explain(explain::Args),
     Certs(certs::Args),
     Capture(Box<capture::Args>),
+    Inject(Box<inject::Args>),
     Install(install::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -61,6 +62,7 @@ pub fn main() -> ExitCode {
             Command::Explain(args) => explain::run(args),
             Command::Certs(args) => certs::run(args),
             Command::Capture(args) => capture::run(*args),
+            Command::Inject(args) => inject::run(*args),
             Command::Install(args) => install::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Completions(args) => completions::run(args, command()),

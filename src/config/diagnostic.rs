@@ -174,6 +174,10 @@ codes! {
     SpeaksFirst = SRT 515, Warning;
     /// Two policies of one level: the older one counts (P1).
     PoliciesOverlap = SRT 516, Warning;
+    /// A pod cannot have its sidecar as it is written.
+    NotInjectable = SRT 601, Error;
+    /// A pod with its sidecar may not behave as was meant.
+    InjectedWithDoubt = SRT 602, Warning;
     /// What an object refers to is not there: host, subset, gateway or secret.
     ReferenceNotFound = IST 101, Error;
     /// An object breaks its schema: unknown field, wrong type, value out of bounds.

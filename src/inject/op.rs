@@ -33,6 +33,19 @@ impl Path {
         self.with(Step::Item(at))
     }
 
+    /// This path, and from there `rest`.
+    pub fn join(&self, rest: &Path) -> Path {
+        Path(self.0.iter().chain(&rest.0).cloned().collect())
+    }
+
+    /// What is there.
+    pub fn of<'a>(&self, document: &'a Value) -> Option<&'a Value> {
+        self.0.iter().try_fold(document, |value, step| match step {
+            Step::Key(key) => value.get(key),
+            Step::Item(nth) => value.get(nth),
+        })
+    }
+
     fn with(&self, step: Step) -> Path {
         let mut steps = self.0.clone();
         steps.push(step);

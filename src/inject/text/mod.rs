@@ -7,6 +7,8 @@
 mod edit;
 mod flow;
 mod layout;
+mod manifest;
+mod objects;
 mod parse;
 mod scalar;
 mod scan;
@@ -16,3 +18,5 @@ mod stream;
 mod tests;
 mod tree;
 mod write;
+
+pub use manifest::{Done, Fate, Injected, Source, inject};
