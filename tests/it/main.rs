@@ -26,6 +26,7 @@ mod explain;
 mod gateways;
 mod inbound;
 mod inbound_told;
+mod inject;
 mod install;
 mod istio_credentials;
 mod istio_endpoints;
