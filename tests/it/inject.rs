@@ -359,11 +359,7 @@ fn usage_that_makes_no_sense_is_64() {
         &["--policy", "some"],
     ] {
         let (code, out, err) = piped(arguments, "");
-        assert_eq!(
-            (code, out.as_str()),
-            (64, ""),
-            "{arguments:?} {err}"
-        );
+        assert_eq!((code, out.as_str()), (64, ""), "{arguments:?} {err}");
         assert!(!err.is_empty());
     }
     assert_eq!(piped(&[], "# nothing\n").1, "# nothing\n");

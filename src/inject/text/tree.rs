@@ -192,29 +192,6 @@ impl Node {
         };
         last.unwrap_or(self.end)
     }
-
-    /// The value of a key that stays.
-    pub fn key(&self, key: &str) -> Option<&Node> {
-        let Kind::Map(_, entries) = &self.kind else {
-            return None;
-        };
-        let entry = entries.iter().find(|entry| entry.key == key)?;
-        match &entry.now {
-            Now::Kept(node) => Some(node),
-            _ => None,
-        }
-    }
-
-    /// An item that stays.
-    pub fn item(&self, nth: usize) -> Option<&Node> {
-        let Kind::List(_, items) = &self.kind else {
-            return None;
-        };
-        match &items.get(nth)?.now {
-            Now::Kept(node) => Some(node),
-            _ => None,
-        }
-    }
 }
 
 /// The value of a plain word, as YAML 1.2's core schema reads it. A number that JSON cannot hold
