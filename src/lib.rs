@@ -40,7 +40,8 @@
 //!   comes in by an inbound or gateway listener. Cold: [`publish`] builds and swaps.
 //! - 5 [`proxy`] one request, one answer. 6 [`listener`] sockets; [`worker`] one thread each.
 //!   [`explain`] asks the tables why; [`probe`] asks how the application is.
-//! - 7 [`admin`] its own port. 8 [`app`] wiring; [`cli`] one file per command; `main`.
+//! - 7 [`admin`] its own port. Cold: [`webhook`] sidecars for new pods, when Kubernetes asks.
+//!   8 [`app`] wiring; [`cli`] one file per command; `main`.
 
 pub mod admin;
 pub mod app;
@@ -63,4 +64,5 @@ pub mod telemetry;
 pub mod tls;
 pub mod upstream;
 pub mod watch;
+pub mod webhook;
 pub mod worker;

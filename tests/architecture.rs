@@ -26,7 +26,8 @@ const FLOORS: &[(&str, &str)] = &[
     // The YAML reader with its bounds and messages is config's.
     ("inject", "model config"),
     // Ports and Secrets of a gateway are those that its configuration names.
-    ("install", "model config inject"),
+    ("install", "model config inject tls"),
+    ("webhook", "model drain watch telemetry tls certs inject"),
     ("upstream", "model tls telemetry"),
     ("certs", "model tls watch telemetry"),
     ("route", "model telemetry upstream"),
@@ -58,7 +59,7 @@ const FLOORS: &[(&str, &str)] = &[
     (
         "cli",
         "model drain watch telemetry tls config upstream certs route snapshot publish proxy \
-         listener worker explain admin probe app capture install inject",
+         listener worker explain admin probe app capture install inject webhook",
     ),
     ("main", "cli"),
 ];

@@ -10,7 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{
     capture, certs, check, completions, demo, drain, exec, explain, inject, install, routes, run,
-    schema, wait,
+    schema, wait, webhook,
 };
 
 /// Bad usage or configuration (EX_USAGE of sysexits.h).
@@ -39,6 +39,7 @@ enum Command {
     Capture(Box<capture::Args>),
     Inject(Box<inject::Args>),
     Install(install::Args),
+    Webhook(Box<webhook::Args>),
     Schema(schema::Args),
     Completions(completions::Args),
 }
@@ -64,6 +65,7 @@ pub fn main() -> ExitCode {
             Command::Capture(args) => capture::run(*args),
             Command::Inject(args) => inject::run(*args),
             Command::Install(args) => install::run(args),
+            Command::Webhook(args) => webhook::run(*args),
             Command::Schema(args) => schema::run(args),
             Command::Completions(args) => completions::run(args, command()),
         },

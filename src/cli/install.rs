@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use super::command::USAGE;
 use super::table::{self, Table};
 use crate::config;
-use crate::install::{self, ConfigFile, GATEWAY, GatewaySettings, Key};
+use crate::install::{self, ConfigFile, GATEWAY, GatewaySettings, INJECTOR, Key};
 
 /// Bytes above which `kubectl apply` cannot keep a document in its annotation.
 const APPLIES: usize = 256 * 1024;
@@ -31,6 +31,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Gateway(GatewayArgs),
+    Injector(InjectorArgs),
 }
 
 /// A gateway: many applications call it, and it speaks mutual TLS for them, or the other way round
@@ -44,9 +45,17 @@ struct GatewayArgs {
     common: Common,
 }
 
+/// The injector: pods that ask get their sidecar when they are made
+#[derive(Debug, clap::Args)]
+#[command(after_help = after(INJECTOR))]
+struct InjectorArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// Change the manifests; repeatable. `list` alone prints every key
+    /// Change the manifests; repeatable. KEY=@FILE reads the value, `list` alone prints every key
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Where it is to run
@@ -89,6 +98,7 @@ fn list<T>(keys: &[Key<T>], bold: bool) -> String {
 pub fn run(args: Args) -> ExitCode {
     match args.what {
         What::Gateway(args) => gateway(args),
+        What::Injector(args) => injector(&args.common),
     }
 }
 
@@ -97,7 +107,7 @@ fn gateway(args: GatewayArgs) -> ExitCode {
     if common.set.iter().any(|set| set == "list") {
         return printed(table::print(&list(GATEWAY, table::bold())));
     }
-    let settings = match install::fill(GATEWAY, &common.set) {
+    let settings = match filled(GATEWAY, &common.set) {
         Ok(settings) => settings,
         Err(mistakes) => return refused(USAGE, &mistakes),
     };
@@ -114,6 +124,33 @@ fn gateway(args: GatewayArgs) -> ExitCode {
         eprintln!("sortie: the ConfigMap is large: apply it with kubectl apply --server-side");
     }
     deliver(common.output.as_deref(), &text)
+}
+
+fn injector(common: &Common) -> ExitCode {
+    if common.set.iter().any(|set| set == "list") {
+        return printed(table::print(&list(INJECTOR, table::bold())));
+    }
+    let settings = match filled(INJECTOR, &common.set) {
+        Ok(settings) => settings,
+        Err(mistakes) => return refused(USAGE, &mistakes),
+    };
+    match install::injector(&common.namespace, &settings) {
+        Ok(text) => deliver(common.output.as_deref(), &text),
+        Err(problems) => refused(USAGE, &problems),
+    }
+}
+
+/// The settings; `KEY=@FILE` is what the file holds.
+fn filled<T: Default>(table: &[Key<T>], sets: &[String]) -> Result<T, Vec<String>> {
+    let read = |set: &String| match set.split_once("=@") {
+        Some((key, file)) if !key.contains('=') => match read(Path::new(file)) {
+            Ok(file) => Ok(format!("{key}={}", file.text)),
+            Err(problem) => Err(vec![format!("--set {set}: {problem}")]),
+        },
+        _ => Ok(set.clone()),
+    };
+    let sets: Result<Vec<String>, Vec<String>> = sets.iter().map(read).collect();
+    install::fill(table, &sets?)
 }
 
 fn gateway_text(args: &GatewayArgs, settings: &GatewaySettings) -> Result<String, Vec<String>> {

@@ -31,5 +31,6 @@ pub mod schema;
 mod table;
 pub mod wait;
 mod ward;
+pub mod webhook;
 
 pub use command::{command, main};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::gateway_documents::Gateway;
-use super::gateway_settings::GatewaySettings;
+use super::gateway_settings::{Clients, GatewaySettings};
 use super::ports::{self, Port};
 use super::yaml;
 use crate::config::{Inspected, LoadOptions};
@@ -96,6 +96,13 @@ pub fn needs(
     }
     found.ports.extend(settings.listen.iter().cloned());
     problems.extend(ports::conflicts(&found.ports));
+    if settings.clients == Clients::Auto && settings.service_type == "ClusterIP" {
+        found.warn(format!(
+            "only pods of namespace {namespace} may call it: whoever may, acts with its \
+             certificates; let others in with --set networkPolicy.clients=cluster, or labels of \
+             namespaces"
+        ));
+    }
     if found.ports.is_empty() {
         problems.push(no_port(settings, inspected));
     }

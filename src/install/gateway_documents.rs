@@ -372,8 +372,8 @@ impl Gateway<'_> {
         match &self.settings.clients {
             Clients::Any => None,
             Clients::Auto if self.settings.service_type != "ClusterIP" => None,
-            Clients::Auto | Clients::Cluster => pods(json!({})),
-            Clients::Namespace => Some(json!([{"podSelector": {}}])),
+            Clients::Cluster => pods(json!({})),
+            Clients::Auto | Clients::Namespace => Some(json!([{"podSelector": {}}])),
             Clients::Labelled(labels) => pods(json!({ "matchLabels": labels })),
         }
     }
@@ -396,7 +396,10 @@ impl Gateway<'_> {
             "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
         })];
         if !settings.egress.is_empty() {
-            let to: Value = settings.egress.iter().map(block).collect();
+            // Some networks take no pod for part of any block.
+            let any = settings.egress.iter().any(|net| net.prefix_len() == 0);
+            let pods = any.then(|| json!({"namespaceSelector": {}}));
+            let to: Value = settings.egress.iter().map(block).chain(pods).collect();
             rules.push(json!({ "to": to }));
         }
         Value::Array(rules)

@@ -31,7 +31,7 @@ pub struct Workload {
     pub priority_class: Option<String>,
     pub user: u32,
     pub network_policy: bool,
-    pub create_namespace: bool,
+    pub create_namespace: Option<bool>,
     pub log_level: String,
     pub log_format: &'static str,
     pub env: Vec<(String, String)>,
@@ -73,7 +73,7 @@ pub struct GatewaySettings {
 /// Who may call a gateway, for its NetworkPolicy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Clients {
-    /// Pods of the cluster; anybody, where the Service is for others too.
+    /// Pods of the gateway's namespace; anybody, where the Service is for others too.
     #[default]
     Auto,
     /// Anybody.
@@ -105,7 +105,7 @@ fn mount(value: &str) -> Taken<(String, String)> {
 }
 
 /// A variable behind those that were said before.
-fn with(before: &[(String, String)], one: (String, String)) -> Vec<(String, String)> {
+pub(super) fn with(before: &[(String, String)], one: (String, String)) -> Vec<(String, String)> {
     before.iter().cloned().chain([one]).collect()
 }
 
@@ -123,8 +123,8 @@ pub const GATEWAY: &[Key<GatewaySettings>] = keys! {
         => |s, v| s.workload.pull_policy, choice(v, &["Always", "IfNotPresent", "Never"]);
     "image.pullSecrets" [""] "Secrets for the registry: A,B"
         => |s, v| s.workload.pull_secrets, list(v, object_name);
-    "createNamespace" ["false"] "print the Namespace too"
-        => |s, v| s.workload.create_namespace, flag(v);
+    "createNamespace" [""] "print the Namespace too [true for sortie-system]"
+        => |s, v| s.workload.create_namespace, flag(v).map(Some);
     "config" [""] "a ConfigMap that exists, in place of --config"
         => |s, v| s.config, object_name(v).map(Some);
     "ports" [""] "NAME:PORT[:CONTAINERPORT],.. [those that the configuration opens]"
@@ -171,7 +171,7 @@ pub const GATEWAY: &[Key<GatewaySettings>] = keys! {
     "networkPolicy" ["true"] "a NetworkPolicy"
         => |s, v| s.workload.network_policy, flag(v);
     "networkPolicy.clients" ["auto"]
-        "any, cluster, namespace, or labels of namespaces; auto: cluster, any for other Services"
+        "any, cluster, namespace, or labels of namespaces; auto: namespace, any for other Services"
         => |s, v| s.clients, clients(v);
     "networkPolicy.egress" ["0.0.0.0/0,::/0"] "networks that it may call"
         => |s, v| s.egress, list(v, network);

@@ -7,6 +7,8 @@
 mod gateway;
 mod gateway_documents;
 mod gateway_settings;
+mod injector;
+mod injector_settings;
 mod parts;
 mod ports;
 mod setting;
@@ -15,4 +17,6 @@ mod yaml;
 
 pub use gateway::{ConfigFile, MOST, gateway, load_options, needs};
 pub use gateway_settings::{GATEWAY, GatewaySettings};
+pub use injector::injector;
+pub use injector_settings::{INJECTOR, InjectorSettings};
 pub use setting::{Key, fill};

@@ -10,6 +10,8 @@ use super::gateway_settings::Workload;
 
 /// The status port: probes and metrics, nothing that changes state.
 pub const STATUS: u16 = 15021;
+/// The namespace that is nobody else's.
+const OWN_NAMESPACE: &str = "sortie-system";
 
 /// One object's name, namespace and labels.
 pub fn metadata(workload: &Workload, namespace: &str) -> Value {
@@ -37,7 +39,8 @@ pub fn selector(workload: &Workload) -> Value {
 
 /// The namespace, where it is asked for.
 pub fn namespace(workload: &Workload, name: &str) -> Option<Value> {
-    workload.create_namespace.then(|| {
+    let ours = workload.create_namespace.unwrap_or(name == OWN_NAMESPACE);
+    ours.then(|| {
         json!({
             "apiVersion": "v1",
             "kind": "Namespace",

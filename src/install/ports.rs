@@ -150,6 +150,11 @@ pub fn conflicts(ports: &[Port]) -> Vec<String> {
                  it another one: --set ports={name}:{number}:CONTAINERPORT"
             ));
         }
+        if name == "status" {
+            problems.push(format!(
+                "port {number}: its name, status, is that of sortie's own port"
+            ));
+        }
         for other in ports.iter().take(nth) {
             let shared = if other.number == *number {
                 format!("have the number {number}")
@@ -206,6 +211,8 @@ mod tests {
                 "ports 80 (a) and 81 (a) both have the name a",
             ]
         );
+        let status = conflicts(&[said("status:80").unwrap()]);
+        assert!(status[0].contains("sortie's own port"), "{status:?}");
         assert_eq!(
             conflicts(&[said("a:80").unwrap(), said("b:443").unwrap()]),
             [""; 0]

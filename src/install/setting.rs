@@ -48,7 +48,7 @@ pub fn fill<T: Default>(table: &[Key<T>], sets: &[String]) -> Result<T, Vec<Stri
     let mut mistakes = Vec::new();
     let mut take = |key: &Key<T>, text: &str| {
         if let Err(problem) = (key.set)(&mut value, text) {
-            mistakes.push(format!("--set {}={text}: {problem}", key.name));
+            mistakes.push(format!("--set {}={}: {problem}", key.name, shown(text)));
         }
     };
     for key in table.iter().filter(|key| !key.default.is_empty()) {
@@ -68,6 +68,16 @@ pub fn fill<T: Default>(table: &[Key<T>], sets: &[String]) -> Result<T, Vec<Stri
     match mistakes.is_empty() {
         true => Ok(value),
         false => Err(mistakes),
+    }
+}
+
+/// The beginning of a long value: what came from a file need not be repeated.
+fn shown(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    match line.char_indices().nth(60) {
+        None if line == text => line.to_owned(),
+        None => format!("{line}.."),
+        Some((end, _)) => format!("{}..", line.get(..end).unwrap_or_default()),
     }
 }
 

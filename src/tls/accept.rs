@@ -108,6 +108,29 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
+        self.accepted(Some(offered), first, stream).await
+    }
+
+    /// The same where nothing was chosen by what the client asks for, and nothing read of it.
+    ///
+    /// # Errors
+    /// As [`ServerTls::accept`].
+    pub async fn accept_any<S>(&self, stream: S) -> Result<Accepted<S>, Rejected<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        self.accepted(None, Bytes::new(), stream).await
+    }
+
+    async fn accepted<S>(
+        &self,
+        offered: Option<Offered<'_>>,
+        first: Bytes,
+        stream: S,
+    ) -> Result<Accepted<S>, Rejected<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
         let head = first.slice(..first.len().min(HEAD));
         let shaking = Box::pin(self.shake(offered, Rewound::new(first, stream)));
         let (result, mut notes) = Noted::new(shaking).await;
@@ -132,7 +155,7 @@ impl ServerTls {
 
     async fn shake<S>(
         &self,
-        offered: Offered<'_>,
+        offered: Option<Offered<'_>>,
         mut socket: Rewound<S>,
     ) -> Result<TlsStream<Rewound<S>>, (Refused, Rewound<S>)>
     where
@@ -168,14 +191,14 @@ impl ServerTls {
     /// All that can fail between the ClientHello and our answer, with the alert.
     fn may_begin(
         &self,
-        offered: Offered<'_>,
+        offered: Option<Offered<'_>>,
         hello: &ClientHello<'_>,
     ) -> Result<(), (Failure, AlertDescription)> {
         if let Some((until, now)) = self.certificates.ended() {
             let failure = Failure::Common(Cause::OwnExpired { until, now });
             return Err((failure, AlertDescription::InternalError));
         }
-        match two_readings(offered, hello) {
+        match offered.and_then(|offered| two_readings(offered, hello)) {
             Some(failure) => Err((failure, AlertDescription::IllegalParameter)),
             None => Ok(()),
         }
@@ -200,7 +223,7 @@ impl ServerTls {
     fn facts<S>(
         &self,
         stream: &ServerStream<S>,
-        offered: Offered<'_>,
+        offered: Option<Offered<'_>>,
         notes: &Notes,
     ) -> AcceptFacts {
         let session = stream.session();
@@ -217,7 +240,10 @@ impl ServerTls {
                 None => Alpn::None,
             },
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
-            server_name: offered.server_name.map(Into::into),
+            server_name: match offered {
+                Some(offered) => offered.server_name.map(Into::into),
+                None => session.server_name().map(Into::into),
+            },
             ours: notes
                 .ours
                 .and_then(|at| self.certificates.uri(at))

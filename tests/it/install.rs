@@ -1,12 +1,16 @@
 //! `sortie install`: manifests that Kubernetes takes, and whose arguments sortie takes.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::{
-    kubernetes_mistakes, kubernetes_validate, kubernetes_validate_for, program, yaml_documents,
+    Authority, Mesh, PROGRAM, eventually, free_address, get, kubernetes_mistakes,
+    kubernetes_validate, kubernetes_validate_for, program, yaml_documents,
 };
 
 /// An egress gateway of Istio's: mutual TLS on both sides.
@@ -470,4 +474,251 @@ fn files_that_no_volume_brings_are_warned_of() {
     );
     let (_, _, err) = ground.gateway(&["--set", "mounts=bank:/etc/bank"]);
     assert!(!err.contains("warning: nothing"), "{err}");
+}
+
+/// A container of a manifest, run here: its arguments and variables as they are, its mounts in a
+/// folder, its ports somewhere else. It is killed when dropped.
+struct Contained {
+    child: Child,
+    status: SocketAddr,
+}
+
+impl Contained {
+    fn start(deployment: &Value, root: &Path, more: &BTreeMap<String, String>) -> Contained {
+        let template = &deployment["spec"]["template"];
+        let pod = &template["spec"];
+        let container = &pod["containers"][0];
+        let info = root.join("etc/sortie/pod");
+        std::fs::create_dir_all(&info).unwrap();
+        let labels = template["metadata"]["labels"].as_object().unwrap();
+        let line = |(key, value): (&String, &Value)| format!("{key}={value}\n");
+        std::fs::write(
+            info.join("labels"),
+            labels.iter().map(line).collect::<String>(),
+        )
+        .unwrap();
+        let status = free_address();
+        let here = |argument: &str| {
+            let (head, tail) = argument.rsplit_once('=').unwrap_or(("", argument));
+            let port = tail.rsplit(':').next().unwrap();
+            let port = match (head, port) {
+                (_, "15021") => status.port(),
+                _ => free_address().port(),
+            };
+            match (head, tail.parse::<u16>().is_ok()) {
+                ("--drain-timeout", _) => argument.to_owned(),
+                (_, true) => format!("{head}={port}"),
+                _ if tail.starts_with("[::]:") || tail.starts_with("127.0.0.1:") => {
+                    format!("{head}=127.0.0.1:{port}")
+                }
+                _ => argument.replace("=/etc/", &format!("={}/etc/", root.display())),
+            }
+        };
+        let mut command = Command::new(PROGRAM);
+        command.args(texts(&container["args"]).into_iter().map(here));
+        for variable in container["env"].as_array().into_iter().flatten() {
+            let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+                Some("metadata.namespace") => deployment["metadata"]["namespace"].as_str(),
+                Some("spec.serviceAccountName") => pod["serviceAccountName"].as_str(),
+                _ => variable["value"].as_str(),
+            };
+            command.env(variable["name"].as_str().unwrap(), value.unwrap());
+        }
+        let quiet = command
+            .envs(more)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Contained {
+            child: quiet.spawn().unwrap(),
+            status,
+        }
+    }
+
+    /// Asks as the kubelet does, by the paths of the manifest.
+    fn probed(&mut self, deployment: &Value) {
+        let container = &deployment.pointer(POD).unwrap()["containers"][0];
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+            let path = container[probe]["httpGet"]["path"].as_str().unwrap();
+            eventually(probe, || {
+                let ended = self.child.try_wait().unwrap();
+                assert!(ended.is_none(), "it ended: {ended:?}");
+                std::net::TcpStream::connect(self.status).ok()?;
+                (get(self.status, "localhost", path).status == 200).then_some(())
+            });
+        }
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_program_runs_with_what_the_manifest_of_a_gateway_gives_it() {
+    let out = Ground::new("egress.yaml", EGRESS).printed(&["--set", "identity=egress"]);
+    let Some(documents) = yaml_documents(&out) else {
+        return;
+    };
+    let root = tempfile::tempdir().unwrap();
+    let at = |folder: &str| root.path().join("etc/sortie").join(folder);
+    let mesh = Mesh::new();
+    mesh.write(
+        &at("identity"),
+        &mesh.identity("sortie-system", "sortie-egressgateway"),
+    );
+    let bank = Authority::new("bank CA");
+    let secret = at("credentials/bank-credential");
+    std::fs::create_dir_all(&secret).unwrap();
+    let client = bank.client("shop");
+    for (key, value) in [
+        ("tls.crt", &client.chain),
+        ("tls.key", &client.key),
+        ("ca.crt", &bank.pem),
+    ] {
+        std::fs::write(secret.join(key), value).unwrap();
+    }
+    std::fs::create_dir_all(at("config")).unwrap();
+    for (name, text) in of(&documents, "ConfigMap")["data"].as_object().unwrap() {
+        std::fs::write(at("config").join(name), text.as_str().unwrap()).unwrap();
+    }
+    let deployment = of(&documents, "Deployment");
+    Contained::start(deployment, root.path(), &BTreeMap::new()).probed(deployment);
+}
+
+/// `install injector` with cert-manager.
+fn injector(more: &[&str]) -> (i32, String, String) {
+    program(
+        &[
+            &["install", "injector", "--set", "certManager=selfSigned"],
+            more,
+        ]
+        .concat(),
+    )
+}
+
+#[test]
+fn every_document_of_an_injector_is_one_that_kubernetes_takes() {
+    let sets = [
+        "image=registry.example/sortie:1",
+        "createNamespace=true",
+        "failurePolicy=Ignore",
+        "revision=canary",
+        "excludeNamespaces=kube-system,ops",
+        "limits.cpu=1",
+        "podAnnotations=a=b",
+        "sidecar.native=true",
+        "sidecar.credentials=a,b",
+        "sidecar.interception=NONE",
+        "env=SORTIE_INJECT_KEEP_PROBES=true",
+        "certManager=ClusterIssuer/ca",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    for more in [&[][..], &sets] {
+        let (code, out, err) = injector(more);
+        assert_eq!(code, 0, "{err}");
+        if !kubernetes_validate(&out) {
+            return;
+        }
+        let documents = yaml_documents(&out).unwrap();
+        let hook = of(&documents, "MutatingWebhookConfiguration");
+        let annotation = "cert-manager.io/inject-ca-from";
+        let from = &hook["metadata"]["annotations"][annotation];
+        assert_eq!(from, "sortie-system/sortie-injector");
+        assert_eq!(
+            of(&documents, "Certificate")["spec"]["secretName"],
+            "sortie-injector-cert"
+        );
+    }
+}
+
+#[test]
+fn i1_the_api_server_asks_about_pods_that_asked_and_no_others() {
+    let (_, out, _) = injector(&[]);
+    let Some(documents) = yaml_documents(&out) else {
+        return;
+    };
+    let hooks = of(&documents, "MutatingWebhookConfiguration")["webhooks"]
+        .as_array()
+        .unwrap();
+    assert_eq!(hooks.len(), 2);
+    for hook in hooks {
+        let namespaces = hook["namespaceSelector"]["matchExpressions"][0].clone();
+        assert_eq!(namespaces["operator"], "NotIn");
+        let never = texts(&namespaces["values"]);
+        for namespace in [
+            "kube-system",
+            "kube-public",
+            "kube-node-lease",
+            "sortie-system",
+        ] {
+            assert!(never.contains(&namespace), "{never:?}");
+        }
+        assert_eq!(hook["failurePolicy"], "Fail");
+        assert_eq!(hook["sideEffects"], "None");
+        assert_eq!(hook["reinvocationPolicy"], "IfNeeded");
+        assert_eq!(
+            hook["rules"][0]["operations"],
+            serde_json::json!(["CREATE"])
+        );
+        let condition = hook["matchConditions"][0]["expression"].as_str().unwrap();
+        assert!(condition.contains("hostNetwork"));
+    }
+    let pods = |nth: usize| &hooks[nth]["objectSelector"]["matchExpressions"][0];
+    let namespaces = |nth: usize| &hooks[nth]["namespaceSelector"]["matchExpressions"][1];
+    assert_eq!(namespaces(0)["values"], serde_json::json!(["enabled"]));
+    assert_eq!(pods(0)["operator"], "NotIn", "a pod may say no");
+    assert_eq!(
+        namespaces(1)["operator"],
+        "NotIn",
+        "no pod is asked about twice"
+    );
+    assert_eq!(pods(1)["values"], serde_json::json!(["true"]));
+}
+
+#[test]
+fn an_injector_that_nobody_could_trust_is_not_printed() {
+    let (code, out, err) = program(&["install", "injector"]);
+    assert_eq!((code, out.as_str()), (64, ""));
+    assert!(
+        err.contains("certManager") && err.contains("caBundle=@"),
+        "{err}"
+    );
+    let (code, _, err) = injector(&["--set", "caBundle=@/nowhere/ca.pem"]);
+    assert!(code == 64 && err.contains("/nowhere/ca.pem"), "{err}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, &Authority::new("CA").pem).unwrap();
+    let bundle = format!("caBundle=@{}", file.display());
+    let (code, _, err) = injector(&["--set", &bundle]);
+    assert!(code == 64 && err.contains("exclude each other"), "{err}");
+    let (code, out, err) = program(&["install", "injector", "--set", &bundle]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("caBundle: ") && !out.contains("cert-manager"),
+        "{out}"
+    );
+    kubernetes_validate(&out);
+}
+
+#[test]
+fn the_program_runs_with_what_the_manifest_of_an_injector_gives_it() {
+    let (_, out, _) = injector(&["--set", "sidecar.native=true"]);
+    let Some(documents) = yaml_documents(&out) else {
+        return;
+    };
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("etc/sortie/webhook");
+    std::fs::create_dir_all(&folder).unwrap();
+    let own = Authority::new("CA").server(&["sortie-injector.sortie-system.svc"]);
+    std::fs::write(folder.join("tls.crt"), &own.chain).unwrap();
+    std::fs::write(folder.join("tls.key"), &own.key).unwrap();
+    let data = of(&documents, "ConfigMap")["data"].as_object().unwrap();
+    let variable =
+        |(name, value): (&String, &Value)| (name.clone(), value.as_str().unwrap().to_owned());
+    let variables = data.iter().map(variable).collect();
+    let deployment = of(&documents, "Deployment");
+    Contained::start(deployment, root.path(), &variables).probed(deployment);
 }

@@ -55,3 +55,4 @@ mod status;
 mod streaming;
 mod tproxy;
 mod wait;
+mod webhook;
