@@ -89,14 +89,28 @@ fn brief(value: &Value) -> String {
     }
 }
 
-/// True where it is a hook's.
+/// What may follow a path, so that only those who know it are answered.
+const SECRET: &str = "16 to 128 of A-Z, a-z, 0-9, _ and - behind the last word";
+
+fn is_secret(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (16..=128).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// True where it is a hook's. A hook changes something: a path that ends in a secret keeps
+/// everybody but the kubelet, who is told it, from asking.
 fn check_path(path: &str) -> Result<bool, ProbeError> {
     let expected = "/app-health/CONTAINER/livez, readyz or startupz, or \
                     /app-lifecycle/CONTAINER/prestopz or poststartz";
     let parts: Vec<&str> = path.split('/').collect();
-    let ["", room, container, last] = parts.as_slice() else {
+    let (["", room, container, last] | ["", room, container, last, _]) = parts.as_slice() else {
         return Err(wrong("app probes", expected, format!("{path:?}")));
     };
+    if let Some(secret) = parts.get(4)
+        && !is_secret(secret)
+    {
+        return Err(wrong("app probes", SECRET, format!("{path:?}")));
+    }
     let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let named = (1..=63).contains(&container.len()) && container.bytes().all(label);
     let known = LASTS
@@ -304,6 +318,25 @@ mod tests {
         let hook = only(r#"{"/app-lifecycle/a/prestopz": {"grpc": {"port": 1, "service": null}}}"#);
         assert_eq!(hook.timeout, HOOK_TIMEOUT);
         assert_eq!(read("{}").unwrap().len(), 0);
+    }
+
+    #[test]
+    fn i8_a_path_may_end_in_a_secret_that_is_long_enough() {
+        let read_at =
+            |path: &str| read(&format!(r#"{{"{path}": {{"tcpSocket": {{"port": 1}}}}}}"#));
+        assert!(read_at("/app-lifecycle/web/prestopz/0123456789abcdef").is_ok());
+        for short in [
+            "",
+            "0123456789abcde",
+            "0123456789abcde/x",
+            "0123456789abcde%",
+        ] {
+            let error = read_at(&format!("/app-lifecycle/web/prestopz/{short}")).unwrap_err();
+            assert!(
+                error.to_string().starts_with("app probes: expected "),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn the_exit_code_is_the_commands() {
     ] {
         let (got, _, error) = told(shop.own(&[], command).output().unwrap());
         assert_eq!(got, code, "{command:?}: {error}");
-        if code >= 126 && code < 128 {
+        if (126..128).contains(&code) {
             assert!(error.contains("sortie: cannot run "), "{error}");
         }
     }
@@ -294,7 +294,7 @@ fn process_1_waits_for_orphans() {
                   while grep -qs '^State:.Z' /proc/[0-9]*/status; do \
                   n=$((n+1)); [ $n -lt 100 ] || exit 9; sleep 0.05; done; \
                   [ \"$(cat /proc/1/comm)\" = sortie ] && exit 4";
-    let mut inner = shop.own(&[], &["sh", "-c", script]);
+    let inner = shop.own(&[], &["sh", "-c", script]);
     let mut outer = Command::new(unshare);
     outer
         .args(["--pid", "--fork", "--mount-proc"])
@@ -305,5 +305,4 @@ fn process_1_waits_for_orphans() {
         return crate::harness::skip("a PID namespace needs root");
     }
     assert_eq!(code, 4, "{error}");
-    drop(inner.stdin(Stdio::null()));
 }

@@ -182,11 +182,14 @@ fn both_of_istios_status_ports_are_served_on_both_families() {
     drop(process);
 }
 
+/// What an application of a test was asked, in order.
+type Seen<T> = Arc<Mutex<Vec<T>>>;
+
 /// What an application answers, by its path.
-fn app(address: &str) -> (SocketAddr, Arc<Mutex<Vec<(SocketAddr, String)>>>) {
+fn app(address: &str) -> (SocketAddr, Seen<(SocketAddr, String)>) {
     let listener = TcpListener::bind(address).unwrap();
     let at = listener.local_addr().unwrap();
-    let seen: Arc<Mutex<Vec<(SocketAddr, String)>>> = Arc::default();
+    let seen: Seen<(SocketAddr, String)> = Arc::default();
     let told = Arc::clone(&seen);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
@@ -339,6 +342,30 @@ fn i8_an_application_that_is_not_there_is_not_well_and_a_port_of_our_own_is_no_a
 }
 
 #[test]
+fn i8_a_hook_with_a_secret_is_asked_by_those_who_know_it_and_told_to_nobody() {
+    let lab = Lab::new();
+    let bank = lab.bank().start();
+    let (app, seen) = app("127.0.0.9:0");
+    let secret = "/app-lifecycle/web/prestopz/6f1c0b7e9d2a4c58";
+    let hook = format!(
+        r#"{{"{secret}": {{"httpGet": {{"path": "/ok", "port": {}}}}}}}"#,
+        app.port()
+    );
+    let sortie = probing(&lab, &bank, "127.0.0.9", &hook);
+    for path in [
+        "/app-lifecycle/web/prestopz",
+        "/app-lifecycle/web/prestopz/",
+        "/app-health/a/livez",
+    ] {
+        let answer = get(sortie.status(), "a", path).expect(404);
+        assert!(!answer.text().contains("6f1c0b7e9d2a4c58"), "{answer:?}");
+    }
+    assert!(seen.lock().unwrap().is_empty());
+    get(sortie.status(), "a", secret).expect(200);
+    assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+#[test]
 fn i8_a_tcp_probe_connects_and_says_nothing() {
     let lab = Lab::new();
     let bank = lab.bank().start();
@@ -392,11 +419,11 @@ fn i8_an_https_probe_looks_at_no_certificate() {
 }
 
 /// `grpc.health.v1.Health` that answers with this message and status, and says what it was asked.
-fn health(message: &'static [u8], code: &'static str) -> (u16, Arc<Mutex<Vec<(String, Bytes)>>>) {
+fn health(message: &'static [u8], code: &'static str) -> (u16, Seen<(String, Bytes)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let seen: Arc<Mutex<Vec<(String, Bytes)>>> = Arc::default();
+    let seen: Seen<(String, Bytes)> = Arc::default();
     let told = Arc::clone(&seen);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -51,4 +51,4 @@ pub use process::{PROGRAM, Process, free_address, program};
 pub use script::Step;
 pub use seed::{demanding, fields, seed};
 pub use sidecar::{SHOP, Sidecar, WEB, guarded};
-pub use sortie::{Sortie, SortieBuilder};
+pub use sortie::Sortie;
