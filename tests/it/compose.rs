@@ -50,7 +50,7 @@ fn the_image_is_one_small_static_program_that_runs_as_1337() {
 fn interpreters(elf: &[u8]) -> usize {
     let number = |at: usize, size: usize| {
         let bytes = elf[at..at + size].iter().rev();
-        bytes.fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+        bytes.fold(0, |sum, byte| (sum << 8) | usize::from(*byte))
     };
     let (headers, size, count) = (number(0x20, 8), number(0x36, 2), number(0x38, 2));
     let kinds = (0..count).map(|nth| number(headers + nth * size, 4));
