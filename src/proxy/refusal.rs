@@ -18,6 +18,13 @@ pub enum Refusal {
     NotRedirected,
     /// It was captured on its way to the capture port (O5).
     OwnListener,
+    /// It is one that we ourselves opened; as which user and group.
+    OwnConnection {
+        /// Of this process.
+        uid: u32,
+        /// Of this process.
+        gid: u32,
+    },
     /// TLS for a name that no route knows, under REGISTRY_ONLY (O3).
     UnknownName(Option<Box<str>>),
     /// The same of an address and port.
@@ -85,6 +92,7 @@ impl Refusal {
         match self {
             Refusal::NotRedirected             => told("not_redirected", Flags::NR, false),
             Refusal::OwnListener               => told("own_listener", Flags::UH, true),
+            Refusal::OwnConnection { .. }      => told("own_connection", Flags::NR, false),
             Refusal::UnknownName(_)            => told("unknown_server_name", Flags::UH, true),
             Refusal::UnknownAddress            => told("unknown_address", Flags::UH, true),
             Refusal::TlsForHttp(_)             => told("tls_for_http_host", Flags::NR, false),
@@ -145,6 +153,12 @@ impl fmt::Display for Refusal {
             ),
             Refusal::OwnListener => f.write_str(
                 "the connection was meant for the capture port itself; it would come back to us",
+            ),
+            Refusal::OwnConnection { uid, gid } => write!(
+                f,
+                "sortie itself opened this connection, and the rules captured it: it runs as user \
+                 {uid} and group {gid}; let the rules let these go (`sortie capture apply --uid {uid} \
+                 --gid {gid}`), or run it as the user and group that they do (1337)"
             ),
             Refusal::UnknownName(Some(name)) => write!(
                 f,

@@ -5,6 +5,7 @@
 //! Never: changes a byte, or wraps TLS in TLS unasked (D8).
 //! Called by: `listener::connection`.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::retire::{Admitted, expulsion};
 use super::seldom::may_say;
 use super::stream_record::StreamRecord;
 use crate::drain::DrainGuard;
+use crate::model::{ListenerKind, OriginalDst, PeerAddr};
 use crate::snapshot::EntranceKey;
 use crate::telemetry::Flags;
 use crate::upstream::{Ask, OpenStream, StreamFailure, Upstream};
@@ -35,7 +37,18 @@ pub async fn stream(
     context: Arc<ProxyContext>,
     _guard: DrainGuard,
 ) {
-    let mut record = StreamRecord::new(&context, &downstream.arrived());
+    let arrived = downstream.arrived();
+    let mut record = StreamRecord::new(&context, &arrived);
+    if let Some(refusal) = echo(&context, &arrived) {
+        let entrance = downstream.entrance.as_ref().map(EntranceKey::name);
+        return tell(
+            &refusal,
+            &context,
+            (&arrived, entrance),
+            record,
+            opaque.into_hello(),
+        );
+    }
     let opened = {
         // Let go before the bytes flow: a long connection must not keep an old table alive.
         let snapshot = context.cell.load();
@@ -75,6 +88,17 @@ pub async fn stream(
         }
         opened.ok().map(|opened| (opened, no_tls))
     };
+    // It may have come back before the worker that opened it knew that it was open.
+    if let Some(refusal) = echo(&context, &arrived) {
+        let entrance = downstream.entrance.as_ref().map(EntranceKey::name);
+        return tell(
+            &refusal,
+            &context,
+            (&arrived, entrance),
+            record,
+            opaque.into_hello(),
+        );
+    }
     let own_tls = matches!(opaque, Opaque::Tls(_));
     if let Opaque::Tls(hello) = opaque {
         record.asks_for(hello.server_name);
@@ -84,6 +108,27 @@ pub async fn stream(
         pass_on(client, opened, no_tls, &context, &mut record).await;
     }
     record.tell();
+}
+
+/// Why it is closed, where it is one of ours: the rules let another user's connections go.
+fn echo(context: &ProxyContext, arrived: &Arrived) -> Option<Refusal> {
+    let inbound = match arrived.kind {
+        ListenerKind::Capture => false,
+        ListenerKind::Inbound(None) => true,
+        ListenerKind::Direct | ListenerKind::Inbound(Some(_)) | ListenerKind::Gateway(_) => {
+            return None;
+        }
+    };
+    let (PeerAddr(from), OriginalDst(to)) = (arrived.peer, arrived.original_dst?);
+    let ours = context.pass_through.upstream.came_back(from, to, inbound);
+    ours.then(|| {
+        // What the kernel shows of this process belongs to whom it runs as.
+        let me = std::fs::metadata("/proc/self").ok();
+        Refusal::OwnConnection {
+            uid: me.as_ref().map_or(0, MetadataExt::uid),
+            gid: me.as_ref().map_or(0, MetadataExt::gid),
+        }
+    })
 }
 
 /// Tells of a connection that is closed before a byte of it goes on, and counts it. The client
@@ -118,6 +163,9 @@ fn tell(
         // What the policy says of strangers is not worth a warning each.
         true => tracing::info!(%peer, %to, "connection closed: {refusal}"),
         false => match may_say((to.port(), told.label)) {
+            Some(_) if matches!(refusal, Refusal::OwnConnection { .. }) => {
+                tracing::error!(%peer, %to, entrance, "connection closed: {refusal}");
+            }
             Some(0) => tracing::warn!(%peer, %to, entrance, "connection closed: {refusal}"),
             Some(more) => {
                 tracing::warn!(%peer, %to, entrance, "connection closed: {refusal} (and {more} more)");

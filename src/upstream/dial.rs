@@ -140,6 +140,7 @@ async fn connect(
         if own.is_own_connection(peer, local) {
             return Err(DialProblem::Loop);
         }
+        own.echo.opened(local, peer, source.kind);
     }
     Ok(stream)
 }

@@ -14,6 +14,7 @@ mod core;
 mod destination;
 mod dial;
 mod discover;
+mod echo;
 mod error;
 mod lane;
 mod own;

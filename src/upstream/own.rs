@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::echo::Echo;
 use crate::model::ListenAddr;
 
 /// For so long an address is believed to be still this host's. One that went is found out by the
@@ -26,6 +27,8 @@ pub struct OwnAddrs {
     list: Arc<ArcSwap<Vec<ListenAddr>>>,
     /// Addresses of this host, and until when that is believed.
     here: Arc<ArcSwap<Vec<(IpAddr, Instant)>>>,
+    /// Connections that were opened to others.
+    pub(super) echo: Arc<Echo>,
 }
 
 impl OwnAddrs {

@@ -5,7 +5,7 @@
 //! Called by: proxy (`send`), publish (makes and retires upstreams), admin (`endpoints`).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use super::pool::{CheckOut, Key, Slot};
 use super::seam::{Answer, Ask, EndpointStatus, SendFailure, UpstreamContext, UpstreamTls};
 use super::source;
 use super::wire::Link;
-use crate::model::{EndpointAddr, UpstreamSpec};
+use crate::model::{DialSource, EndpointAddr, UpstreamSpec};
 use crate::telemetry::{Event, UpstreamStats};
 
 /// How often a request waits for a connection that several share, before it opens one for itself.
@@ -110,6 +110,14 @@ impl Upstream {
     /// How TLS is spoken.
     pub fn tls(&self) -> &UpstreamTls {
         &self.core.tls
+    }
+
+    /// True of a captured connection, from `from` and on its way to `to`, that this process itself
+    /// has just opened. Only to the application, where `inbound`: what a proxy opens to its own pod
+    /// comes in like any other (ISTIO.md C2).
+    pub fn came_back(&self, from: SocketAddr, to: SocketAddr, inbound: bool) -> bool {
+        let knows = |source| self.core.own.echo.knows(from, to, source);
+        knows(DialSource::Inbound) || (!inbound && knows(DialSource::Any))
     }
 
     /// Its counters.

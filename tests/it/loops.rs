@@ -188,3 +188,60 @@ fn c9_without_any_rule_a_direct_listener_on_port_80_serves_and_connect_is_refuse
     assert!(text.contains("405"), "{text}");
     assert_eq!(pod.pod.saw(2).len(), 2, "{}", ANNA[0]);
 }
+
+/// A server of bytes beside the pod, which no document names, and what the application gets of it.
+fn stranger(pod: &Captured) -> (crate::harness::Inmate, (i32, String)) {
+    let server = pod.anna.nginx(
+        "server { listen 9000; return 200 '$remote_addr'; }",
+        "127.0.0.1:9000",
+    );
+    let got = pod.pod.curl(&[&url("http", ANNA[0], 9000)]);
+    (server, got)
+}
+
+#[test]
+fn c8_a_connection_of_our_own_that_is_captured_ends_at_the_first_turn_and_says_who_we_are() {
+    let Some(mut pod) = Captured::new("PERMISSIVE") else {
+        return;
+    };
+    pod.capture("");
+    pod.start_by(&["setpriv", "--regid", "2000", "--clear-groups"], &OUT);
+    let (_server, (code, text)) = stranger(&pod);
+    assert!([52, 56].contains(&code), "{code} {text}");
+    let said = pod.pod.said();
+    let errors: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(errors.len(), 1, "{said}");
+    for word in [
+        "user 0 and group 2000",
+        "sortie capture apply --uid 0 --gid 2000",
+    ] {
+        assert!(errors[0].contains(word), "{}", errors[0]);
+    }
+    let rejected = [
+        "sortie_downstream_rejected_requests_total",
+        "own_connection",
+    ];
+    let closed = pod.pod.metric(&rejected);
+    let accepted = pod
+        .pod
+        .metric(&["sortie_downstream_connections_accepted_total"]);
+    // The application's, and ours that came back; one more where another worker was quicker.
+    assert!((1.0..=2.0).contains(&closed), "{closed}");
+    assert!(
+        (2.0..=3.0).contains(&accepted),
+        "{}",
+        pod.pod.admin("/metrics").1
+    );
+}
+
+#[test]
+fn c8_a_connection_of_our_own_that_the_rules_let_go_goes_out() {
+    let Some(mut pod) = Captured::new("PERMISSIVE") else {
+        return;
+    };
+    pod.capture("");
+    pod.start(&OUT);
+    let (_server, got) = stranger(&pod);
+    assert_eq!(got, (0, POD[0].to_owned()), "{}", pod.pod.said());
+    assert!(!pod.pod.said().contains("ERROR"), "{}", pod.pod.said());
+}

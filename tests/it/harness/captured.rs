@@ -72,11 +72,17 @@ impl Captured {
     /// sortie in the pod, with its inbound listener on 15006 of both families.
     #[track_caller]
     pub fn start(&mut self, more: &[&str]) {
+        self.start_by(&PROXY, more);
+    }
+
+    /// The same, as somebody else.
+    #[track_caller]
+    pub fn start_by(&mut self, by: &[&str], more: &[&str]) {
         let who = ["--namespace", "shop", "--service-account", "web"];
         let what = ["--labels", "app=web", "--inbound", "[::]:15006"];
         let log = ["--access-log", "access.log"];
         let all = [&who[..], &what, &log, more].concat();
-        let sortie = self.pod.sortie_by(&PROXY, &[self.folder.path()], &all);
+        let sortie = self.pod.sortie_by(by, &[self.folder.path()], &all);
         self.inmates.push(sortie);
     }
 
