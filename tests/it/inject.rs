@@ -154,7 +154,6 @@ fn what_is_written_is_what_kubernetes_takes() {
         "inject/httpbin.yaml",
         "inject/helm.yaml",
         "seeds/001-cluster-a/sleep.yaml",
-        "seeds/002-openshift/server.yaml",
     ] {
         if !kubernetes_validate(&injected(&text(name))) {
             return;
