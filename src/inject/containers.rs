@@ -4,9 +4,6 @@
 //! Never: decides what is captured or where they stand among the others.
 //! Called by: plan.
 //!
-//! Why no preStop on a native sidecar, where Istio asks its agent to drain: Kubernetes ends native
-//! sidecars after every other container, and until then the application may still need the way out.
-//!
 //! Why no NET_RAW, which istio-init has: iptables' tools open raw sockets, and `sortie capture`
 //! speaks netlink, for which NET_ADMIN is enough.
 
@@ -14,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::pod::Fields;
 use super::probes::Originals;
-use super::wishes::{DRAIN, Wishes};
+use super::wishes::Wishes;
 use super::{Settings, mounts};
 use crate::model::{Interception, PROXY_ID};
 
@@ -55,9 +52,8 @@ pub(super) fn proxy(settings: &Settings, wishes: &Wishes, probes: &Originals) ->
     fields.insert("env".to_owned(), env(wishes, probes));
     fields.insert("resources".to_owned(), wishes.resources.to_json());
     fields.insert("securityContext".to_owned(), rights);
-    if wishes.hold && !wishes.native {
-        let wait = json!({"postStart": {"exec": {"command": ["/sortie", "wait"]}}});
-        fields.insert("lifecycle".to_owned(), wait);
+    if let Some(hooks) = hooks(wishes) {
+        fields.insert("lifecycle".to_owned(), hooks);
     }
     fields.insert("startupProbe".to_owned(), probe(0, 1, 600));
     let ready = wishes.readiness;
@@ -65,6 +61,17 @@ pub(super) fn proxy(settings: &Settings, wishes: &Wishes, probes: &Originals) ->
     fields.insert("readinessProbe".to_owned(), readiness);
     fields.insert("volumeMounts".to_owned(), mounts::mounts(wishes).into());
     fields.into()
+}
+
+/// I7: the containers after it wait. I6: Kubernetes ends a native sidecar after the application, and
+/// its preStop comes first of all: from then on nobody new is let in, and the way out stays open.
+fn hooks(wishes: &Wishes) -> Option<Value> {
+    let run = |word: &str| json!({"exec": {"command": ["/sortie", word]}});
+    match (wishes.native, wishes.hold) {
+        (true, _) => Some(json!({"preStop": run("drain")})),
+        (false, true) => Some(json!({"postStart": run("wait")})),
+        (false, false) => None,
+    }
 }
 
 /// What both begin with.
@@ -118,10 +125,11 @@ fn args(settings: &Settings, wishes: &Wishes) -> Vec<String> {
     if !wishes.credentials.is_empty() {
         args.push(format!("--credentials={}", mounts::CREDENTIALS));
     }
-    if wishes.drain_least != DRAIN {
-        args.push(format!("--drain-time={}", wishes.drain_least));
-    }
+    args.push(format!("--drain-time={}", wishes.drain_least));
     args.push(format!("--drain-timeout={}", wishes.drain_most));
+    if wishes.drain_until_idle {
+        args.push("--drain-until-idle".to_owned());
+    }
     if let Some(level) = &wishes.log_level {
         args.push(format!("--log-level={level}"));
     }
@@ -269,6 +277,8 @@ mod tests {
         );
         assert_eq!(names(&pod, "containers"), ["app", "helper"]);
         assert_eq!(container(&pod, PROXY)["restartPolicy"], "Always");
+        let hook = json!({"preStop": {"exec": {"command": ["/sortie", "drain"]}}});
+        assert_eq!(container(&pod, PROXY)["lifecycle"], hook);
         assert!(container(&pod, INIT).get("restartPolicy").is_none());
     }
 
@@ -346,6 +356,7 @@ mod tests {
             args.ends_with(&[
                 "--drain-time=8",
                 "--drain-timeout=25",
+                "--drain-until-idle",
                 "--log-level=warn",
                 "--workers=2",
             ]),

@@ -28,6 +28,8 @@ pub(super) struct ProxyConfig {
     pub workers: Option<u16>,
     /// The least time of a drain.
     pub drain: Option<Duration>,
+    /// EXIT_ON_ZERO_ACTIVE_CONNECTIONS (I12).
+    pub until_idle: bool,
     /// Variables of the proxy, of those that sortie knows.
     pub env: Vec<(String, String)>,
 }
@@ -146,11 +148,27 @@ fn follow(key: &str, value: &Node, out: &mut ProxyConfig) -> Result<(), Refusal>
         "terminationDrainDuration" => {
             let expected = "a duration from 0s to 24h, such as 5s";
             let drain = parsed(key, value, expected, |text| config::duration(text).ok())?;
-            out.drain = Some(drain);
+            out.drain = out.drain.max(Some(drain));
         }
         _ => {}
     }
     Ok(())
+}
+
+/// I12: true where the variable was one of the two.
+fn follow_drain(key: &str, value: &Node, out: &mut ProxyConfig) -> Result<bool, Refusal> {
+    match key {
+        "EXIT_ON_ZERO_ACTIVE_CONNECTIONS" => {
+            out.until_idle = parsed(key, value, "true or false", |text| text.parse().ok())?;
+        }
+        "MINIMUM_DRAIN_DURATION" => {
+            let expected = "a duration from 0s to 24h, such as 5s";
+            let least = parsed(key, value, expected, |text| config::duration(text).ok())?;
+            out.drain = out.drain.max(Some(least));
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// `proxyMetadata`: variables by name.
@@ -162,6 +180,9 @@ fn metadata(value: &Node, said: &mut Said<'_>, out: &mut ProxyConfig) -> Result<
     };
     for entry in entries {
         let path = path.key(&entry.key);
+        if follow_drain(&entry.key, &entry.value, out)? {
+            continue;
+        }
         if !VARIABLES.contains(&entry.key.as_ref()) {
             let message = "sortie does not read this variable";
             said.warnings.push(Warning::new(path, message));

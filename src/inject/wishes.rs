@@ -26,8 +26,8 @@ pub(super) const STATUS_PORT: u16 = 15020;
 const GRACE: u64 = 30;
 /// Of that, what is left for the proxy to close up after its drain, in seconds.
 const CLOSING: u64 = 5;
-/// How long a drain takes at least where nobody says it (`sortie run --drain-time`), in seconds.
-pub(super) const DRAIN: u64 = 5;
+/// How long a drain takes at least where nobody says it, as with Istio, in seconds.
+const DRAIN: u64 = 5;
 /// What the flags of a drain take at most, in seconds.
 const LONGEST_DRAIN: u64 = 86_400;
 
@@ -55,6 +55,8 @@ pub(super) struct Wishes {
     /// How long a drain takes at least, and at most, in seconds (I11).
     pub drain_least: u64,
     pub drain_most: u64,
+    /// It ends as soon as no connection is left (I12).
+    pub drain_until_idle: bool,
     /// Variables of the proxy.
     pub env: Vec<(String, String)>,
     /// The settings' own flags name an identity.
@@ -113,6 +115,7 @@ impl Wishes {
             workers: config.workers,
             drain_least,
             drain_most,
+            drain_until_idle: config.until_idle,
             env: config.env.clone(),
             named_identity: names_identity(settings),
             resources: resources(&said, settings)?,
