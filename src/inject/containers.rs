@@ -343,7 +343,8 @@ mod tests {
             ("readiness.status.sidecar.istio.io/failureThreshold", "30"),
             (
                 "proxy.istio.io/config",
-                "concurrency: 2\nterminationDrainDuration: 8s",
+                "concurrency: 2\nterminationDrainDuration: 8s\n\
+                 proxyMetadata: {EXIT_ON_ZERO_ACTIVE_CONNECTIONS: true}",
             ),
         ]));
         let proxy = container(&pod, PROXY);
