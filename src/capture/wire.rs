@@ -241,11 +241,10 @@ pub fn has_table(socket: &Socket, family: Family) -> Result<bool, SocketError> {
         Ok(())
     });
     match listed {
-        Err(SocketError::Refused { errno, .. })
-            if matches!(errno, Errno::AFNOSUPPORT | Errno::OPNOTSUPP) =>
-        {
-            Ok(false)
-        }
+        Err(SocketError::Refused {
+            errno: Errno::AFNOSUPPORT | Errno::OPNOTSUPP,
+            ..
+        }) => Ok(false),
         listed => listed.map(|()| there),
     }
 }
