@@ -279,10 +279,13 @@ fn i1_a_pod_that_asks_gets_a_sidecar_that_kubernetes_takes_and_the_second_review
     let pod = patched(&request, &hook.asked("/mutate", &request));
     assert_eq!(names(&pod, "containers"), ["web", "sortie-proxy"]);
     assert_eq!(names(&pod, "initContainers"), ["sortie-init"]);
-    assert_eq!(
-        pod["metadata"]["labels"]["security.istio.io/tlsMode"],
-        "istio"
+    let labels = &pod["metadata"]["labels"];
+    assert!(
+        labels["service.istio.io/canonical-name"].is_string(),
+        "{labels}"
     );
+    // I2: what has no identity promises no TLS.
+    assert_eq!(labels["security.istio.io/tlsMode"], Value::Null);
     let said = hook.said();
     assert!(
         said.contains("sidecar injected") && said.contains("shop/web-6b7f675878-?"),
