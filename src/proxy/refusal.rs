@@ -145,6 +145,24 @@ const NO_NAME_NO_ROUTE: &str = "the client's TLS names no server (no SNI), and n
 const NO_NAME: &str = "the client's TLS names no server (no SNI), and no server of this gateway \
     port is for every host";
 
+fn tls_on_plain_listener(
+    f: &mut fmt::Formatter<'_>,
+    name: Option<&str>,
+    port: Option<u16>,
+) -> fmt::Result {
+    f.write_str(
+        "the client speaks TLS on a listener for plain HTTP; let the application use http:// here: \
+         sortie adds the TLS",
+    )?;
+    match (name, port) {
+        (Some(name), Some(port)) => write!(
+            f,
+            " (TLS for {name} passes through a listener on port {port})"
+        ),
+        _ => Ok(()),
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -182,17 +200,7 @@ impl fmt::Display for Refusal {
                  (DestinationRule tls.mode DISABLE), or run sortie with --allow-tls-in-tls"
             ),
             Refusal::TlsOnPlainListener { name, ports } => {
-                f.write_str(
-                    "the client speaks TLS on a listener for plain HTTP; let the application use \
-                     http:// here: sortie adds the TLS",
-                )?;
-                let (Some(name), Some(port)) = (name, ports.first()) else {
-                    return Ok(());
-                };
-                write!(
-                    f,
-                    " (TLS for {name} passes through a listener on port {port})"
-                )
+                tls_on_plain_listener(f, name.as_deref(), ports.first().copied())
             }
             Refusal::NotTls(why) => write!(f, "what begins like TLS is none: {why}"),
             Refusal::Unaddressed => f.write_str("no route is for this listener's port"),
