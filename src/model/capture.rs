@@ -101,7 +101,7 @@ pub enum ListError {
     /// `*` beside other words.
     #[error("\"*\" stands for all; it cannot stand beside others")]
     AllAndMore,
-    /// More than [`MAX_LISTED`].
+    /// More than 1,024.
     #[error("{0} entries are more than {MAX_LISTED}")]
     TooMany(usize),
 }

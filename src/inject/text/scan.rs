@@ -7,7 +7,7 @@
 
 use saphyr_parser::Marker;
 
-/// Characters between two known places of [`Places`].
+/// Characters between two known places of a text.
 const STRIDE: usize = 256;
 
 /// A text, and the bytes of its characters.
