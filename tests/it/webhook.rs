@@ -583,7 +583,12 @@ fn r10_the_certificate_rotates_without_a_lost_review_and_a_broken_one_changes_no
     let stop = Arc::new(AtomicBool::new(false));
     let serial = || {
         let name = ["-servername", NAME];
-        let told = s_client(hook.listen, &name, "")?;
+        // The answer closes the connection, which openssl waits for.
+        let told = s_client(
+            hook.listen,
+            &name,
+            "GET / HTTP/1.1\r\nHost: hook\r\nConnection: close\r\n\r\n",
+        )?;
         Some(told.subject().map(str::to_owned))
     };
     let Some(before) = serial() else {
