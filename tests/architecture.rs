@@ -19,8 +19,9 @@ const FLOORS: &[(&str, &str)] = &[
     ("model", ""),
     ("drain", ""),
     ("watch", ""),
+    ("scratch", ""),
     ("telemetry", "model"),
-    ("tls", "model"),
+    ("tls", "model scratch"),
     ("capture", "model"),
     ("config", "model"),
     // The YAML reader with its bounds and messages is config's.
@@ -28,7 +29,7 @@ const FLOORS: &[(&str, &str)] = &[
     // Ports and Secrets of a gateway are those that its configuration names.
     ("install", "model config inject tls"),
     ("webhook", "model drain watch telemetry tls certs inject"),
-    ("upstream", "model tls telemetry"),
+    ("upstream", "model scratch tls telemetry"),
     ("certs", "model tls watch telemetry"),
     ("route", "model telemetry upstream"),
     ("snapshot", "model route upstream tls"),
@@ -36,7 +37,10 @@ const FLOORS: &[(&str, &str)] = &[
         "publish",
         "model drain watch telemetry tls config upstream certs route snapshot",
     ),
-    ("proxy", "model snapshot route upstream tls drain telemetry"),
+    (
+        "proxy",
+        "model scratch snapshot route upstream tls drain telemetry",
+    ),
     ("listener", "model proxy snapshot tls drain telemetry"),
     (
         "worker",

@@ -125,7 +125,7 @@ pub(super) fn annotations(pod: Pod<'_>) -> Vec<Warning> {
 
 /// Annotations of a pod that stand on what makes the pod: a Deployment's own `metadata`, where they
 /// have no effect.
-pub fn misplaced(metadata: &Value) -> Vec<Warning> {
+pub(super) fn misplaced(metadata: &Value) -> Vec<Warning> {
     let keys = field(metadata, "annotations").and_then(Value::as_object);
     let keys = keys.into_iter().flat_map(|all| all.keys());
     let of_pod =

@@ -33,9 +33,8 @@ mod volumes;
 mod who;
 mod wishes;
 
-pub use known::misplaced;
 pub use op::{Op, OpError, Path, Step};
 pub use outcome::{LeftAlone, Outcome, Plan, Refusal, Warning};
 pub use plan::plan;
 pub use settings::{Owner, Policy, Resources, Settings};
-pub use who::unmet;
+pub use who::{asks, unmet};

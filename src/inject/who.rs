@@ -76,10 +76,7 @@ fn never(settings: &Settings, owner: &Owner, pod: Pod<'_>) -> Option<LeftAlone> 
 /// connections go out as the application makes them.
 pub fn unmet(why: &LeftAlone, template: &serde_json::Value) -> Option<Warning> {
     let pod = Pod::loosely(template);
-    let told = told(pod).ok().flatten().filter(|told| told.yes)?;
-    if *why == LeftAlone::Same {
-        return None;
-    }
+    let told = yes(pod).filter(|_| *why != LeftAlone::Same)?;
     let key = if told.what == "label" {
         "labels"
     } else {
@@ -92,6 +89,15 @@ pub fn unmet(why: &LeftAlone, template: &serde_json::Value) -> Option<Warning> {
     };
     let message = format!("the pod asks for a sidecar and gets none: {why}{customised}");
     Some(Warning::new(path, message))
+}
+
+/// True where the pod says yes by itself.
+pub fn asks(template: &serde_json::Value) -> bool {
+    yes(Pod::loosely(template)).is_some()
+}
+
+fn yes(pod: Pod<'_>) -> Option<Told<'_>> {
+    told(pod).ok().flatten().filter(|told| told.yes)
 }
 
 struct Told<'a> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 
 use super::admission::{guarded_by, still_admits};
 use super::answer;
@@ -31,7 +31,7 @@ use super::tunnel;
 use crate::model::{AlpnOffer, Destination, ListenerKind, TlsPolicy, UnknownHosts};
 use crate::route::{self, Choice, Found, Matched, Route, RouteAction, RouteTable, Scheme};
 use crate::snapshot::{Entrance, Snapshot};
-use crate::upstream::Upstream;
+use crate::upstream::{self, Duplex, Switched, Upstream};
 
 /// Istio's names of the routes of unknown hosts (ISTIO.md O2, O4).
 const BLOCK_ALL: &str = "block_all";
@@ -44,7 +44,7 @@ pub(super) async fn forward(
 ) -> Response<AnswerBody> {
     let snapshot = connection.context.cell.load();
     let asked = headers::upgrade_asked(request.headers(), request.version());
-    let upgrade = asked.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    let upgrade = asked.map(|protocol| (protocol, switched(&mut request)));
     let (mut parts, body) = request.into_parts();
     let ground = ground(&snapshot, &connection);
     let entrance = ground.as_ref().ok().and_then(|ground| ground.entrance);
@@ -178,7 +178,12 @@ pub(super) fn not_here(
 }
 
 /// The protocol that the client wants to switch to, and its side of the switch.
-type Upgrade = (HeaderValue, OnUpgrade);
+type Upgrade = (HeaderValue, Switched);
+
+fn switched(request: &mut Request<Incoming>) -> Switched {
+    let upgraded = hyper::upgrade::on(request);
+    Box::pin(async { Ok(Box::new(TokioIo::new(upgraded.await?)) as Box<dyn Duplex>) })
+}
 
 /// A request, taken apart.
 struct Asked {
@@ -394,7 +399,7 @@ fn finish(
                     Some(&protocol),
                 ) =>
             {
-                let upstream = hyper::upgrade::on(&mut response);
+                let upstream = upstream::switched(&mut response);
                 tunnel::upgraded(connection, response, protocol, (client, upstream), record)
             }
             _ => {

@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::AnswerBody;
@@ -23,7 +21,7 @@ use super::record::{Record, chain};
 use super::retire::{Admitted, expulsion};
 use crate::drain::Side;
 use crate::telemetry::Flags;
-use crate::upstream::ResponseBody;
+use crate::upstream::{ResponseBody, Switched};
 
 /// A tunnel that moves no byte for this long ends (ISTIO.md T15).
 const IDLE: Duration = Duration::from_secs(3600);
@@ -33,7 +31,7 @@ pub(super) fn upgraded(
     connection: &Arc<Connection>,
     response: Response<ResponseBody>,
     protocol: HeaderValue,
-    (client, upstream): (OnUpgrade, OnUpgrade),
+    (client, upstream): (Switched, Switched),
     mut record: Record,
 ) -> Response<AnswerBody> {
     connection.control.set_opaque();
@@ -51,8 +49,8 @@ pub(super) fn upgraded(
         match tokio::try_join!(client, upstream) {
             Ok((client, upstream)) => {
                 let (up, down) = (Arc::default(), Arc::default());
-                let mut client = Metered::new(TokioIo::new(client), &up);
-                let mut upstream = Metered::new(TokioIo::new(upstream), &down);
+                let mut client = Metered::new(client, &up);
+                let mut upstream = Metered::new(upstream, &down);
                 let admitted = Admitted {
                     entrance: connection.entrance.as_ref(),
                     secured: connection.secured.as_deref(),
@@ -76,7 +74,7 @@ pub(super) fn upgraded(
                 let bytes = |count: &AtomicU64| count.load(Ordering::Relaxed);
                 record.tunnelled(bytes(&up), bytes(&down));
             }
-            Err(error) => record.broke(Flags::UC, "upgrade_failed", chain(&error)),
+            Err(error) => record.broke(Flags::UC, "upgrade_failed", chain(&*error)),
         }
         record.tell(Some(lease.stats()));
     });

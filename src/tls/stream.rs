@@ -12,11 +12,13 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use rustls::{AlertDescription, ClientConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use super::alert::alert_in;
+use crate::scratch;
 
 /// How many of the peer's first bytes are kept during the handshake, for the explanation.
 const HEAD: usize = 48;
@@ -52,6 +54,14 @@ impl<S> Stream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
+    /// Plain bytes as they come; empty at the end.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        scratch::poll_read(self, cx)
+    }
+
     /// The alert that explains `error`, where one has arrived; else `error` itself.
     fn cause(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
         if !is_gone(&error) || alert_in(&error).is_some() {

@@ -43,6 +43,9 @@ pub use error::{
 };
 pub use own::OwnAddrs;
 pub use resolve::Resolver;
-pub use seam::{Answer, Ask, EndpointStatus, SendFailure, UpstreamContext, UpstreamTls};
+pub use seam::{
+    Answer, Ask, Duplex, EndpointStatus, SendFailure, Switched, UpstreamContext, UpstreamTls,
+    switched,
+};
 pub use stream::{OpenStream, StreamFailure};
 pub use upstream::Upstream;

@@ -4,11 +4,15 @@
 //! Never: does anything.
 //! Called by: proxy, publish, admin.
 
+use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{RequestBody, ResponseBody};
 use super::error::UpstreamError;
@@ -66,7 +70,7 @@ pub struct Ask<'a> {
 
 /// An answer's head, its body to come, and how it was come by.
 pub struct Answer {
-    /// The answer. A 101 carries hyper's `OnUpgrade` in its extensions.
+    /// The answer.
     pub response: Response<ResponseBody>,
     /// Who answered.
     pub endpoint: EndpointAddr,
@@ -76,6 +80,21 @@ pub struct Answer {
     pub facts: Option<Arc<HandshakeFacts>>,
     /// The connection had served before.
     pub reused: bool,
+}
+
+/// Bytes both ways, on a connection that has changed its protocol.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+/// A connection that will have changed its protocol: its bytes as soon as it has.
+pub type Switched =
+    Pin<Box<dyn Future<Output = Result<Box<dyn Duplex>, Box<dyn Error + Send + Sync>>> + Send>>;
+
+/// The upstream's side of the switch, where the answer is 101.
+pub fn switched(answer: &mut Response<ResponseBody>) -> Switched {
+    let upgraded = hyper::upgrade::on(answer);
+    Box::pin(async { Ok(Box::new(TokioIo::new(upgraded.await?)) as Box<dyn Duplex>) })
 }
 
 /// Why there is no answer, and the request where it can be sent again.

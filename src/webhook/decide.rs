@@ -12,10 +12,7 @@ use serde_json::Value;
 use super::owner::owner;
 use super::patch::json_patch;
 use super::review::NewPod;
-use crate::inject::{LeftAlone, Outcome, Policy, Refusal, Settings, plan};
-
-/// The label, and the older annotation, by which a pod asks (ISTIO.md I1).
-const INJECT: &str = "sidecar.istio.io/inject";
+use crate::inject::{LeftAlone, Outcome, Policy, Refusal, Settings, asks, plan, unmet};
 
 /// Who asked for the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +67,10 @@ pub fn decide(settings: &Settings, asked: Asked, new: &NewPod) -> Verdict {
 
 /// A pod that asks and gets nothing is told why: it may count on a sidecar.
 fn left_alone(new: &NewPod, why: &LeftAlone) -> Verdict {
-    let warned = *why != LeftAlone::Same && asks(&new.pod);
-    let warning = || format!("sortie injects no sidecar, though the pod asks for one: {why}");
+    let unmet = unmet(why, &new.pod);
     Verdict::Unchanged {
         why: why.to_string(),
-        warnings: warned.then(warning).into_iter().collect(),
+        warnings: unmet.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -86,16 +82,6 @@ fn refused(asked: Asked, new: &NewPod, refusal: &Refusal) -> Verdict {
             warnings: vec![format!("sortie injects nothing: {refusal}")],
         },
     }
-}
-
-/// True where the pod says yes by itself: its label, else its annotation.
-fn asks(pod: &Value) -> bool {
-    let said = |of: &str| pod.get("metadata")?.get(of)?.get(INJECT)?.as_str();
-    let said = said("labels")
-        .or_else(|| said("annotations"))
-        .unwrap_or_default();
-    let yes = ["y", "yes", "true", "on"];
-    yes.contains(&said.to_ascii_lowercase().as_str())
 }
 
 #[cfg(test)]

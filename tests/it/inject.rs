@@ -363,3 +363,58 @@ fn usage_that_makes_no_sense_is_64() {
     }
     assert_eq!(piped(&[], "# nothing\n").1, "# nothing\n");
 }
+
+const ASKS: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: shop
+  annotations:
+    traffic.sidecar.istio.io/excludeOutboundPorts: \"9090\"
+spec:
+  template:
+    metadata:
+      labels:
+        sidecar.istio.io/inject: \"true\"
+    spec:
+      hostNetwork: true
+      containers:
+      - {name: shop, image: shop:1}
+";
+
+#[test]
+fn i1_a_pod_that_asks_for_a_sidecar_and_gets_none_is_told_why() {
+    let (code, out, err) = piped(&[], ASKS);
+    assert_eq!((code, out.as_str()), (0, ASKS), "{err}");
+    let says = "-:11: warning[SRT0507] Deployment default/shop: \
+                spec.template.metadata.labels[\"sidecar.istio.io/inject\"]: the pod asks for a \
+                sidecar and gets none: ";
+    let flat = err.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        flat.contains("the pod asks for a sidecar and gets none"),
+        "{err}"
+    );
+    assert!(
+        flat.contains(says.split(" the pod").next().unwrap()),
+        "{err}"
+    );
+    // One that does not ask is left alone without a warning.
+    let quiet = ASKS.replace("sidecar.istio.io/inject: \"true\"", "app: shop");
+    let (_, _, err) = piped(&[], &quiet);
+    assert!(!err.contains("asks for a sidecar"), "{err}");
+}
+
+#[test]
+fn i9_an_annotation_of_the_pod_on_its_deployment_is_told_to_be_in_the_wrong_place() {
+    let (_, _, err) = piped(&[], ASKS);
+    assert!(
+        err.contains("-:6: warning[IST0107] Deployment default/shop"),
+        "{err}"
+    );
+    let moved = ASKS.replace(
+        "  annotations:\n    traffic.sidecar.istio.io/excludeOutboundPorts: \"9090\"\n",
+        "",
+    );
+    let (_, _, err) = piped(&[], &moved);
+    assert!(!err.contains("IST0107"), "{err}");
+}

@@ -3,58 +3,13 @@
 use crate::harness::captured::{ANNA, BERT, Captured, POD, run, url};
 use crate::harness::{Cell, PROGRAM, spiffe};
 
-fn pod(mode: &str) -> Option<Captured> {
-    let pod = Captured::new(mode)?;
-    for (tables, all, loopback) in [
-        ("iptables", "0.0.0.0/0", "127.0.0.1/32"),
-        ("ip6tables", "::/0", "::1/128"),
-    ] {
-        capture(&pod.pod, tables, all, loopback);
-    }
-    Some(pod)
-}
-
-/// How sortie is told.
+/// How sortie and the rules are told.
 const TPROXY: [&str; 2] = ["--interception", "TPROXY"];
 
-/// The rules of C4.
-fn capture(pod: &Cell, tables: &str, all: &str, loopback: &str) {
-    let family = if tables == "ip6tables" { "-6" } else { "-4" };
-    let from = if family == "-6" {
-        "::6/128"
-    } else {
-        "127.0.0.6/32"
-    };
-    for rule in [
-        "-N ISTIO_DIVERT".to_owned(),
-        "-N ISTIO_TPROXY".to_owned(),
-        "-N ISTIO_INBOUND".to_owned(),
-        "-A ISTIO_DIVERT -j MARK --set-mark 1337".to_owned(),
-        "-A ISTIO_DIVERT -j ACCEPT".to_owned(),
-        format!(
-            "-A ISTIO_TPROXY ! -d {loopback} -p tcp -j TPROXY --tproxy-mark 1337/0xffffffff \
-             --on-port 15006"
-        ),
-        "-A PREROUTING -p tcp -j ISTIO_INBOUND".to_owned(),
-        "-A ISTIO_INBOUND -p tcp -m mark --mark 1337 -j RETURN".to_owned(),
-        format!("-A ISTIO_INBOUND -p tcp -s {from} -i lo -j RETURN"),
-        "-A ISTIO_INBOUND -p tcp -i lo -m mark ! --mark 1338 -j RETURN".to_owned(),
-        "-A ISTIO_INBOUND -p tcp -m conntrack --ctstate RELATED,ESTABLISHED -j ISTIO_DIVERT"
-            .to_owned(),
-        "-A ISTIO_INBOUND -p tcp -j ISTIO_TPROXY".to_owned(),
-        "-A PREROUTING -p tcp -m mark --mark 1337 -j CONNMARK --save-mark".to_owned(),
-        "-A OUTPUT -p tcp -o lo -m mark --mark 1337 -j RETURN".to_owned(),
-        format!(
-            "-A OUTPUT ! -d {loopback} -p tcp -o lo -m owner --gid-owner 1337 -j MARK \
-             --set-mark 1338"
-        ),
-        "-A OUTPUT -p tcp -m connmark --mark 1337 -j CONNMARK --restore-mark".to_owned(),
-    ] {
-        run(pod, &format!("{tables} -w -t mangle {rule}"));
-    }
-    run(pod, &format!("ip {family} rule add fwmark 1337 lookup 133"));
-    let route = format!("ip {family} route add local {all} dev lo table 133");
-    run(pod, &route);
+fn pod(mode: &str) -> Option<Captured> {
+    let pod = Captured::new(mode)?;
+    pod.capture(&TPROXY.join(" "));
+    Some(pod)
 }
 
 #[test]
@@ -140,9 +95,6 @@ fn c4_the_proxy_calling_its_own_pod_comes_in_once_and_the_application_itself_goe
         return;
     };
     pod.name_the_pod();
-    let out =
-        "-A OUTPUT -p tcp --dport 80 -m owner ! --gid-owner 1337 -j REDIRECT --to-ports 15001";
-    run(&pod.pod, &format!("iptables -w -t nat {out}"));
     pod.start(&[&TPROXY[..], &["--capture", "127.0.0.1:15001"]].concat());
     let known = [
         "--resolve",

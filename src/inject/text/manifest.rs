@@ -11,10 +11,12 @@ use serde_json::Value;
 
 use crate::config::{Code, Diagnostic, Diagnostics, yaml_mistakes};
 
+use super::super::known::misplaced;
 use super::super::op::Path;
 use super::super::outcome::{LeftAlone, Outcome, Warning};
 use super::super::plan::plan;
 use super::super::settings::{Owner, Settings};
+use super::super::who::unmet;
 use super::objects::{Object, objects};
 use super::stream::{EditError, Stream};
 
@@ -94,9 +96,13 @@ pub fn inject(
         for (document, object) in std::mem::take(&mut file.objects) {
             let line = file.stream.place(document, &object.at).0;
             let owner = call.owner(&object);
-            let fate = match object.template {
+            let fate = match &object.template {
                 None => Ok(Fate::NoPod),
-                Some(template) => file.pod(&call, document, &template, &owner, &mut out.warnings),
+                Some(template) => {
+                    let misplaced = file.misplaced(document, &object, template, &owner);
+                    misplaced.into_iter().for_each(|one| out.warnings.push(one));
+                    file.pod(&call, document, template, &owner, &mut out.warnings)
+                }
             };
             match fate {
                 Ok(fate) => out.objects.push(Done {
@@ -244,32 +250,26 @@ impl<'a> File<'a> {
             .and_then(|root| template.of(root))
             .cloned()
             .unwrap_or_default();
-        let said = |file: &Self, path: &Path, code, problem, advice: &str| {
-            let path = template.join(path);
-            let place = file.stream.place(document, &path);
-            Diagnostic {
-                field: path.to_string(),
-                object: Some(named(owner).into()),
-                ..diagnostic(&file.name, place, code, problem, advice)
-            }
-        };
         let outcome = plan(call.settings, owner, &pod).map_err(|refusal| {
             let problem = refusal.problem.clone();
-            said(
-                self,
-                &refusal.path,
-                Code::NotInjectable,
-                problem,
-                &refusal.advice,
-            )
+            let path = template.join(&refusal.path);
+            Diagnostic {
+                advice: refusal.advice.to_string(),
+                ..self.said((document, &path), owner, Code::NotInjectable, problem)
+            }
         })?;
         let plan = match outcome {
-            Outcome::LeftAlone(why) => return Ok(Fate::LeftAlone(why)),
+            Outcome::LeftAlone(why) => {
+                let unmet = unmet(&why, &pod);
+                unmet.iter().for_each(|warning| {
+                    warnings.push(self.warned((document, template), owner, warning));
+                });
+                return Ok(Fate::LeftAlone(why));
+            }
             Outcome::Inject(plan) => plan,
         };
         for warning in &plan.warnings {
-            let problem = warning.message.clone();
-            warnings.push(said(self, &warning.path, code(warning), problem, ""));
+            warnings.push(self.warned((document, template), owner, warning));
         }
         self.stream
             .edit(document, template, &plan.ops)
@@ -279,6 +279,52 @@ impl<'a> File<'a> {
                 said
             })?;
         Ok(Fate::Injected)
+    }
+
+    /// Annotations of the pod that stand on what makes it, where they have no effect.
+    fn misplaced(
+        &self,
+        document: usize,
+        object: &Object,
+        template: &Path,
+        owner: &Owner,
+    ) -> Vec<Diagnostic> {
+        let root = self.stream.values().get(document);
+        let metadata = root.and_then(|root| object.at.of(root)?.get("metadata"));
+        match metadata.filter(|_| object.at != *template) {
+            None => Vec::new(),
+            Some(metadata) => misplaced(metadata)
+                .iter()
+                .map(|warning| self.warned((document, &object.at), owner, warning))
+                .collect(),
+        }
+    }
+
+    /// A warning about what is at `within` of a document.
+    fn warned(
+        &self,
+        (document, within): (usize, &Path),
+        owner: &Owner,
+        warning: &Warning,
+    ) -> Diagnostic {
+        let path = within.join(&warning.path);
+        let problem = warning.message.clone();
+        self.said((document, &path), owner, code(warning), problem)
+    }
+
+    fn said(
+        &self,
+        (document, path): (usize, &Path),
+        owner: &Owner,
+        code: Code,
+        problem: String,
+    ) -> Diagnostic {
+        let place = self.stream.place(document, path);
+        Diagnostic {
+            field: path.to_string(),
+            object: Some(named(owner).into()),
+            ..diagnostic(&self.name, place, code, problem, "")
+        }
     }
 
     /// What is said where the text cannot be changed.
