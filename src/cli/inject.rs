@@ -216,18 +216,8 @@ impl Input {
 
 /// Standard input that breaks off.
 fn broken(error: &io::Error) -> Diagnostic {
-    let code = Code::Unreadable;
-    Diagnostic {
-        file: DASH.into(),
-        line: 0,
-        column: 0,
-        field: String::new(),
-        object: None,
-        code,
-        severity: code.severity(),
-        problem: format!("standard input cannot be read: {error}"),
-        advice: String::new(),
-    }
+    let problem = format!("standard input cannot be read: {error}");
+    Diagnostic::whole(DASH.into(), Code::Unreadable, problem, "")
 }
 
 /// Puts the texts where they belong.

@@ -285,6 +285,23 @@ fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok
     serializer.serialize_str(text)
 }
 
+impl Diagnostic {
+    /// About a file as a whole; `file` may be what stands in a file's place, such as `-`.
+    pub fn whole(file: Arc<str>, code: Code, problem: String, advice: &str) -> Diagnostic {
+        Diagnostic {
+            file,
+            line: 0,
+            column: 0,
+            field: String::new(),
+            object: None,
+            code,
+            severity: code.severity(),
+            problem,
+            advice: advice.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;

@@ -139,7 +139,7 @@ fn nothing(sources: &[PathBuf]) -> Diagnostic {
             )
         }
     };
-    whole(file.into(), Code::Nothing, problem.to_owned(), advice)
+    Diagnostic::whole(file.into(), Code::Nothing, problem.to_owned(), advice)
 }
 
 #[derive(Default)]
@@ -183,7 +183,7 @@ impl Reader {
                 let problem = "the folder has no file that ends in .yaml, .yml or .json".to_owned();
                 let advice = "subfolders and hidden files are not read";
                 self.out
-                    .push(whole(file, Code::EmptyFolder, problem, advice));
+                    .push(Diagnostic::whole(file, Code::EmptyFolder, problem, advice));
             }
             Ok(found) => {
                 for (path, bytes) in found.files {
@@ -211,11 +211,12 @@ impl Reader {
             Ok(Bytes::TooMany) => {
                 let problem = format!("the file has more than {MAX_BYTES} bytes");
                 let advice = "split it: every file of a folder is read";
-                self.out.push(whole(file, Code::TooLarge, problem, advice));
+                self.out
+                    .push(Diagnostic::whole(file, Code::TooLarge, problem, advice));
             }
             Ok(Bytes::NoFile) => {
                 let problem = "it is neither a file nor a folder".to_owned();
-                self.out.push(whole(
+                self.out.push(Diagnostic::whole(
                     file,
                     Code::Unreadable,
                     problem,
@@ -266,7 +267,7 @@ impl Reader {
         };
         let file = path.display().to_string().into();
         self.out
-            .push(whole(file, Code::Unreadable, problem, advice));
+            .push(Diagnostic::whole(file, Code::Unreadable, problem, advice));
     }
 
     fn not_utf8(&mut self, file: Arc<str>, bytes: &[u8], valid: usize) {
@@ -286,7 +287,7 @@ impl Reader {
         self.out.push(Diagnostic {
             line: u32::try_from(line).unwrap_or(u32::MAX),
             column: u32::try_from(column).unwrap_or(u32::MAX),
-            ..whole(
+            ..Diagnostic::whole(
                 file,
                 Code::NotUtf8,
                 problem.to_owned(),
@@ -347,21 +348,6 @@ fn mistake(file: &Arc<str>, mistake: yaml::Mistake) -> Diagnostic {
         severity: mistake.code.severity(),
         problem: mistake.problem,
         advice: mistake.advice.to_owned(),
-    }
-}
-
-/// A diagnostic about a file as a whole.
-fn whole(file: Arc<str>, code: Code, problem: String, advice: &str) -> Diagnostic {
-    Diagnostic {
-        file,
-        line: 0,
-        column: 0,
-        field: String::new(),
-        object: None,
-        code,
-        severity: code.severity(),
-        problem,
-        advice: advice.to_owned(),
     }
 }
 

@@ -120,16 +120,7 @@ impl Gateway<'_> {
                 labels.insert(key.clone(), json!(value));
             }
         }
-        let mut annotations = json!({
-            "prometheus.io/scrape": "true",
-            "prometheus.io/port": STATUS.to_string(),
-            "prometheus.io/path": "/stats/prometheus",
-        });
-        if let Value::Object(annotations) = &mut annotations {
-            for (key, value) in &workload.pod_annotations {
-                annotations.insert(key.clone(), json!(value));
-            }
-        }
+        let annotations = parts::annotations(workload, "/stats/prometheus");
         let mut spec = parts::pod(workload);
         let (before, drain) = (self.settings.pre_stop, self.settings.drain_timeout);
         let mut put = |key: &str, value: Value| spec.insert(key.to_owned(), value);

@@ -137,16 +137,7 @@ impl Injector<'_> {
         if let Value::Object(labels) = &mut labels {
             labels.insert(INJECT.to_owned(), json!("false"));
         }
-        let mut annotations = json!({
-            "prometheus.io/scrape": "true",
-            "prometheus.io/port": STATUS.to_string(),
-            "prometheus.io/path": "/metrics",
-        });
-        if let Value::Object(annotations) = &mut annotations {
-            for (key, value) in &workload.pod_annotations {
-                annotations.insert(key.clone(), json!(value));
-            }
-        }
+        let annotations = parts::annotations(workload, "/metrics");
         let mut spec = parts::pod(workload);
         let grace = settings.pre_stop + settings.drain_timeout + SPARE;
         spec.insert("terminationGracePeriodSeconds".to_owned(), json!(grace));

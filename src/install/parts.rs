@@ -32,6 +32,17 @@ pub fn labels(workload: &Workload) -> Value {
     })
 }
 
+/// Where Prometheus finds its metrics, and what else somebody asked for.
+pub fn annotations(workload: &Workload, metrics: &str) -> Value {
+    let mut all = Map::new();
+    all.insert("prometheus.io/scrape".to_owned(), json!("true"));
+    all.insert("prometheus.io/port".to_owned(), json!(STATUS.to_string()));
+    all.insert("prometheus.io/path".to_owned(), json!(metrics));
+    let asked = workload.pod_annotations.iter();
+    all.extend(asked.map(|(key, value)| (key.clone(), json!(value))));
+    Value::Object(all)
+}
+
 /// The labels that never change: selectors cannot be changed once they are applied.
 pub fn selector(workload: &Workload) -> Value {
     json!({ "app.kubernetes.io/instance": workload.name })

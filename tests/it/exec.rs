@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use crate::harness::{Lab, PROGRAM, Process, eventually, free_address, get, needs, within};
+use crate::harness::{Lab, PROGRAM, Process, eventually, free_address, get, needs, signal, within};
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -58,17 +58,6 @@ fn told(output: Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let code = output.status.code().unwrap_or(-1);
     (code, text(&output.stdout), text(&output.stderr))
-}
-
-fn signal(child: &Child, name: &str) {
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-s", name, &id])
-            .status()
-            .unwrap()
-            .success()
-    );
 }
 
 fn ends(child: &mut Child) -> ExitStatus {

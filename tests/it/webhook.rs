@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Authority, PROGRAM, curl, eventually, free_address, get, kubernetes_validate, s_client, within,
+    Authority, PROGRAM, curl, eventually, free_address, get, kubernetes_validate, s_client, signal,
+    within,
 };
 
 /// The name that the API server calls it by.
@@ -154,14 +155,7 @@ impl Hook {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        signal(&self.child, name);
     }
 }
 

@@ -381,15 +381,9 @@ fn diagnostic(
     advice: &str,
 ) -> Diagnostic {
     Diagnostic {
-        file: Arc::clone(file),
         line,
         column,
-        field: String::new(),
-        object: None,
-        code,
-        severity: code.severity(),
-        problem,
-        advice: advice.to_owned(),
+        ..Diagnostic::whole(Arc::clone(file), code, problem, advice)
     }
 }
 

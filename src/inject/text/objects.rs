@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::config::Code;
 
 use super::super::op::Path;
+use super::super::pod::kind_of;
 
 /// Lists in lists that are entered.
 const DEEPEST: usize = 8;
@@ -83,7 +84,7 @@ impl Found {
     /// `of`: kind and apiVersion of the list that this is in, for items that do not say theirs.
     fn enter(&mut self, value: &Value, at: &Path, of: Option<(&str, &str)>, depth: usize) {
         let Value::Object(fields) = value else {
-            let problem = format!("{} stands here, and an object is expected", what(value));
+            let problem = format!("{} stands here, and an object is expected", kind_of(value));
             let advice = "write one object with apiVersion, kind and metadata, or a List of them";
             self.wrong(at, Code::WrongKind, problem, advice);
             return;
@@ -107,7 +108,7 @@ impl Found {
             }
             (Some(_), Some(Value::Null)) => {}
             (Some(_), Some(items)) => {
-                let problem = format!("{} stands here, and a list is expected", what(items));
+                let problem = format!("{} stands here, and a list is expected", kind_of(items));
                 self.wrong(
                     &at.key("items"),
                     Code::WrongKind,
@@ -162,7 +163,7 @@ impl Found {
                 None => format!("the {kind} has no pod template here"),
                 Some(value) => format!(
                     "{} stands here, and a pod template is expected",
-                    what(value)
+                    kind_of(value)
                 ),
             };
             let code = if here.is_none() {
@@ -182,7 +183,10 @@ impl Found {
         if !spec.is_some_and(Value::is_object) {
             let problem = match spec {
                 None => "the pod has no spec".to_owned(),
-                Some(value) => format!("{} stands here, and a pod's spec is expected", what(value)),
+                Some(value) => format!(
+                    "{} stands here, and a pod's spec is expected",
+                    kind_of(value)
+                ),
             };
             let code = if spec.is_none() {
                 Code::MissingKey
@@ -213,7 +217,7 @@ impl Found {
             (None, None) => (Code::MissingKey, format!("there is no {key}")),
             (Some(value), _) => (
                 Code::WrongKind,
-                format!("{} stands here, and a word is expected", what(value)),
+                format!("{} stands here, and a word is expected", kind_of(value)),
             ),
         };
         let advice = "every object of Kubernetes has apiVersion and kind, as apiVersion: apps/v1 \
@@ -229,17 +233,6 @@ impl Found {
             problem,
             advice,
         });
-    }
-}
-
-fn what(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a mapping",
     }
 }
 

@@ -47,7 +47,7 @@ pub use openssl::{Told, closing, s_client};
 pub use origin::Origin;
 pub use pki::{Authority, Identity, Kind};
 pub use pod::{Inside, Pod};
-pub use process::{PROGRAM, Process, free_address, program};
+pub use process::{PROGRAM, Process, free_address, program, signal};
 pub use script::Step;
 pub use seed::{demanding, fields, seed};
 pub use sidecar::{SHOP, Sidecar, WEB, guarded};

@@ -156,17 +156,9 @@ fn listeners(
 }
 
 fn twice(address: SocketAddr, first: &Place) -> Diagnostic {
-    Diagnostic {
-        file: Place::default().file,
-        line: 0,
-        column: 0,
-        field: String::new(),
-        object: None,
-        code: Code::Twice,
-        severity: Code::Twice.severity(),
-        problem: format!("--inbound {address}: the address is listened on already, see {first}"),
-        advice: "give each listener an address of its own".to_owned(),
-    }
+    let problem = format!("--inbound {address}: the address is listened on already, see {first}");
+    let advice = "give each listener an address of its own";
+    Diagnostic::whole(Place::default().file, Code::Twice, problem, advice)
 }
 
 /// What every entrance is made from.
