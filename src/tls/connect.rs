@@ -5,12 +5,13 @@
 //! Called by: `upstream`.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::io;
 use std::sync::{Arc, PoisonError};
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 
 use super::chain::Peer;
 use super::client_config::ClientTls;
@@ -18,8 +19,9 @@ use super::explain::{self, Cause, HandshakeError};
 use super::explain_certificate::wrong_name;
 use super::facts::CertFacts;
 use super::notes::{Noted, Notes};
+use super::session::Session;
 use super::sessions::now;
-use super::stream::{Stream, Tap};
+use super::stream::{Shaking, Stream};
 use super::verify::{is_nameless, nameless};
 use crate::model::{AlpnOffer, HttpChoice, NameCheck, OnExpired, TlsVersion};
 
@@ -133,23 +135,22 @@ impl ClientTls {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let name = self.prepare(host)?;
-        let connector = TlsConnector::from(Arc::clone(&self.config));
         let offered = match offer {
             Offer::Choice => &self.config.alpn_protocols,
             Offer::Http1 => &self.http1_offer,
             Offer::Opaque => &self.opaque_offer,
         };
-        let connecting = connector
-            .with_alpn(offered.clone())
-            .connect(name.clone(), Tap::new(stream))
-            .into_fallible();
-        let (result, mut notes) = Noted::new(connecting).await;
+        let failed = |error, notes: &mut Notes, head| {
+            let cause = explain::sort(error, notes, head);
+            explain::error(self, &called(&name), notes, cause)
+        };
+        let session = Session::new(&self.config, name.clone(), offered.clone())
+            .map_err(|e| failed(io::Error::other(e), &mut Notes::default(), Vec::new()))?;
+        let mut shaking = Shaking::new(session, stream);
+        let (result, mut notes) = Noted::new(poll_fn(|cx| shaking.poll(cx))).await;
         match result {
-            Ok(tls) => self.finish(Stream::new(tls), &name, notes, offer),
-            Err((error, tap)) => {
-                let cause = explain::sort(error, &mut notes, tap.into_head());
-                Err(explain::error(self, &called(&name), &notes, cause))
-            }
+            Ok(()) => self.finish(shaking.into_stream(), &name, notes, offer),
+            Err(error) => Err(failed(error, &mut notes, shaking.into_head())),
         }
     }
 
@@ -184,7 +185,7 @@ impl ClientTls {
         notes: Notes,
         offer: Offer,
     ) -> Result<Connected<S>, HandshakeError> {
-        let session = stream.session();
+        let session = stream.state();
         let http2 = self.http == HttpChoice::Http2;
         let alpn = match session.alpn_protocol() {
             Some(b"h2" | b"istio-h2") => Alpn::Http2,

@@ -6,6 +6,7 @@
 
 mod accept;
 mod alert;
+mod buffers;
 mod chain;
 mod client_config;
 mod connect;
@@ -18,8 +19,11 @@ mod notes;
 mod server_cert;
 mod server_config;
 mod server_stream;
+mod session;
 mod sessions;
 mod stream;
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

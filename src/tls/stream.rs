@@ -1,6 +1,6 @@
 //! An open TLS connection to a server, from which the reason of its end is not lost.
 //!
-//! Owns: [`Stream`], plain bytes to the caller and TLS records to the socket; [`Tap`] below it.
+//! Owns: [`Stream`], plain bytes to the caller and TLS records to the socket; [`Shaking`] before it.
 //! Never: decides anything.
 //! Called by: `tls::connect` (makes it), upstream (reads and writes it).
 //!
@@ -10,56 +10,163 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use rustls::{AlertDescription, ClientConnection};
+use bytes::{Buf, Bytes};
+use rustls::{AlertDescription, CommonState};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::client::TlsStream;
 
 use super::alert::alert_in;
-use crate::scratch;
+use super::buffers::{Buffer, Output};
+use super::session::Session;
 
 /// How many of the peer's first bytes are kept during the handshake, for the explanation.
 const HEAD: usize = 48;
 /// What may be read ahead while looking for an alert; an early answer is not lost.
 const RESCUE: usize = 64 * 1024;
+/// Reads in a row that may bring no plain byte before others have their turn.
+const FRUITLESS: usize = 16;
 
 /// The client side of an open TLS connection over `S`.
 pub struct Stream<S> {
-    tls: TlsStream<Tap<S>>,
-    /// Plain bytes that were read while looking for an alert, and how many were taken since.
-    rescued: Vec<u8>,
-    taken: usize,
+    socket: S,
+    session: Session,
+    /// Plain bytes that were read and not yet taken.
+    plain: Bytes,
+    /// The socket has ended.
+    eof: bool,
+    /// The server was told that nothing more is sent.
+    closed: bool,
+    /// A write failed during the handshake; the next write reports it.
+    broken: Option<io::Error>,
 }
 
 impl<S> Stream<S> {
-    pub(super) fn new(mut tls: TlsStream<Tap<S>>) -> Self {
-        tls.get_mut().0.head = None;
-        Stream {
-            tls,
-            rescued: Vec::new(),
-            taken: 0,
-        }
-    }
-
     /// The socket below.
     pub fn socket(&self) -> &S {
-        &self.tls.get_ref().0.inner
+        &self.socket
     }
 
-    pub(super) fn session(&self) -> &ClientConnection {
-        self.tls.get_ref().1
+    /// What the handshake agreed on.
+    pub(super) fn state(&self) -> &CommonState {
+        self.session.state()
+    }
+
+    /// Bytes that the connection owns: of a record that is not whole, or that wait for someone.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.session.kept() + self.plain.len()
+    }
+
+    /// What reading gives once all that came is taken.
+    fn end(&self) -> Option<io::Result<()>> {
+        if self.session.has_ended() {
+            return Some(Ok(()));
+        }
+        if let Some(failure) = self.session.failure() {
+            return Some(Err(failure));
+        }
+        self.eof.then(|| {
+            Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the peer closed the connection without a TLS close_notify",
+            ))
+        })
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
-    /// Plain bytes as they come; empty at the end.
+    /// Plain bytes as they come, 128 KiB at most; empty at the end.
     ///
     /// # Errors
     /// Those of reading.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        scratch::poll_read(self, cx)
+        if !self.plain.is_empty() {
+            return Poll::Ready(Ok(std::mem::take(&mut self.plain)));
+        }
+        let read = ready!(self.poll_fill(cx))?;
+        Poll::Ready(Ok(read.map_or(Bytes::new(), |read| read.into_plain(0))))
+    }
+
+    /// Reads until there are plain bytes. `None` at the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Buffer>>> {
+        for _ in 0..FRUITLESS {
+            if let Some(end) = self.end() {
+                return Poll::Ready(end.map(|()| None));
+            }
+            let buffer = ready!(self.poll_once(cx, |_| ()))?;
+            if !buffer.plain().is_empty() {
+                return Poll::Ready(Ok(Some(buffer)));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads once, shows `saw` what came, and decrypts it.
+    fn poll_once(
+        &mut self,
+        cx: &mut Context<'_>,
+        saw: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<Buffer>> {
+        let mut buffer = Buffer::empty();
+        let mut came = ReadBuf::new(buffer.behind(self.session.rest()));
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut came))?;
+        let length = came.filled().len();
+        if length == 0 {
+            self.eof = true;
+            return Poll::Ready(Ok(buffer));
+        }
+        saw(came.filled());
+        self.session.open(&mut buffer, length);
+        if self.session.failure().is_some() {
+            // The alert that says why, if the socket takes it at once.
+            let _ = self.poll_send(cx);
+        }
+        Poll::Ready(Ok(buffer))
+    }
+
+    /// Sends what waits.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
+        while !self.session.waiting().is_empty() {
+            let waiting = self.session.waiting();
+            let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, waiting))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.session.sent(sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Encrypts and sends what one write takes. What the socket does not take waits, and then the
+    /// next write does.
+    fn poll_seal(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        if slices.iter().all(|slice| slice.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
+        Output::with(|output| {
+            let taken = self.session.seal(slices, output)?;
+            // What TLS itself had to say comes first.
+            let (mut records, mut sent) = (output.records(), 0);
+            if self.session.waiting().is_empty() {
+                match Pin::new(&mut self.socket).poll_write(cx, records) {
+                    Poll::Ready(written) => sent = written?,
+                    Poll::Pending => {}
+                }
+            }
+            records = records.get(sent..).unwrap_or_default();
+            self.session.wait(records);
+            Poll::Ready(Ok(taken))
+        })
     }
 
     /// The alert that explains `error`, where one has arrived; else `error` itself.
@@ -67,18 +174,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         if !is_gone(&error) || alert_in(&error).is_some() {
             return error;
         }
-        let mut chunk = [0; 4096];
-        while self.rescued.len() < RESCUE {
-            let mut buf = ReadBuf::new(&mut chunk);
-            match Pin::new(&mut self.tls).poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    self.rescued.extend_from_slice(buf.filled());
-                }
+        while self.plain.len() < RESCUE {
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(Some(buffer))) => self.keep(&buffer),
                 Poll::Ready(Err(found)) if alert_in(&found).is_some_and(is_fatal) => return found,
                 Poll::Ready(_) | Poll::Pending => break,
             }
         }
         error
+    }
+
+    /// Puts what was read behind what was read before.
+    fn keep(&mut self, read: &Buffer) {
+        if !read.plain().is_empty() {
+            self.plain = [&*self.plain, read.plain()].concat().into();
+        }
     }
 }
 
@@ -103,17 +213,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(left) = this
-            .rescued
-            .get(this.taken..)
-            .filter(|left| !left.is_empty())
-        {
-            let part = left.get(..left.len().min(buf.remaining())).unwrap_or(left);
-            buf.put_slice(part);
-            this.taken += part.len();
+        if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.tls).poll_read(cx, buf)
+        if this.plain.is_empty() {
+            if let Some(read) = ready!(this.poll_fill(cx))? {
+                let taken = read.plain().len().min(buf.remaining());
+                buf.put_slice(read.plain().get(..taken).unwrap_or_default());
+                if taken < read.plain().len() {
+                    this.plain = read.into_plain(taken);
+                }
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let taken = this.plain.len().min(buf.remaining());
+        buf.put_slice(&this.plain.copy_to_bytes(taken));
+        if this.plain.is_empty() {
+            this.plain = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -123,133 +241,133 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.tls).poll_write(cx, buf);
-        polled.map_err(|error| this.cause(cx, error))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
+    /// As few records as the slices fit in, sent with one call; 64 KiB at most.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.tls).poll_write_vectored(cx, bufs);
+        let polled = this.poll_seal(cx, bufs);
         polled.map_err(|error| this.cause(cx, error))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tls.is_write_vectored()
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.tls).poll_flush(cx);
+        let polled = match this.poll_send(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.socket).poll_flush(cx),
+            polled => polled,
+        };
         polled.map_err(|error| this.cause(cx, error))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tls).poll_shutdown(cx)
+        let this = self.get_mut();
+        if !this.closed {
+            this.closed = true;
+            this.session.close();
+        }
+        ready!(this.poll_send(cx))?;
+        match ready!(Pin::new(&mut this.socket).poll_shutdown(cx)) {
+            // What is not connected need not be closed.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            done => Poll::Ready(done),
+        }
     }
 }
 
-/// The socket, with the peer's first bytes remembered until the handshake is over.
-pub(super) struct Tap<S> {
-    inner: S,
-    /// `None` once the handshake is over.
-    head: Option<Vec<u8>>,
-    /// A write failed during the handshake; the next write after it reports it.
-    broken: Option<io::Error>,
+/// A handshake under way.
+pub(super) struct Shaking<S> {
+    stream: Stream<S>,
+    /// The peer's first bytes.
+    head: Vec<u8>,
 }
 
-impl<S> Tap<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Tap {
-            inner,
-            head: Some(Vec::with_capacity(HEAD)),
+impl<S> Shaking<S> {
+    /// Of a session whose first message waits to be sent.
+    pub(super) fn new(session: Session, socket: S) -> Self {
+        let stream = Stream {
+            socket,
+            session,
+            plain: Bytes::new(),
+            eof: false,
+            closed: false,
             broken: None,
+        };
+        Shaking {
+            stream,
+            head: Vec::with_capacity(HEAD),
         }
+    }
+
+    /// The open connection.
+    pub(super) fn into_stream(self) -> Stream<S> {
+        self.stream
     }
 
     /// The peer's first bytes.
     pub(super) fn into_head(self) -> Vec<u8> {
-        self.head.unwrap_or_default()
-    }
-
-    /// During the handshake a lost connection is reported by reading, since an alert may be there.
-    fn hold(&mut self, error: io::Error, length: usize) -> Poll<io::Result<usize>> {
-        if self.head.is_none() || !is_gone(&error) {
-            return Poll::Ready(Err(error));
-        }
-        self.broken = Some(error);
-        Poll::Ready(Ok(length))
+        self.head
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.inner).poll_read(cx, buf);
-        if let Some(head) = &mut this.head
-            && let Some(came) = buf.filled().get(before..)
-        {
-            head.extend(came.iter().take(HEAD.saturating_sub(head.len())));
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if let Some(error) = this.broken.take() {
-            return this.hold(error, buf.len());
-        }
-        match Pin::new(&mut this.inner).poll_write(cx, buf) {
-            Poll::Ready(Err(error)) => this.hold(error, buf.len()),
-            polled => polled,
+impl<S: AsyncRead + AsyncWrite + Unpin> Shaking<S> {
+    /// Ready when the handshake is over and our part of it is sent.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let sent = self.poll_send(cx)?;
+            if !self.stream.state().is_handshaking() {
+                ready!(sent);
+                return self.poll_flush(cx);
+            }
+            let head = &mut self.head;
+            let missing = HEAD.saturating_sub(head.len());
+            let saw = |came: &[u8]| head.extend(came.iter().take(missing));
+            let buffer = ready!(self.stream.poll_once(cx, saw))?;
+            if self.stream.eof {
+                let words = "tls handshake eof";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, words)));
+            }
+            if let Some(failure) = self.stream.session.failure() {
+                return Poll::Ready(Err(failure));
+            }
+            self.stream.keep(&buffer);
         }
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let length = || bufs.iter().map(|buf| buf.len()).sum();
-        if let Some(error) = this.broken.take() {
-            return this.hold(error, length());
+    /// A lost connection is reported by reading, since an alert may be there.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        if self.stream.broken.is_some() {
+            self.stream.session.give_up();
+            return Ok(Poll::Ready(()));
         }
-        match Pin::new(&mut this.inner).poll_write_vectored(cx, bufs) {
-            Poll::Ready(Err(error)) => this.hold(error, length()),
-            polled => polled,
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        match Pin::new(&mut this.inner).poll_flush(cx) {
-            Poll::Ready(Err(error)) => this.hold(error, 0).map_ok(|_| ()),
-            polled => polled,
+        match self.stream.poll_send(cx) {
+            Poll::Ready(Err(error)) if is_gone(&error) => {
+                self.stream.session.give_up();
+                self.stream.broken = Some(error);
+                Ok(Poll::Ready(()))
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
+            Poll::Pending => Ok(Poll::Pending),
         }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(&mut self.stream.socket).poll_flush(cx)) {
+            Err(error) if is_gone(&error) => {
+                self.stream.broken = Some(error);
+                Poll::Ready(Ok(()))
+            }
+            flushed => Poll::Ready(flushed),
+        }
     }
 }
 
@@ -348,7 +466,7 @@ mod tests {
         };
         let (mut stream, seen) = tokio::join!(client, server.serve(far));
         seen.unwrap();
-        stream.tls.get_mut().0.inner.writes_left = 0;
+        stream.socket.writes_left = 0;
         let error = stream.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         let mut answer = Vec::new();
