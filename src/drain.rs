@@ -44,10 +44,16 @@ pub struct Drain {
 
 /// Held by whoever must finish before the process may end.
 pub struct DrainGuard {
-    step: watch::Receiver<Step>,
-    /// From here on it is to end.
-    ends_at: Step,
+    signal: Signal,
     _alive: watch::Receiver<()>,
+}
+
+/// Says when somebody is to end; nobody waits for its holder.
+#[derive(Clone)]
+pub struct Signal {
+    step: watch::Receiver<Step>,
+    /// From here on he is to end.
+    ends_at: Step,
 }
 
 impl Default for Drain {
@@ -145,8 +151,10 @@ impl Drain {
             Side::Outbound => &self.outbound,
         };
         DrainGuard {
-            step: self.step.subscribe(),
-            ends_at,
+            signal: Signal {
+                step: self.step.subscribe(),
+                ends_at,
+            },
             _alive: alive.subscribe(),
         }
     }
@@ -171,16 +179,37 @@ impl Drain {
 impl DrainGuard {
     /// Returns when its holder is to end.
     pub async fn started(&mut self) {
+        self.signal.wait().await;
+    }
+
+    /// True once its holder is to end.
+    pub fn has_started(&self) -> bool {
+        self.signal.has_started()
+    }
+
+    /// When its holder is to end, for whoever waits in his stead.
+    pub fn signal(&self) -> Signal {
+        self.signal.clone()
+    }
+}
+
+impl Signal {
+    /// Returns then.
+    pub async fn started(mut self) {
+        self.wait().await;
+    }
+
+    /// True from then on.
+    pub fn has_started(&self) -> bool {
+        *self.step.borrow() >= self.ends_at
+    }
+
+    async fn wait(&mut self) {
         let ends_at = self.ends_at;
         if self.step.wait_for(|step| *step >= ends_at).await.is_err() {
             // The drain itself is gone, so nobody will ever start it.
             std::future::pending::<()>().await;
         }
-    }
-
-    /// True once its holder is to end.
-    pub fn has_started(&self) -> bool {
-        *self.step.borrow() >= self.ends_at
     }
 }
 

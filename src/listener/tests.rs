@@ -5,6 +5,8 @@
 //! Never: sleeps to wait for something.
 //! Called by: `cargo test`.
 
+mod http1;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

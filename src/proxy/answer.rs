@@ -2,7 +2,7 @@
 //!
 //! Owns: status, one line of body in words, `Proxy-Status` (RFC 9209), and their gRPC form.
 //! Never: hides a cause, unless told to be terse.
-//! Called by: `proxy::forward`, `proxy::guarded`.
+//! Called by: `proxy::forward`, `proxy::http1`.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Bodies on their way through: counted, bounded in time, and never taken for whole when they are
 //! not.
 //!
-//! Owns: [`AnswerBody`], what hyper sends to the client, and [`Inbound`], what the upstream is sent.
+//! Owns: [`AnswerBody`], what the client is sent, and [`Inbound`], what the upstream is sent.
 //! Never: holds more than the frame in hand.
 //! Called by: `proxy::forward`.
 
@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
 use super::control::Control;
 use super::grpc::Messages;
+use super::http1::Content;
 use super::received::Received;
 use super::record::{Record, chain, grpc_status};
 use crate::telemetry::Flags;
@@ -138,8 +138,8 @@ impl Relayed {
         Poll::Ready(self.broke(Flags::SI, "stream_idle_timeout", why))
     }
 
-    /// An HTTP/2 upstream may say the end in a frame of its own, for which hyper's HTTP/1 side never
-    /// asks once it has what `Content-Length` promised.
+    /// An HTTP/2 upstream may say the end in a frame of its own, for which HTTP/1 never asks once it
+    /// has what `Content-Length` promised.
     fn is_enough(&self) -> bool {
         self.record.connection().control.is_http1() && self.body.size_hint().exact() == Some(0)
     }
@@ -194,7 +194,7 @@ impl Relayed {
 
 impl Drop for Relayed {
     fn drop(&mut self) {
-        // hyper takes no body for a HEAD: that is its end.
+        // Nobody takes a body for a HEAD: that is its end.
         if !self.done && self.record.is_head() {
             self.finish();
         }
@@ -239,7 +239,7 @@ impl Body for AnswerBody {
 
 /// A request's body on its way to the upstream.
 pub(super) struct Inbound {
-    body: Incoming,
+    body: Content,
     control: Arc<Control>,
     received: Arc<Received>,
     /// Counts messages, where it is gRPC.
@@ -255,7 +255,7 @@ impl Drop for Inbound {
 
 impl Inbound {
     pub(super) fn new(
-        body: Incoming,
+        body: Content,
         received: Arc<Received>,
         is_grpc: bool,
         connection: &Connection,
@@ -309,9 +309,7 @@ impl Body for Inbound {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                Poll::Ready(Some(Err(BodyError::Client(error.into()))))
-            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Client(error)))),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: flags and counts of one connection, and what its client did wrong.
 //! Never: touches the socket.
-//! Called by: `proxy::guarded` (the socket's side), `forward`, `record`, `tunnel` (the request's).
+//! Called by: `proxy::http1` and `proxy::guarded` (the socket's side), `forward`, `record`, `tunnel` (the request's).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::alarm::Alarm;
 use super::strict::Violation;
 
 /// What the request's story and its socket must tell each other. One per connection.
@@ -17,14 +18,10 @@ use super::strict::Violation;
 pub(super) struct Control {
     /// Requests under way: the idle deadline does not run.
     pub(super) in_flight: AtomicU32,
-    /// Bytes belong to a tunnel from now on.
-    opaque: AtomicBool,
     /// False for HTTP/2, whose streams end one by one.
     http1: bool,
     /// An answer was cut off: the socket must be reset, so that no client takes it for whole.
     reset: AtomicBool,
-    /// Bytes read from the client so far.
-    pub(super) received: AtomicU64,
     /// Frames of bodies that went by, either way: what moves is alive.
     moves: AtomicU64,
     /// The fault was told as part of a request.
@@ -33,6 +30,8 @@ pub(super) struct Control {
     retired: Notify,
     /// What the client did wrong.
     violation: Mutex<Option<Fault>>,
+    /// Of whoever waits in the connection's own task (HTTP/1).
+    alarm: Mutex<Alarm>,
 }
 
 /// Why sortie ended the conversation with a client.
@@ -42,6 +41,8 @@ pub(super) enum Fault {
     Violation(Violation),
     /// A request head took too long.
     HeadTimeout(Duration),
+    /// The target is longer than any that we can pass on.
+    TargetTooLong,
 }
 
 impl Fault {
@@ -50,6 +51,7 @@ impl Fault {
         match self {
             Fault::Violation(violation) => violation.status(),
             Fault::HeadTimeout(_) => 408,
+            Fault::TargetTooLong => 414,
         }
     }
 
@@ -60,6 +62,7 @@ impl Fault {
             Fault::HeadTimeout(limit) => {
                 format!("the request head was not complete after {limit:?}")
             }
+            Fault::TargetTooLong => "the request target is too long".to_owned(),
         }
     }
 
@@ -68,6 +71,7 @@ impl Fault {
         match self {
             Fault::Violation(violation) => violation.label(),
             Fault::HeadTimeout(_) => "head_timeout",
+            Fault::TargetTooLong => "target_too_long",
         }
     }
 }
@@ -79,11 +83,6 @@ impl Control {
             http1,
             ..Control::default()
         }
-    }
-
-    /// From now on the bytes are not HTTP.
-    pub(super) fn set_opaque(&self) {
-        self.opaque.store(true, Ordering::Relaxed);
     }
 
     /// A frame of some body went by.
@@ -113,11 +112,6 @@ impl Control {
     /// Returns when it is to end so.
     pub(super) async fn retired(&self) {
         self.retired.notified().await;
-    }
-
-    /// True where the bytes are not HTTP any more.
-    pub(super) fn is_opaque(&self) -> bool {
-        self.opaque.load(Ordering::Relaxed)
     }
 
     /// True where the socket must not close politely.
@@ -151,6 +145,24 @@ impl Control {
             .lock()
             .map(|fault| fault.clone())
             .unwrap_or_default()
+    }
+
+    /// The connection's timer, for whoever waits next in its task. HTTP/2 has none: each of its
+    /// requests is a task.
+    pub(super) fn take_alarm(&self) -> Alarm {
+        let alarm = self.alarm.lock();
+        alarm
+            .map(|mut alarm| std::mem::take(&mut *alarm))
+            .unwrap_or_default()
+    }
+
+    /// Gives it back, as it is set: to move it costs more than to be woken once in vain.
+    pub(super) fn keep_alarm(&self, alarm: Alarm) {
+        if self.http1
+            && let Ok(mut slot) = self.alarm.lock()
+        {
+            *slot = alarm;
+        }
     }
 
     /// The first fault stays.

@@ -2,7 +2,7 @@
 //!
 //! Owns: the order of the steps, and that one request sees one snapshot.
 //! Never: opens a connection, compiles a route, or falls back to plaintext.
-//! Called by: `proxy::serve`, once per request.
+//! Called by: `proxy::http1` and `proxy::serve`, once per request.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,8 +10,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 
 use super::admission::{guarded_by, still_admits};
 use super::answer;
@@ -23,6 +21,7 @@ use super::entering::{self, enter};
 use super::error::ProxyError;
 use super::fault;
 use super::headers;
+use super::http1::Content;
 use super::mirror;
 use super::ready::{keep_host, make_ready, take_body};
 use super::record::Record;
@@ -31,7 +30,7 @@ use super::tunnel;
 use crate::model::{AlpnOffer, Destination, ListenerKind, TlsPolicy, UnknownHosts};
 use crate::route::{self, Choice, Found, Matched, Route, RouteAction, RouteTable, Scheme};
 use crate::snapshot::{Entrance, Snapshot};
-use crate::upstream::{self, Duplex, Switched, Upstream};
+use crate::upstream::{self, Switched, Upstream};
 
 /// Istio's names of the routes of unknown hosts (ISTIO.md O2, O4).
 const BLOCK_ALL: &str = "block_all";
@@ -40,12 +39,12 @@ const ALLOW_ANY: &str = "allow_any";
 /// Answers one request.
 pub(super) async fn forward(
     connection: Arc<Connection>,
-    mut request: Request<Incoming>,
+    request: Request<Content>,
 ) -> Response<AnswerBody> {
     let snapshot = connection.context.cell.load();
     let asked = headers::upgrade_asked(request.headers(), request.version());
-    let upgrade = asked.map(|protocol| (protocol, switched(&mut request)));
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
+    let upgrade = asked.zip(body.switched());
     let ground = ground(&snapshot, &connection);
     let entrance = ground.as_ref().ok().and_then(|ground| ground.entrance);
     let entered = enter(&connection, entrance, &mut parts);
@@ -180,15 +179,10 @@ pub(super) fn not_here(
 /// The protocol that the client wants to switch to, and its side of the switch.
 type Upgrade = (HeaderValue, Switched);
 
-fn switched(request: &mut Request<Incoming>) -> Switched {
-    let upgraded = hyper::upgrade::on(request);
-    Box::pin(async { Ok(Box::new(TokioIo::new(upgraded.await?)) as Box<dyn Duplex>) })
-}
-
 /// A request, taken apart.
 struct Asked {
     parts: Parts,
-    body: Incoming,
+    body: Content,
     upgrade: Option<Upgrade>,
     destination: Destination<'static>,
     scheme: Scheme,
@@ -386,7 +380,7 @@ fn finish(
     record.answered(&response, answer.endpoint, answer.local, server_name);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(fault) = connection.control.fault() {
-            // Bytes that came before the switch were refused: the tunnel would begin with poison.
+            // The body before the switch was refused: nobody knows where the tunnel begins.
             connection.control.set_told();
             let error = ProxyError::BadRequest(fault.words());
             return answer::error(&error, record, Some(response.body().stats()), false);

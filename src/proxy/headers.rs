@@ -73,20 +73,71 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// - `Trailer` stays: it is about the content, and HTTP/1 senders need it to send trailers.
 /// - `Upgrade` goes; take it with [`upgrade_asked`] before and put it back with [`set_upgrade`].
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let seen = Seen::in_all(headers);
+    remove_seen(headers, seen);
+}
+
+fn remove_seen(headers: &mut HeaderMap, seen: Seen) {
     // Before the list, which may name it as well.
-    if headers.remove(TRANSFER_ENCODING).is_some() {
+    if seen.has(Seen::ENCODING) {
+        headers.remove(TRANSFER_ENCODING);
         headers.remove(CONTENT_LENGTH);
     }
-    remove_listed(headers);
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    if seen.has(Seen::CONNECTION) {
+        remove_listed(headers);
+        headers.remove(CONNECTION);
     }
-    if headers.contains_key(TE) {
+    if seen.has(Seen::HOP) {
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
+    }
+    if seen.has(Seen::TE) && headers.contains_key(TE) {
         let trailers = has_token(headers, &TE, "trailers");
         headers.remove(TE);
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
+    }
+}
+
+/// Which fields are there that are dealt with: one pass over all instead of a look-up for each.
+#[derive(Clone, Copy)]
+struct Seen(u8);
+
+impl Seen {
+    const CONNECTION: u8 = 1;
+    /// One of [`HOP_BY_HOP`] beside `Connection`.
+    const HOP: u8 = 2;
+    const ENCODING: u8 = 4;
+    const TE: u8 = 8;
+    const COOKIE: u8 = 16;
+    const EXPECT: u8 = 32;
+    /// Envoy's own.
+    const INTERNAL: u8 = 64;
+
+    fn in_all(headers: &HeaderMap) -> Seen {
+        Seen(headers.keys().fold(0, |seen, name| seen | Seen::of(name)))
+    }
+
+    fn of(name: &HeaderName) -> u8 {
+        match *name {
+            CONNECTION => Seen::CONNECTION,
+            UPGRADE | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => Seen::HOP,
+            TRANSFER_ENCODING => Seen::ENCODING,
+            TE => Seen::TE,
+            COOKIE => Seen::COOKIE,
+            EXPECT => Seen::EXPECT,
+            _ => match name.as_str() {
+                "keep-alive" | "proxy-connection" | "http2-settings" => Seen::HOP,
+                text if text.starts_with("x-envoy-") => Seen::INTERNAL,
+                _ => 0,
+            },
+        }
+    }
+
+    fn has(self, what: u8) -> bool {
+        self.0 & what != 0
     }
 }
 
@@ -241,7 +292,7 @@ pub fn has_switched(status: StatusCode, headers: &HeaderMap, asked: Option<&Head
 }
 
 /// Everything that a request must lose, or gain, before it goes on: hop-by-hop fields, the
-/// expectation that we answer ourselves (hyper sends `100 Continue` when the body is first read),
+/// expectation that we answer ourselves (`100 Continue` is sent when the body is first read),
 /// Envoy's internals; several cookies become one. `upgrade` is put back.
 ///
 /// # Errors
@@ -251,10 +302,15 @@ pub fn clean_request(
     version: Version,
     upgrade: Option<HeaderValue>,
 ) -> Result<(), UnknownExpectation> {
-    remove_hop_by_hop(headers);
-    remove_internal(headers);
-    join_cookies(headers);
-    if take_expectation(headers, version) == Expectation::Unknown {
+    let seen = Seen::in_all(headers);
+    remove_seen(headers, seen);
+    if seen.has(Seen::INTERNAL) {
+        remove_internal(headers);
+    }
+    if seen.has(Seen::COOKIE) {
+        join_cookies(headers);
+    }
+    if seen.has(Seen::EXPECT) && take_expectation(headers, version) == Expectation::Unknown {
         return Err(UnknownExpectation);
     }
     if let Some(protocol) = upgrade {
@@ -291,9 +347,6 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 /// nothing for, an external service (ISTIO.md B10).
 pub fn remove_internal(headers: &mut HeaderMap) {
     let internal = |name: &&HeaderName| name.as_str().starts_with("x-envoy-");
-    if !headers.keys().any(|name| internal(&name)) {
-        return;
-    }
     let names: Vec<HeaderName> = headers.keys().filter(internal).cloned().collect();
     for name in names {
         headers.remove(name);

@@ -6,6 +6,7 @@
 //! Called by: listener.
 
 mod admission;
+mod alarm;
 mod answer;
 mod arrival;
 mod body;
@@ -24,6 +25,7 @@ mod forward;
 mod grpc;
 mod guarded;
 pub mod headers;
+mod http1;
 mod identity;
 mod mirror;
 mod normal_path;

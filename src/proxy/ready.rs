@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, Uri};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 
 use super::body::Inbound;
 use super::connection::Connection;
 use super::error::ProxyError;
 use super::headers;
+use super::http1::Content;
 use super::received::Received;
 use super::record::Record;
 use crate::model::Destination;
@@ -64,7 +65,7 @@ fn to_origin_form(parts: &mut Parts, path: Option<http::uri::PathAndQuery>) {
 /// The body as a stream that is watched; nothing where there is none.
 pub(super) fn take_body(
     connection: &Connection,
-    body: Incoming,
+    body: Content,
     record: &mut Record,
 ) -> RequestBody {
     if body.is_end_stream() {

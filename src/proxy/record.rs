@@ -3,17 +3,18 @@
 //! Owns: the facts gathered on the way, and the promise that each request is told once, also when
 //! its future or its body is dropped.
 //! Never: decides anything.
-//! Called by: `proxy::forward`, `proxy::body`, `proxy::serve`.
+//! Called by: `proxy::forward`, `proxy::body`, `proxy::http1`.
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use http::header::{CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::control::Fault;
@@ -32,6 +33,7 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// The request as the log shows it; gathered only where there is a log, or a format of a header.
 struct Line {
+    start: SystemTime,
     method: Method,
     uri: Uri,
     version: Version,
@@ -49,7 +51,6 @@ struct Line {
 /// One request, until it is told.
 pub(super) struct Record {
     connection: Arc<Connection>,
-    start: SystemTime,
     began: Instant,
     line: Option<Box<Line>>,
     head: bool,
@@ -87,7 +88,6 @@ impl Record {
         };
         Record {
             connection,
-            start: SystemTime::now(),
             began: Instant::now(),
             line,
             head: parts.method == Method::HEAD,
@@ -144,10 +144,10 @@ impl Record {
         self.code = answer.status().as_u16();
         self.grpc_status(grpc_status(answer.headers()));
         self.details = "via_upstream";
-        self.service_time = Some(self.began.elapsed());
         self.endpoint = Some(endpoint);
         self.upstream_local = local;
         if let Some(line) = &mut self.line {
+            self.service_time = Some(self.began.elapsed());
             line.server_name = server_name.map(str::to_owned);
             if let Some(log) = &self.connection.context.access_log {
                 line.response_headers = log.capture_response(answer.headers());
@@ -191,7 +191,7 @@ impl Record {
     ) -> AccessEntry<'a> {
         let identity = &self.connection.identity;
         AccessEntry {
-            start: self.start,
+            start: line.start,
             method: line.method.as_str(),
             path: line.uri.path_and_query().map_or("/", |path| path.as_str()),
             protocol: version(line.version),
@@ -331,6 +331,7 @@ impl Line {
     fn of(parts: &Parts, request_headers: Captured) -> Self {
         let header = |name: HeaderName| parts.headers.get(name).cloned();
         Line {
+            start: SystemTime::now(),
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             version: parts.version,
@@ -347,7 +348,8 @@ impl Line {
 }
 
 /// A request that was refused before it was one (ISTIO.md B8: DPE).
-pub(super) fn refused(connection: &Connection, fault: &Fault, began: (SystemTime, Instant)) {
+/// `began`: when its connection did; `received`: bytes of it.
+pub(super) fn refused(connection: &Connection, fault: &Fault, began: Instant, received: u64) {
     connection
         .context
         .metrics
@@ -358,8 +360,9 @@ pub(super) fn refused(connection: &Connection, fault: &Fault, began: (SystemTime
     let Some(log) = &connection.context.access_log else {
         return;
     };
+    let duration = began.elapsed();
     log.write(&AccessEntry {
-        start: began.0,
+        start: SystemTime::now() - duration,
         method: "",
         path: "",
         protocol: "HTTP/1.1",
@@ -368,9 +371,9 @@ pub(super) fn refused(connection: &Connection, fault: &Fault, began: (SystemTime
         details: "http1.codec_error",
         termination_details: fault.label(),
         upstream_failure: "",
-        bytes_received: connection.control.received.load(Ordering::Relaxed),
+        bytes_received: received,
         bytes_sent: 0,
-        duration: began.1.elapsed(),
+        duration,
         upstream_service_time: None,
         xff: b"",
         user_agent: b"",

@@ -4,6 +4,7 @@
 //! Never: decides what is worth a retry (that is `retry`).
 //! Called by: `proxy::forward`.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +12,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::answer;
 use super::body::AnswerBody;
 use super::connection::Connection;
@@ -100,11 +102,13 @@ pub(super) async fn send(
         fresh: false,
         spent: false,
     };
+    let mut alarm = connection.control.take_alarm();
     let tried = tokio::select! {
         biased;
         tried = tries.run(parts, body) => tried,
-        error = late.passed() => Err(error),
+        error = late.passed(&mut alarm) => Err(error),
     };
+    connection.control.keep_alarm(alarm);
     waiting.over();
     let spent = tries.spent;
     if spent {
@@ -319,7 +323,8 @@ struct Late<'a> {
 }
 
 impl Late<'_> {
-    async fn passed(&self) -> ProxyError {
+    async fn passed(&self, alarm: &mut Alarm) -> ProxyError {
+        let mut from = self.began;
         if let Some(received) = self.received {
             // Twice, because a silent client is told by its body's own timer.
             let patience = self.idle.saturating_mul(2);
@@ -333,17 +338,12 @@ impl Late<'_> {
                     return ProxyError::StreamIdle(patience);
                 }
             }
+            from = Instant::now();
         }
-        match self.timeout.filter(|timeout| *timeout <= self.idle) {
-            Some(timeout) => {
-                tokio::time::sleep(timeout).await;
-                ProxyError::Timeout(timeout)
-            }
-            None => {
-                tokio::time::sleep(self.idle).await;
-                ProxyError::StreamIdle(self.idle)
-            }
-        }
+        let timeout = self.timeout.filter(|timeout| *timeout <= self.idle);
+        let due = from + timeout.unwrap_or(self.idle);
+        poll_fn(|cx| alarm.poll(due, cx)).await;
+        timeout.map_or(ProxyError::StreamIdle(self.idle), ProxyError::Timeout)
     }
 
     fn of_answer(&self) -> Option<(Instant, Duration)> {

@@ -1,18 +1,19 @@
-//! Drives hyper's server side over one connection.
+//! Serves one connection: HTTP/1 by our own hand, HTTP/2 by hyper's.
 //!
-//! Owns: the settings of HTTP/1 and HTTP/2 towards clients, drain of one connection, the line that
-//! is logged for a request that never became one.
+//! Owns: what all requests of a connection share; the settings of HTTP/2 towards clients, and the
+//! drain of one such connection.
 //! Never: looks at a request (that is `forward`).
 //! Called by: `listener::connection`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
@@ -23,10 +24,11 @@ use super::downstream::{Downstream, Protocol};
 use super::entering::Entering;
 use super::forward::forward;
 use super::guarded::Guarded;
+use super::http1::{self, Content};
 use super::identity::Identity;
 use super::record;
 use super::retire::retirement;
-use super::strict::{Strict, StrictLimits};
+use super::socket::Socket;
 use crate::drain::DrainGuard;
 use crate::model::Limits;
 
@@ -38,11 +40,6 @@ const PING: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs
 /// HTTP/2: a connection on which no body moves is let go after so many times the idle bound of one
 /// stream, which ends what waits for its upstream before.
 const STALLS: u32 = 3;
-/// After a refusal the client may still be sending; what it sends is read away for this long, as a
-/// socket closed with unread bytes is reset and the refusal lost (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(1);
-/// hyper counts the request line too, and ours is the check that speaks.
-const HYPER_SLACK: usize = 8 * 1024;
 
 /// Serves every request of one connection, until the client leaves, breaks the rules, or the drain
 /// has begun and the requests under way are done.
@@ -62,20 +59,6 @@ pub async fn serve(
     let entering = rules.map(|rules| Entering::new(rules, peer, secured));
     drop(snapshot);
     let control = Arc::new(Control::new(protocol == Protocol::Http1));
-    let strict = (protocol == Protocol::Http1).then(|| {
-        Strict::new(StrictLimits {
-            max_head_bytes: limits.max_head_bytes,
-            max_headers: limits.max_headers,
-        })
-    });
-    let io = Guarded::new(
-        downstream.stream,
-        downstream.first,
-        strict,
-        &limits,
-        context.terse,
-        Arc::clone(&control),
-    );
     let connection = Arc::new(Connection {
         context,
         control,
@@ -92,71 +75,26 @@ pub async fn serve(
         stream_idle: limits.stream_idle_timeout,
         _held: downstream.held,
     });
+    let bytes = (downstream.stream, downstream.first);
     match protocol {
-        Protocol::Http1 => serve_http1(io, connection, &limits, guard).await,
-        Protocol::Http2 => serve_http2(io, connection, &limits, guard).await,
-    }
-}
-
-async fn serve_http1(
-    io: Guarded,
-    connection: Arc<Connection>,
-    limits: &Limits,
-    mut guard: DrainGuard,
-) {
-    let began = (SystemTime::now(), Instant::now());
-    let answering = Arc::clone(&connection);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let connection = Arc::clone(&answering);
-        async move { Ok::<_, Infallible>(forward(connection, request).await) }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // Our own deadlines tell an idle connection from a slow head; hyper's does not.
-        .header_read_timeout(None)
-        .max_headers(limits.max_headers.saturating_add(1))
-        .max_buf_size(limits.max_head_bytes.saturating_add(HYPER_SLACK))
-        .auto_date_header(false)
-        // An end of file from the client in mid-request means that it left: its request is dropped.
-        .half_close(false)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
-    let mut serving = serving;
-    let ended = tokio::select! {
-        biased;
-        ended = &mut serving => ended,
-        () = guard.started() => {
-            Pin::new(&mut serving).graceful_shutdown();
-            (&mut serving).await
-        }
-        () = retirement(&connection) => {
-            Pin::new(&mut serving).graceful_shutdown();
-            (&mut serving).await
-        }
-    };
-    let Some(fault) = connection.control.fault() else {
-        if let Err(error) = ended {
-            tracing::debug!(peer = %connection.peer, "connection ended: {}", record::chain(&error));
-        }
-        return;
-    };
-    if !connection.control.was_told() {
-        record::refused(&connection, &fault, began);
-    }
-    if let Some(parts) = serving.into_parts() {
-        let _ = tokio::time::timeout(LINGER, parts.io.into_inner().discard()).await;
+        Protocol::Http1 => http1::serve(bytes, connection, &limits, guard).await,
+        // Boxed, so that connections of HTTP/1 need not have room for it.
+        Protocol::Http2 => Box::pin(serve_http2(bytes, connection, &limits, guard)).await,
     }
 }
 
 async fn serve_http2(
-    io: Guarded,
+    (stream, first): (Socket, Bytes),
     connection: Arc<Connection>,
     limits: &Limits,
     mut guard: DrainGuard,
 ) {
+    let bounds = (limits.idle_timeout, limits.stream_idle_timeout);
+    let io = Guarded::new(stream, first, bounds, Arc::clone(&connection.control));
     let answering = Arc::clone(&connection);
     let service = service_fn(move |request: Request<Incoming>| {
         let connection = Arc::clone(&answering);
+        let request = request.map(Content::from);
         async move { Ok::<_, Infallible>(forward(connection, request).await) }
     });
     let serving = http2::Builder::new(TokioExecutor::new())

@@ -2,17 +2,19 @@
 //!
 //! Owns: [`Socket`].
 //! Never: decides which of the two it is (that is listener).
-//! Called by: listener (makes it), `guarded` and `stream` (read and write it).
+//! Called by: listener (makes it), `http1`, `guarded` and `stream` (read and write it).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::scratch;
 use crate::tls::ServerStream;
 
 /// A client's connection.
@@ -29,6 +31,18 @@ impl Socket {
         match self {
             Socket::Plain(stream) => stream,
             Socket::Tls(stream) => stream.socket(),
+        }
+    }
+
+    /// Reads once, into memory that the connections of a thread share. Empty at the end of the
+    /// stream.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        match self {
+            Socket::Plain(stream) => scratch::poll_read(stream, cx),
+            Socket::Tls(stream) => scratch::poll_read(stream.as_mut(), cx),
         }
     }
 

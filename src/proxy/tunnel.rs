@@ -34,7 +34,6 @@ pub(super) fn upgraded(
     (client, upstream): (Switched, Switched),
     mut record: Record,
 ) -> Response<AnswerBody> {
-    connection.control.set_opaque();
     let guard = connection.context.drain.guard(Side::Outbound);
     let (mut parts, body) = response.into_parts();
     parts.version = http::Version::HTTP_11;

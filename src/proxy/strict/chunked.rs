@@ -6,6 +6,7 @@
 
 use super::cursor::{Cursor, is_value, misplaced};
 use super::field::{Fields, Sink};
+use super::machine::Piece;
 use super::violation::Violation;
 
 /// Bytes of extensions in one body, as each costs a reader work and carries nothing.
@@ -48,41 +49,51 @@ impl Chunked {
         }
     }
 
-    /// Reads; true once the body is over. `fields` must be ready for a new block.
+    /// Reads bytes of one kind: which, and whether the body is over with them. `fields` must be
+    /// ready for a new block.
     pub(super) fn read(
         &mut self,
         cursor: &mut Cursor<'_>,
         fields: &mut Fields,
         max_headers: usize,
-    ) -> Result<bool, Violation> {
+    ) -> Result<(Piece, bool), Violation> {
+        match self.state {
+            State::Data => {
+                self.data(cursor);
+                Ok((Piece::Data, false))
+            }
+            State::Trailers => {
+                let read = |cursor: &mut Cursor<'_>| {
+                    let over = fields.read(cursor, max_headers, &mut Forbidden)?;
+                    if over {
+                        cursor.bump();
+                    }
+                    Ok(over)
+                };
+                let large = Violation::TrailersTooLarge;
+                let over = cursor.within(&mut self.trailers, MAX_TRAILERS, large, read)?;
+                Ok((Piece::Trailers, over))
+            }
+            _ => self.between(cursor).map(|()| (Piece::Between, false)),
+        }
+    }
+
+    /// Up to the next data, or to the trailers.
+    fn between(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Violation> {
         while let Some(byte) = cursor.peek() {
             match self.state {
                 State::Size => self.size(byte)?,
                 State::Extension => self.extension(byte)?,
                 State::SizeLf if byte == b'\n' => self.size_end(),
-                State::Data => {
-                    self.data(cursor);
-                    continue;
-                }
+                State::Data | State::Trailers => break,
                 State::DataCr if byte == b'\r' => self.state = State::DataLf,
                 State::DataLf if byte == b'\n' => self.state = State::Size,
                 State::SizeLf => return Err(Violation::BareCr),
                 State::DataCr | State::DataLf => return Err(Violation::ChunkEnd),
-                State::Trailers => {
-                    let read = |cursor: &mut Cursor<'_>| {
-                        let over = fields.read(cursor, max_headers, &mut Forbidden)?;
-                        if over {
-                            cursor.bump();
-                        }
-                        Ok(over)
-                    };
-                    let large = Violation::TrailersTooLarge;
-                    return cursor.within(&mut self.trailers, MAX_TRAILERS, large, read);
-                }
             }
             cursor.bump();
         }
-        Ok(false)
+        Ok(())
     }
 
     fn size(&mut self, byte: u8) -> Result<(), Violation> {

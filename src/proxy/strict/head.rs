@@ -17,7 +17,7 @@ const MAX_EMPTY_LINES: u8 = 4;
 
 /// What follows the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// This many bytes.
     Length(u64),
     /// Chunks.

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Strict`], which is in one message at a time.
 //! Never: keeps what it has seen, or allocates.
-//! Called by: `proxy::serve`, with every read from the client.
+//! Called by: `proxy::http1`, with every read from the client.
 
 use super::chunked::Chunked;
 use super::cursor::Cursor;
@@ -31,6 +31,21 @@ pub enum Verdict {
         /// What is wrong.
         reason: Violation,
     },
+}
+
+/// What some bytes are, seen from the message that they belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Of a head that is not over.
+    Head,
+    /// Of a head, to its end; what follows it.
+    HeadEnd(Framing),
+    /// Of the content.
+    Data,
+    /// Of what frames chunks.
+    Between,
+    /// Of the trailers, with the empty line behind them.
+    Trailers,
 }
 
 #[derive(Debug)]
@@ -101,52 +116,84 @@ impl Strict {
     }
 
     fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Violation> {
-        let StrictLimits {
-            max_head_bytes,
-            max_headers,
-        } = self.limits;
         while cursor.peek().is_some() {
-            match &mut self.state {
-                State::Opaque => return Ok(()),
-                State::Refused(reason) => return Err(*reason),
-                State::Head => {
-                    let head = &mut self.head;
-                    let read = |cursor: &mut Cursor<'_>| head.read(cursor, max_headers);
-                    let large = Violation::HeadTooLarge;
-                    if cursor.within(&mut self.head_bytes, max_head_bytes, large, read)? {
-                        let framing = self.head.framing();
-                        self.head.restart();
-                        self.head_bytes = 0;
-                        match framing {
-                            Framing::Length(0) => self.next(),
-                            Framing::Length(length) => self.state = State::Length(length),
-                            Framing::Chunked => self.state = State::Chunked(Chunked::new()),
-                        }
-                    }
-                }
-                State::Length(left) => {
-                    let here = cursor.rest().len();
-                    let take = usize::try_from(*left).map_or(here, |left| left.min(here));
-                    cursor.skip(take);
-                    *left = left.saturating_sub(take as u64);
-                    if *left == 0 {
-                        self.next();
-                    }
-                }
-                State::Chunked(chunked) => {
-                    let fields = self.head.fields();
-                    if chunked.read(cursor, fields, max_headers)? {
-                        fields.restart();
-                        self.next();
-                    }
-                }
-            }
+            self.step(cursor)?;
         }
         Ok(())
     }
 
+    /// Looks at bytes as far as they are of one kind and one message: what they are, and how many.
+    ///
+    /// # Errors
+    /// What is wrong. Once it has refused it refuses everything, for the same reason.
+    pub fn next(&mut self, bytes: &[u8]) -> Result<(Piece, usize), Violation> {
+        let mut cursor = Cursor::new(bytes);
+        match self.step(&mut cursor) {
+            Ok(piece) => Ok((piece, cursor.at())),
+            Err(reason) => {
+                self.state = State::Refused(reason);
+                Err(reason)
+            }
+        }
+    }
+
+    /// True in the middle of a body: its end, or that of its trailers, has not come.
+    pub fn in_body(&self) -> bool {
+        matches!(self.state, State::Length(_) | State::Chunked(_))
+    }
+
+    fn step(&mut self, cursor: &mut Cursor<'_>) -> Result<Piece, Violation> {
+        let StrictLimits {
+            max_head_bytes,
+            max_headers,
+        } = self.limits;
+        match &mut self.state {
+            State::Opaque => {
+                cursor.skip(usize::MAX);
+                Ok(Piece::Data)
+            }
+            State::Refused(reason) => Err(*reason),
+            State::Head => {
+                let head = &mut self.head;
+                let read = |cursor: &mut Cursor<'_>| head.read(cursor, max_headers);
+                let large = Violation::HeadTooLarge;
+                if !cursor.within(&mut self.head_bytes, max_head_bytes, large, read)? {
+                    return Ok(Piece::Head);
+                }
+                let framing = self.head.framing();
+                self.head.restart();
+                self.head_bytes = 0;
+                match framing {
+                    Framing::Length(0) => self.over(),
+                    Framing::Length(length) => self.state = State::Length(length),
+                    Framing::Chunked => self.state = State::Chunked(Chunked::new()),
+                }
+                Ok(Piece::HeadEnd(framing))
+            }
+            State::Length(left) => {
+                let here = cursor.rest().len();
+                let take = usize::try_from(*left).map_or(here, |left| left.min(here));
+                cursor.skip(take);
+                *left = left.saturating_sub(take as u64);
+                if *left == 0 {
+                    self.over();
+                }
+                Ok(Piece::Data)
+            }
+            State::Chunked(chunked) => {
+                let fields = self.head.fields();
+                let (piece, over) = chunked.read(cursor, fields, max_headers)?;
+                if over {
+                    fields.restart();
+                    self.over();
+                }
+                Ok(piece)
+            }
+        }
+    }
+
     /// One request is over.
-    fn next(&mut self) {
+    fn over(&mut self) {
         self.requests += 1;
         self.state = State::Head;
     }

@@ -2,11 +2,11 @@
 //!
 //! Owns: one pure machine, byte by byte, message after message: head, body, trailers.
 //! Never: does I/O, changes a byte, or judges HTTP/2.
-//! Called by: `proxy::serve`, which poisons what the parser behind it reads from the violation on.
+//! Called by: `proxy::http1`, for which it finds where heads, content and trailers end.
 //!
-//! Why beside a parser that exists: hyper accepts bare LF, drops a Content-Length that stands next
-//! to a Transfer-Encoding, and the like. Whatever two parsers read in two ways is how requests are
-//! smuggled, so only what can be read in one way is let through.
+//! Why beside a parser that exists: parsers accept bare LF, or drop a Content-Length that stands
+//! next to a Transfer-Encoding, and the like. Whatever two parsers read in two ways is how requests
+//! are smuggled, so only what can be read in one way is let through.
 
 mod chunked;
 mod cursor;
@@ -17,5 +17,6 @@ mod machine;
 mod tests;
 mod violation;
 
-pub use machine::{Strict, StrictLimits, Verdict};
+pub use head::Framing;
+pub use machine::{Piece, Strict, StrictLimits, Verdict};
 pub use violation::Violation;

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Violation`].
 //! Never: decides what is wrong (that is the machine beside it).
-//! Called by: `proxy::serve` (answers with it), telemetry (counts it by label).
+//! Called by: `proxy::http1` (answers with it), telemetry (counts it by label).
 
 /// The first thing that is wrong with what a client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
