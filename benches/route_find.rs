@@ -22,7 +22,6 @@ use sortie::model::{
     Action, Destination, HostPattern, HostRoutes, MatchSpec, Place, RuleSpec, StringMatch,
     UpstreamSpec, Weighted,
 };
-use sortie::proxy::strict::{Strict, StrictLimits};
 use sortie::route::{RouteTable, Scheme};
 use sortie::telemetry::Metrics;
 use sortie::upstream::{OwnAddrs, Resolver, Upstream, UpstreamContext, UpstreamTls};
@@ -121,21 +120,5 @@ fn build(c: &mut Criterion) {
     bench.finish();
 }
 
-/// What the strict watcher adds to the reading of a usual head.
-fn strict(c: &mut Criterion) {
-    let head: &[u8] = b"GET /v1/accounts?limit=10 HTTP/1.1\r\nHost: api-5.service.example.com\r\n\
-        User-Agent: payments/4.2 (linux; x86_64)\r\nAccept: application/json\r\n\
-        Accept-Encoding: gzip, deflate, br\r\nConnection: keep-alive\r\n\
-        X-Request-Id: 0f8fad5b-d9cb-469f-a165-70867728950e\r\n\
-        Authorization: Bearer eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkw\r\n\r\n";
-    let mut strict = Strict::new(StrictLimits {
-        max_head_bytes: 64 * 1024,
-        max_headers: 100,
-    });
-    c.bench_function("strict head", |b| {
-        b.iter(|| strict.inspect(black_box(head)))
-    });
-}
-
-criterion_group!(benches, find, build, strict);
+criterion_group!(benches, find, build);
 criterion_main!(benches);

@@ -45,8 +45,6 @@ def prepare():
     if len(os.sched_getaffinity(0)) < 2 or not {PROXY_CPU, OTHER_CPU} <= os.sched_getaffinity(0):
         raise Failure("cores 0 and 1 are needed: one for the proxy, one for load and upstream")
     atexit.register(end_all)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
 
 
 def free(port):

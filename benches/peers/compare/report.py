@@ -65,7 +65,8 @@ def comparison(bench):
             both = first and values.get(other)
             line.append(f"{statistics.median(values[other]) / first:.2f}" if both else "-")
         if ours:
-            line.append(f"{first / best:.2f} ({name})" if first is not None and best else "-")
+            comparable = first is not None and best and row.unit != "%"
+            line.append(f"{first / best:.2f} ({name})" if comparable else "-")
             met = row.met(first, best) if first is not None else None
             line += [row.target(), {None: "-", True: "yes", False: "no"}[met]]
         lines.append(line)

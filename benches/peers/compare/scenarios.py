@@ -316,8 +316,8 @@ def s9(bench):
                 pairs = [("client.crt", "client.key")] * count
                 if what == "certificates":
                     pairs = bench.pki.many(count)
-                # Warm until every upstream has its connections.
-                flags = dict(hosts=count, connections=16, warm=0.5 + count / 250)
+                # One question at a time needs one connection to each; warm until all are there.
+                flags = dict(hosts=count, connections=1, warm=0.5 + count / 200)
                 grow(bench, proxy, one, what, count, lambda pairs=pairs: proxy.fan(one, pairs), "h0.example", flags)
         for count in (1, 2):
             command = lambda count=count: proxy.command(one, workers=count)

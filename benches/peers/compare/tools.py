@@ -142,6 +142,10 @@ def envoy(folder):
 def crate(name, binary, folder):
     """A crate of this folder, which is no part of sortie's workspace, built as it is released."""
     path = folder / "release" / binary
+    sources = [HERE / name / "Cargo.toml", HERE / name / "Cargo.lock", *(HERE / name / "src").iterdir()]
+    # Asking cargo may mean waiting for another build's lock.
+    if path.exists() and path.stat().st_mtime > max(source.stat().st_mtime for source in sources):
+        return str(path)
     say(f"building {name}" + ("" if path.exists() else " (the first time takes minutes)"))
     manifest = str(HERE / name / "Cargo.toml")
     cargo("--manifest-path", manifest, "--target-dir", str(folder), cwd=HERE / name)
