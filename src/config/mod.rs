@@ -4,6 +4,7 @@
 //! Never: opens a socket or reads a certificate.
 //! Called by: publish, cli.
 
+mod alike;
 mod cursor;
 mod diagnostic;
 mod document;

@@ -4,9 +4,10 @@
 //! Never: finds a route for a request (that is `route`).
 //! Called by: native.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::sync::Arc;
 
-use crate::model::{Action, HostPattern, HostRoutes, Place, RuleSpec, Weighted};
+use crate::model::{Action, HostPattern, HostRoutes, NameMap, Place, RuleSpec, Weighted};
 
 use super::cursor::At;
 use super::diagnostic::{Code, Diagnostics};
@@ -55,29 +56,33 @@ pub static ROUTE: Table = Table::new(
 pub struct Routes {
     /// In the order in which they were written.
     pub list: Vec<HostRoutes>,
-    seen: HashMap<(HostPattern, Option<u16>), Place>,
+    /// Where each of them stands: which of `files`, and the line.
+    seen: NameMap<(HostPattern, Option<u16>), (usize, u32)>,
+    files: Vec<Arc<str>>,
 }
 
 impl Routes {
     /// One more route.
     pub fn lower(&mut self, at: &At<'_>, upstreams: &mut Upstreams, out: &mut Diagnostics) {
         let port: Option<u16> = at.whole("port");
-        let mut hosts = Vec::new();
-        if let Some(host) = at.key("host") {
+        // Neither list grows step by step: of 100,000 routes each would keep room that none needs.
+        let (one, list) = (at.key("host"), at.key("hosts"));
+        let count = list.as_ref().map_or(1, |list| list.items().count());
+        let mut hosts = Vec::with_capacity(count);
+        self.seen.reserve(count);
+        if let Some(host) = one {
             self.host(&host, port, &mut hosts, out);
         }
-        if let Some(list) = at.key("hosts") {
+        if let Some(list) = list {
             for host in list.items() {
                 self.host(&host, port, &mut hosts, out);
             }
         }
         let mut rules = Vec::new();
-        if let Some(name) = at.key("upstream") {
-            rules.extend(
-                upstreams
-                    .refer(&name, out)
-                    .map(|upstream| all_to(upstream, at.place())),
-            );
+        if let Some(name) = at.key("upstream")
+            && let Some(upstream) = upstreams.refer(&name, out)
+        {
+            rules = vec![all_to(upstream, at.place())];
         }
         if let Some(list) = at.key("rules") {
             let lower = |rule: At<'_>| rules::lower(&rule, upstreams, out);
@@ -103,9 +108,15 @@ impl Routes {
         let Some(host) = at.as_text().and_then(|text| HostPattern::parse(text).ok()) else {
             return;
         };
-        let key = (host.clone(), port);
-        match self.seen.get(&key) {
-            Some(first) => {
+        let Place { file, line } = at.place();
+        match self.seen.entry((host.clone(), port)) {
+            Slot::Occupied(seen) => {
+                let (file, line) = *seen.get();
+                let file = self.files.get(file).map(Arc::clone);
+                let first = Place {
+                    file: file.unwrap_or_default(),
+                    line,
+                };
                 let port = match port {
                     Some(port) => format!("port {port}"),
                     None => "any port".to_owned(),
@@ -114,8 +125,11 @@ impl Routes {
                 let advice = "keep one of the two, with all the rules of that host";
                 at.report(out, Code::HostTwice, problem, advice);
             }
-            None => {
-                self.seen.insert(key, at.place());
+            Slot::Vacant(slot) => {
+                if self.files.last().is_none_or(|last| *last != file) {
+                    self.files.push(file);
+                }
+                slot.insert((self.files.len() - 1, line));
                 hosts.push(host);
             }
         }
@@ -123,8 +137,8 @@ impl Routes {
 }
 
 /// The rule of the short form.
-fn all_to(upstream: std::sync::Arc<str>, place: Place) -> RuleSpec {
-    RuleSpec::new(Action::Forward(vec![Weighted::new(&upstream, 1)]), place)
+fn all_to(upstream: Arc<str>, place: Place) -> RuleSpec {
+    RuleSpec::new(Action::Forward(vec![Weighted::of(upstream, 1)]), place)
 }
 
 /// Warns of what stands behind a rule or condition that always holds.

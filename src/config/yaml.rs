@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
+use super::alike::Short;
 use super::diagnostic::Code;
 use super::node::{Entry, Mark, Node, Scalar, ScalarKind, Value, push_key};
 
@@ -62,6 +63,12 @@ pub fn parse(text: &str) -> Parsed {
         );
         return builder.out;
     }
+    let short = Short::of(text).and_then(parse_short);
+    short.unwrap_or_else(|| parse_whole(text, builder))
+}
+
+/// Reads every line.
+fn parse_whole(text: &str, mut builder: Builder<'_>) -> Parsed {
     let mut parser: Parser<'_, StrInput<'_>> = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         match event {
@@ -77,6 +84,24 @@ pub fn parse(text: &str) -> Parsed {
         }
     }
     builder.out
+}
+
+/// The same of a text without most of its lines; `None` where it is not plain sailing.
+fn parse_short(mut short: Short<'_>) -> Option<Parsed> {
+    let text = std::mem::take(&mut short.text);
+    let mut builder = Builder {
+        short: Some(short),
+        ..Builder::default()
+    };
+    let mut parser: Parser<'_, StrInput<'_>> = Parser::new_from_str(&text);
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.ok()?;
+        if builder.event(event, span).is_break() {
+            return None;
+        }
+    }
+    let whole = builder.short.is_some_and(|short| short.is_whole());
+    (whole && builder.out.mistakes.is_empty()).then_some(builder.out)
 }
 
 type Flow = std::ops::ControlFlow<()>;
@@ -102,8 +127,10 @@ enum Frame {
 }
 
 #[derive(Default)]
-struct Builder {
+struct Builder<'t> {
     out: Parsed,
+    /// Where lines were left out of the text.
+    short: Option<Short<'t>>,
     stack: Vec<Frame>,
     /// Complete anchored values of this document, with their sizes.
     anchors: HashMap<usize, (Node, usize)>,
@@ -112,9 +139,12 @@ struct Builder {
     root: Option<Node>,
 }
 
-impl Builder {
+impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Flow {
-        let at = mark(&span.start);
+        let mut at = mark(&span.start);
+        if let Some(short) = &self.short {
+            at.line = short.line(at.line);
+        }
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd => GO_ON,
             Event::DocumentStart(_) => {
@@ -244,7 +274,15 @@ impl Builder {
         }
         match self.stack.last_mut() {
             None => self.root = Some(node),
-            Some(Frame::List { items, .. }) => items.push(node),
+            Some(Frame::List { items, .. }) => {
+                items.push(node);
+                if let Some(short) = &mut self.short {
+                    let mut more = short.more(items);
+                    // They stand for as much as if they had been read.
+                    self.nodes += more.iter().map(Node::count).sum::<usize>();
+                    items.append(&mut more);
+                }
+            }
             Some(Frame::Map { entries, key, .. }) => {
                 if let Some((key, key_at)) = key.take() {
                     if matches!(&node.value, Value::Scalar(s) if s.plain && s.text.is_empty()) {
@@ -419,7 +457,84 @@ fn indented_by_tab(text: &str, at: Mark, info: &str) -> Option<Mark> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What is read of `text`, and whether lines of it were left out.
+    fn both_ways(text: &str) -> bool {
+        let short = Short::of(text).and_then(parse_short);
+        let whole = parse_whole(text, Builder::default());
+        if let Some(short) = &short {
+            assert_eq!(short.documents, whole.documents, "{text}");
+            assert_eq!(short.mistakes, whole.mistakes, "{text}");
+        }
+        short.is_some()
+    }
+
+    fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+        (0..count).map(|n| line(n) + "\n").collect()
+    }
+
+    #[test]
+    fn long_runs_of_lines_that_are_alike_are_copied_and_stand_where_they_were_written() {
+        let hosts = lines(50, |n| format!("  - h{n}.example"));
+        let routes = lines(40, |n| {
+            let port = "8".repeat(n % 4 + 1);
+            format!("- {{host: h{n}.example, hosts: [a{n}, b], port: {port}, deep: {{at: x{n}}}}}")
+        });
+        for text in [
+            format!("hosts:\n{hosts}"),
+            format!("a: 1\nhosts:\n{hosts}more:\n{hosts}end: {{a: 1}}\n---\nhosts:\n{hosts}"),
+            format!("hosts:\n{hosts}  - the last one\n  - 'quoted'\n"),
+            routes.clone(),
+            format!("routes:\n{routes}hosts:\n{hosts}"),
+            format!("hosts:\n{hosts}# a remark\n{hosts}"),
+            format!("list:\n- host: a\n  hosts:\n{hosts}- host: b\n  hosts:\n{hosts}"),
+            lines(40, |n| format!("- name: x{n}")),
+            hosts.trim_end().to_owned(),
+        ] {
+            assert!(both_ways(&text), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_alike_and_no_items_of_a_list_are_read_one_by_one() {
+        let hosts = lines(40, |n| format!("  - h{n}"));
+        for text in [
+            format!("a: |\n{hosts}"),
+            format!("a: >\n{hosts}b: 1\n"),
+            format!("a: text\n{hosts}"),
+            format!("a: 'text\n{hosts}'\n"),
+            format!("a: [\n{hosts}]\n"),
+            format!("hosts:\n{hosts}    goes on\n") + &hosts + "a: |\n" + &hosts,
+            lines(40, |n| format!("- a{n},b")),
+            lines(40, |n| format!("- {{a: 1, a: {n}}}")),
+            lines(40, |_| "- {a: }".to_owned()),
+            lines(40, |n| format!("- {{a: 1, b: {n}")),
+        ] {
+            assert!(!both_ways(&text), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn lines_left_out_make_no_difference(
+            lines in proptest::collection::vec(("[ ]{0,2}", "(- [a-c.:-]{1,3}|- \\{a: [a-c]{1,2}, b: c\\}|a: [|]|b:|a: b|#|'|- |)"), 1..5),
+            times in proptest::collection::vec(30_usize..40, 5),
+        ) {
+            let text: String = lines
+                .iter()
+                .zip(times)
+                .flat_map(|((indent, line), times)| {
+                    let times = if line.starts_with("- ") { times } else { 1 };
+                    std::iter::repeat_n(format!("{indent}{line}\n"), times)
+                })
+                .collect();
+            both_ways(&text);
+        }
+    }
 
     fn only(text: &str) -> Node {
         let parsed = parse(text);

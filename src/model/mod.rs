@@ -11,6 +11,7 @@ mod config;
 mod destination;
 mod entrance;
 mod facts;
+mod hash;
 mod host;
 mod listener;
 mod rule;
@@ -33,6 +34,7 @@ pub use entrance::{
     EntranceSpec, ForwardClientCert, ServerAlpn, ServerTlsSpec,
 };
 pub use facts::{MeshIdentity, ProxyFacts, Role};
+pub use hash::{ByName, NameMap};
 pub use host::{Host, HostError, HostPattern};
 pub use listener::{GatewayPort, ListenerKind, ListenerSpec};
 pub use rule::{

@@ -198,8 +198,13 @@ pub struct Weighted {
 impl Weighted {
     /// An upstream with a share and no changes of its own.
     pub fn new(upstream: &str, weight: u32) -> Self {
+        Weighted::of(upstream.into(), weight)
+    }
+
+    /// The same, sharing the name.
+    pub fn of(upstream: Arc<str>, weight: u32) -> Self {
         Weighted {
-            upstream: upstream.into(),
+            upstream,
             weight,
             host: None,
             request_headers: HeaderOps::default(),

@@ -15,15 +15,15 @@ use http::request::Parts;
 use super::matcher::{Matched, Specificity};
 use super::redirect::Scheme;
 use super::rule::{Compiler, Route, Rule, RuleProblem};
-use crate::model::{Destination, HostPattern, HostRoutes, Place};
+use crate::model::{ByName, Destination, Host, HostPattern, HostRoutes, NameMap, Place};
 use crate::upstream::Upstream;
 
 /// Which rule a request meets. Immutable.
 #[derive(Default)]
 pub struct RouteTable {
-    exact: HashMap<Box<str>, Ports>,
+    exact: NameMap<Host, Ports>,
     /// Keyed by what follows `*.`.
-    suffix: HashMap<Box<str>, Ports>,
+    suffix: NameMap<Host, Ports>,
     /// Lengths that a key of `suffix` has, so that no other length is ever hashed.
     suffix_lengths: Lengths,
     any: Ports,
@@ -132,7 +132,7 @@ impl RouteTable {
         let names = hosts.iter().flat_map(|group| &group.hosts).filter(exact);
         let mut table = RouteTable {
             // Growing step by step would hash every host several times.
-            exact: HashMap::with_capacity(names.count()),
+            exact: NameMap::with_capacity_and_hasher(names.count(), ByName::default()),
             ..RouteTable::default()
         };
         let mut errors = Vec::new();
@@ -170,10 +170,10 @@ impl RouteTable {
             None => self.any_port = true,
         }
         let ports = match host {
-            HostPattern::Exact(name) => self.exact.entry(name.as_str().into()).or_default(),
+            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
             HostPattern::Suffix(suffix) => {
                 self.suffix_lengths.insert(suffix.as_str().len());
-                self.suffix.entry(suffix.as_str().into()).or_default()
+                self.suffix.entry(suffix.clone()).or_default()
             }
             HostPattern::Any => &mut self.any,
         };
