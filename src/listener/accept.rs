@@ -120,28 +120,35 @@ fn bind_as(
 }
 
 /// SO_REUSEPORT would let two processes of one user share a port without a word, each getting half
-/// of the connections. Binding once without it tells that the port is free.
+/// of the connections. Binding once without it tells that the port is free. It never listens: whoever
+/// came in that moment would be reset.
 fn refuse_taken(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
     }
-    open(address, false, false).map(drop)
+    bound(address, false, false).map(drop)
+}
+
+fn open(address: SocketAddr, shared: bool, transparent: bool) -> io::Result<StdListener> {
+    let socket = bound(address, shared, transparent)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// `[::]` is every address of both families. On a machine without IPv6 it is every one of IPv4.
-fn open(address: SocketAddr, shared: bool, transparent: bool) -> io::Result<StdListener> {
+fn bound(address: SocketAddr, shared: bool, transparent: bool) -> io::Result<Socket> {
     const EAFNOSUPPORT: i32 = 97;
     let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
-    match open_exactly(address, shared, transparent) {
+    match bound_exactly(address, shared, transparent) {
         Err(error) if address == everywhere && error.raw_os_error() == Some(EAFNOSUPPORT) => {
             let ipv4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-            open_exactly(ipv4, shared, transparent)
+            bound_exactly(ipv4, shared, transparent)
         }
-        opened => opened,
+        bound => bound,
     }
 }
 
-fn open_exactly(address: SocketAddr, shared: bool, transparent: bool) -> io::Result<StdListener> {
+fn bound_exactly(address: SocketAddr, shared: bool, transparent: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -160,8 +167,7 @@ fn open_exactly(address: SocketAddr, shared: bool, transparent: bool) -> io::Res
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// One option does for both families: the kernel keeps one flag for a socket.
@@ -366,6 +372,30 @@ mod tests {
                 .iter()
                 .all(|s| s.local_addr().unwrap() == bound.address.0)
         );
+    }
+
+    #[test]
+    fn a_client_that_comes_while_a_port_is_being_opened_is_not_reset() {
+        use std::io::Read;
+        use std::net::TcpStream;
+        let free = StdListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        for _ in 0..40 {
+            let client = std::thread::spawn(move || {
+                loop {
+                    if let Ok(mut stream) = TcpStream::connect(address) {
+                        let patience = Duration::from_millis(10);
+                        stream.set_read_timeout(Some(patience)).unwrap();
+                        return stream.read(&mut [0]).unwrap_err().kind();
+                    }
+                }
+            });
+            let bound = bind(&spec(address), 1, false).unwrap();
+            let nothing_came = client.join().unwrap();
+            assert_eq!(nothing_came, io::ErrorKind::WouldBlock);
+            drop(bound);
+        }
     }
 
     #[test]
