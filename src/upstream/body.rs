@@ -1,6 +1,6 @@
 //! The two bodies of an exchange, streamed and never held whole.
 //!
-//! Owns: [`RequestBody`], [`ResponseBody`] and the lease that an answer holds until its end.
+//! Owns: [`RequestBody`], [`ResponseBody`] and the connection that an answer holds until its end.
 //! Never: buffers more than the frame that it passes on.
 //! Called by: proxy (gives one, reads the other).
 
@@ -12,10 +12,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::connection::{Lease, cut_off};
+use super::connection::{Under, cut_off};
 use super::error::BodyError;
-use super::pool::Slot;
-use super::wire::Link;
+use super::http1::{Answering, Tunnel};
+use super::http2::{self, Stream};
 use crate::telemetry::UpstreamStats;
 
 /// What is sent to an upstream.
@@ -59,41 +59,84 @@ impl Body for RequestBody {
 /// An answer's body. At its end the connection goes back to its pool; dropped before, an HTTP/1
 /// connection is closed and an HTTP/2 stream is reset.
 pub struct ResponseBody {
-    inner: Incoming,
-    link: Arc<Link>,
+    kind: Kind,
     /// This worker's own, so that asking for the counters touches no count that others touch.
-    slot: Arc<Slot>,
-    lease: Option<Lease>,
+    under: Under,
+}
+
+enum Kind {
+    /// HTTP/1, and all of it is here: its connection has gone back already.
+    Whole(Bytes),
+    Http1(Box<Answering>),
+    /// The stream is left at the body's end.
+    Http2(Incoming, Option<Stream>),
+    /// It has no body; the connection speaks another protocol.
+    Switched(Option<Tunnel>),
+    /// It broke off, and the reader has not been told yet.
+    Broken(Option<BodyError>),
 }
 
 impl ResponseBody {
-    pub(super) fn new(
-        inner: Incoming,
-        link: Arc<Link>,
-        slot: Arc<Slot>,
-        lease: Option<Lease>,
-    ) -> ResponseBody {
-        let mut body = ResponseBody {
-            inner,
-            link,
-            slot,
-            lease,
+    pub(super) fn http1(mut answering: Answering, mut under: Under) -> ResponseBody {
+        let kind = match answering.whole() {
+            Some(data) => {
+                under.slot.give_back(answering.spend());
+                if data.is_empty() {
+                    under.end();
+                }
+                Kind::Whole(data)
+            }
+            None => Kind::Http1(Box::new(answering)),
         };
-        if body.inner.is_end_stream() {
+        ResponseBody { kind, under }
+    }
+
+    pub(super) fn http2(incoming: Incoming, stream: Stream, under: Under) -> ResponseBody {
+        let mut body = ResponseBody {
+            kind: Kind::Http2(incoming, Some(stream)),
+            under,
+        };
+        if body.is_end_stream() {
             body.finish();
         }
         body
     }
 
-    /// Counters of the upstream whose answer this is.
-    pub fn stats(&self) -> &UpstreamStats {
-        &self.slot.core.stats
+    /// `under`: one that counts no more; the tunnel has its own.
+    pub(super) fn switched(tunnel: Tunnel, under: Under) -> ResponseBody {
+        ResponseBody {
+            kind: Kind::Switched(Some(tunnel)),
+            under,
+        }
     }
 
-    fn finish(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.finish();
+    /// The connection after 101, once.
+    pub(super) fn take_tunnel(&mut self) -> Option<Tunnel> {
+        match &mut self.kind {
+            Kind::Switched(tunnel) => tunnel.take(),
+            _ => None,
         }
+    }
+
+    /// Counters of the upstream whose answer this is.
+    pub fn stats(&self) -> &UpstreamStats {
+        &self.under.slot.core.stats
+    }
+
+    /// The body has ended, or will not.
+    fn finish(&mut self) {
+        if let Kind::Http2(_, stream) = &mut self.kind {
+            drop(stream.take());
+        } else if let Kind::Http1(answering) = self.close() {
+            self.under.slot.give_back(answering.spend());
+        }
+        self.under.end();
+    }
+
+    /// Takes what was to come.
+    fn close(&mut self) -> Kind {
+        self.under.end();
+        std::mem::replace(&mut self.kind, Kind::Whole(Bytes::new()))
     }
 }
 
@@ -106,38 +149,68 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                // The reader need not come back for the end of what it knows the length of.
-                if this.inner.is_end_stream() {
-                    this.finish();
+        let polled = match &mut this.kind {
+            Kind::Whole(data) if data.is_empty() => None,
+            Kind::Whole(data) => Some(Ok(Frame::data(std::mem::take(data)))),
+            Kind::Switched(_) => None,
+            Kind::Broken(error) => error.take().map(Err),
+            Kind::Http1(answering) => match ready!(answering.poll_frame(cx)) {
+                Some(Err(fault)) => {
+                    let words = fault.to_string();
+                    let error = cut_off(words, Box::new(fault), answering.connection().link());
+                    drop(this.close());
+                    this.kind = Kind::Broken(Some(error));
+                    // One turn later: an HTTP/2 stream that is reset drops what it has not sent,
+                    // and what came before the end was often read together with it.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Some(Ok(frame)) => Some(Ok(frame)),
+                None => None,
+            },
+            Kind::Http2(incoming, stream) => {
+                match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                    // hyper takes a reset with NO_ERROR for the end of the answer, which it is not.
+                    None if stream.is_some() && !incoming.is_end_stream() => {
+                        Some(Err(BodyError::Reset { code: "NO_ERROR" }))
+                    }
+                    polled => polled.map(|polled| {
+                        polled.map_err(|error| match stream {
+                            Some(stream) => http2::cut_off(error, &stream.http2.link),
+                            None => BodyError::Reset { code: "CANCEL" },
+                        })
+                    }),
+                }
             }
-            Some(Err(error)) => {
-                this.lease = None;
-                Poll::Ready(Some(Err(cut_off(error, &this.link))))
-            }
-            // hyper takes a reset with NO_ERROR for the end of the answer, which it is not.
-            None if this.lease.as_ref().is_some_and(Lease::is_http2)
-                && !this.inner.is_end_stream() =>
-            {
-                this.lease = None;
-                let code = "NO_ERROR";
-                Poll::Ready(Some(Err(BodyError::Reset { code })))
-            }
-            None => {
-                this.finish();
-                Poll::Ready(None)
-            }
+        };
+        match &polled {
+            Some(Err(_)) => drop(this.close()),
+            // The reader need not come back for the end of what it knows the length of.
+            None => this.finish(),
+            Some(Ok(_)) if this.is_end_stream() => this.finish(),
+            Some(Ok(_)) => {}
         }
+        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.kind {
+            Kind::Whole(data) => data.is_empty(),
+            Kind::Http1(answering) => answering.is_ended(),
+            Kind::Http2(incoming, _) => incoming.is_end_stream(),
+            Kind::Switched(_) => true,
+            Kind::Broken(error) => error.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let left = match &self.kind {
+            Kind::Whole(data) => Some(data.len() as u64),
+            Kind::Http1(answering) => answering.left(),
+            Kind::Http2(incoming, _) => return incoming.size_hint(),
+            Kind::Switched(_) => Some(0),
+            Kind::Broken(_) => None,
+        };
+        left.map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }

@@ -1,6 +1,6 @@
 //! A new connection: dial, handshake, HTTP, all within one deadline (ISTIO.md T15).
 //!
-//! Owns: the order of the steps, and hyper's client settings.
+//! Owns: the order of the steps, and hyper's HTTP/2 client settings.
 //! Never: speaks plaintext where TLS was asked for.
 //! Called by: `Upstream`.
 
@@ -10,16 +10,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2 as client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::balance::Endpoint;
-use super::connection::{Http1, Http2, Load};
 use super::core::Core;
 use super::dial::{self, DialError, DialProblem};
 use super::error::{ConnectFailure, Limit, Stage, UpstreamError};
+use super::http1::Http1;
+use super::http2::{self, Http2, Load};
 use super::lane::Ends;
 use super::pool::{Permit, Slot};
 use super::seam::UpstreamTls;
@@ -30,10 +31,8 @@ use crate::model::{EndpointAddr, HttpChoice, NameCheck, TlsPolicy, TlsSpec, TlsV
 use crate::telemetry::{Event, Handshake};
 use crate::tls::{Alpn, ClientTls, HandshakeFacts, Stream};
 
-/// Bytes of an answer's head, with its trailers.
+/// Bytes of an HTTP/2 answer's head, with its trailers.
 const MAX_HEAD: usize = 64 * 1024;
-/// hyper's read buffer must hold a head that is too long, to see that it is.
-const MAX_BUFFER: usize = 128 * 1024;
 /// What one HTTP/2 stream may have on its way to us: enough for 80 Mbit/s at 100 ms.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// The same for all streams of a connection.
@@ -101,7 +100,7 @@ pub(super) struct Reached {
     pub(super) facts: Option<Arc<HandshakeFacts>>,
 }
 
-/// Opens a connection on this worker and sets a task to drive it.
+/// Opens a connection on this worker; HTTP/2 is driven by a task of its own.
 pub(super) async fn open(slot: &Arc<Slot>, target: &Target) -> Result<Opened, UpstreamError> {
     blame(slot, target, try_open(slot, target).await)
 }
@@ -218,17 +217,27 @@ async fn try_open(slot: &Arc<Slot>, target: &Target) -> Result<Opened, UpstreamE
             problem: "the server chose HTTP/2, which cannot carry an upgrade",
         });
     }
-    let link = slot.opened(|id| {
+    let link = slot.opened(|id, stir| {
         let filed = (target.ends(), Arc::clone(&target.name));
-        Link::new(id, endpoint, filed, local, facts)
+        Link::new(id, endpoint, filed, local, facts, stir)
     });
+    // An HTTP/1 connection has its place until its socket is closed.
+    let (place, shared) = match http2 {
+        true => (None, Some(permit)),
+        false => (Some(permit), None),
+    };
     let at_end = {
         let (slot, link) = (Arc::clone(slot), Arc::clone(&link));
-        Box::new(move || slot.ended(&link))
+        Box::new(move || {
+            slot.ended(&link);
+            drop(place);
+        })
     };
     let wire = Wire::new(transport, Arc::clone(&link), core.explain.clone(), at_end);
-    let start = start(core, wire, link, permit, http2);
-    timeout_at(deadline, start)
+    let Some(permit) = shared else {
+        return Ok(Opened::Http1(Http1::new(wire)));
+    };
+    timeout_at(deadline, start_http2(core, wire, link, permit))
         .await
         .unwrap_or_else(|_| Err(late(core, endpoint, Stage::Http2)))
 }
@@ -362,60 +371,22 @@ fn count(core: &Core, tls: &ClientTls, target: &Target, facts: &HandshakeFacts) 
     }
 }
 
-/// Speaks HTTP on `wire`, driven by a task of its own.
-async fn start(
+/// Speaks HTTP/2 on `wire`, driven by a task of its own.
+async fn start_http2(
     core: &Core,
     wire: Wire<Transport>,
     link: Arc<Link>,
     permit: Permit,
-    http2: bool,
 ) -> Result<Opened, UpstreamError> {
-    let io = TokioIo::new(wire);
-    if http2 {
-        let started = http2_settings().handshake(io).await;
-        let (sender, connection) = started.map_err(|error| not_started(&link, &error))?;
-        let load = Arc::new(Load::new(INITIAL_STREAMS, core.clock.now(), permit));
-        link.driven_by(tokio::spawn(drive(connection, Arc::clone(&load))).abort_handle());
-        Ok(Opened::Http2(Http2 { sender, link, load }))
-    } else {
-        let started = http1_settings().handshake(io).await;
-        let (mut sender, connection) = started.map_err(|error| not_started(&link, &error))?;
-        let connection = connection.with_upgrades();
-        // What it ends with is told to the request under way, or to nobody.
-        let driver = tokio::spawn(async move { drop(connection.await) });
-        link.driven_by(driver.abort_handle());
-        sender
-            .ready()
-            .await
-            .map_err(|error| not_started(&link, &error))?;
-        Ok(Opened::Http1(Http1 {
-            sender,
-            link,
-            served: 0,
-            permit,
-        }))
-    }
+    let started = http2_settings().handshake(TokioIo::new(wire)).await;
+    let (sender, connection) = started.map_err(|error| http2::classify(&error, &link, false, 0))?;
+    let load = Arc::new(Load::new(INITIAL_STREAMS, core.clock.now(), permit));
+    link.driven_by(tokio::spawn(drive(connection, Arc::clone(&load))).abort_handle());
+    Ok(Opened::Http2(Http2 { sender, link, load }))
 }
 
-fn not_started(link: &Link, error: &hyper::Error) -> UpstreamError {
-    super::connection::classify(error, link, false, 0)
-}
-
-fn http1_settings() -> http1::Builder {
-    let mut settings = http1::Builder::new();
-    // All that is lenient is off: an answer is HTTP or it is refused (RFC 9112 section 5).
-    settings
-        .max_header_size(MAX_HEAD)
-        .max_buf_size(MAX_BUFFER)
-        .http09_responses(false)
-        .allow_spaces_after_header_name_in_responses(false)
-        .allow_obsolete_multiline_headers_in_responses(false)
-        .ignore_invalid_headers_in_responses(false);
-    settings
-}
-
-fn http2_settings() -> http2::Builder<TokioExecutor> {
-    let mut settings = http2::Builder::new(TokioExecutor::new());
+fn http2_settings() -> client::Builder<TokioExecutor> {
+    let mut settings = client::Builder::new(TokioExecutor::new());
     settings
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -429,7 +400,7 @@ fn http2_settings() -> http2::Builder<TokioExecutor> {
 
 /// Drives an HTTP/2 connection and notes how many streams the server allows.
 async fn drive<T>(
-    mut connection: http2::Connection<T, super::RequestBody, TokioExecutor>,
+    mut connection: client::Connection<T, super::RequestBody, TokioExecutor>,
     load: Arc<Load>,
 ) where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,

@@ -304,7 +304,7 @@ pub enum BodyError {
         explained: String,
         /// The error of the connection.
         #[source]
-        source: hyper::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// HTTP/2: the upstream reset the stream.
     #[error("the answer was cut off: the upstream reset the stream (HTTP/2 {code})")]

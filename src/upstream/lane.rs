@@ -4,7 +4,8 @@
 //! Never: takes a lock; its slot holds one around it.
 //! Called by: `pool`.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::connection::{Http1, Http2};
 use super::error::UpstreamError;
+use super::http1::Http1;
+use super::http2::Http2;
 use crate::model::EndpointAddr;
 
 /// From where to where a lane's connections lead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
     pub(super) to: EndpointAddr,
     /// The client's address that they are dialled from: whoever is at `to` takes them for that
@@ -34,8 +36,27 @@ pub(super) struct Lane {
     pub(super) connecting: Option<Connecting>,
 }
 
-/// All lanes of a slot: by both ends, then by server name.
-pub(super) type Lanes = HashMap<Ends, HashMap<Arc<str>, Lane>>;
+impl Ord for Ends {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.to.0, self.from).cmp(&(other.to.0, other.from))
+    }
+}
+
+impl PartialOrd for Ends {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// All lanes of a slot: by both ends, then by server name. Most slots have a few, for which
+/// comparing costs less than hashing.
+pub(super) type Lanes = BTreeMap<Ends, BTreeMap<Arc<str>, Lane>>;
+
+/// The lane between these ends for this name; a new one where there is none.
+pub(super) fn of<'a>(lanes: &'a mut Lanes, ends: &Ends, name: &Arc<str>) -> &'a mut Lane {
+    let names = lanes.entry(*ends).or_default();
+    names.entry(Arc::clone(name)).or_default()
+}
 
 /// Takes out the connection that has been idle longest, and its lane where that is empty then.
 pub(super) fn take_oldest(lanes: &mut Lanes) -> Option<Idle> {
@@ -120,20 +141,26 @@ impl Lane {
 
     /// The idle connection used last. Those that turn out closed on the way go to `closed`.
     pub(super) fn take_idle(&mut self, closed: &mut Closed) -> Option<Http1> {
-        let mut at = self.idle.len();
-        while at > 0 {
-            at -= 1;
-            let sender = &self.idle.get(at)?.http1.sender;
-            let (is_closed, is_ready) = (sender.is_closed(), sender.is_ready());
-            if is_closed {
-                closed
-                    .http1
-                    .extend(self.idle.remove(at).map(|idle| idle.http1));
-            } else if is_ready {
-                return self.idle.remove(at).map(|idle| idle.http1);
+        while let Some(Idle { mut http1, .. }) = self.idle.pop_back() {
+            if http1.is_still_quiet() {
+                return Some(http1);
             }
+            closed.http1.push(http1);
         }
         None
+    }
+
+    /// Takes out the idle connection of this number, where it is closed or has spoken unasked.
+    pub(super) fn take_dead(&mut self, id: u64, closed: &mut Closed) {
+        let at = self.idle.iter().position(|i| i.http1.link().id == id);
+        if let Some(at) = at
+            && let Some(idle) = self.idle.get_mut(at)
+            && !idle.http1.is_quiet()
+        {
+            closed
+                .http1
+                .extend(self.idle.remove(at).map(|idle| idle.http1));
+        }
     }
 
     /// Takes out what has been idle for `limit`, and says how much longer the next one may be.

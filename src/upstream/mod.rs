@@ -16,6 +16,8 @@ mod dial;
 mod discover;
 mod echo;
 mod error;
+mod http1;
+mod http2;
 mod lane;
 mod own;
 mod pool;

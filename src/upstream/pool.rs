@@ -7,7 +7,8 @@
 //! Why the pool belongs to the upstream and not to the process: identity is then a matter of
 //! ownership. No key, however wrong, can lend a connection made with another certificate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -17,11 +18,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::balance::{Random, Seat, View};
-use super::connection::{Http1, Http2};
 use super::core::Core;
 use super::destination::Answers;
+use super::http1::{Http1, Spent};
+use super::http2::Http2;
 use super::lane::{self, Closed, Connected, Connecting, Ends, Idle, Lane, Lanes};
-use super::wire::Link;
+use super::wire::{Link, Stir};
 use crate::model::EndpointAddr;
 use crate::telemetry::Level;
 
@@ -34,6 +36,7 @@ pub(super) struct Slot {
     pub(super) answers: Mutex<Answers>,
     retired: AtomicBool,
     sweeping: AtomicBool,
+    stir: Arc<Stir>,
 }
 
 struct State {
@@ -98,7 +101,7 @@ impl Slot {
             state: Mutex::new(State {
                 view: View::default(),
                 random: Random::new(),
-                lanes: HashMap::new(),
+                lanes: Lanes::new(),
                 idle: 0,
                 open: HashMap::new(),
                 next_id: 0,
@@ -106,6 +109,7 @@ impl Slot {
             answers: Mutex::default(),
             retired: AtomicBool::new(false),
             sweeping: AtomicBool::new(false),
+            stir: Arc::default(),
         }
     }
 
@@ -234,66 +238,52 @@ impl Slot {
     }
 
     /// Registers a connection that was opened.
-    pub(super) fn opened(&self, link: impl FnOnce(u64) -> Link) -> Arc<Link> {
+    pub(super) fn opened(&self, link: impl FnOnce(u64, Arc<Stir>) -> Link) -> Arc<Link> {
         self.core.stats.raise(Level::Connections);
         let mut state = self.lock();
         let id = state.next_id;
         state.next_id += 1;
-        let link = Arc::new(link(id));
+        let link = Arc::new(link(id, Arc::clone(&self.stir)));
         state.open.insert(id, Arc::clone(&link));
         link
     }
 
-    /// Its socket is closed.
+    /// Its socket is closed. Whoever dropped an HTTP/1 connection had taken it out before.
     pub(super) fn ended(&self, link: &Link) {
         self.core.stats.lower(Level::Connections);
-        let mut gone = (None, None);
+        let mut gone = None;
         let mut state = self.lock();
         state.open.remove(&link.id);
-        let State { lanes, idle, .. } = &mut *state;
         let (ends, name) = &link.filed;
-        if let Some(names) = lanes.get_mut(ends)
+        if let Some(names) = state.lanes.get_mut(ends)
             && let Some(lane) = names.get_mut(name)
         {
-            if let Some(at) = lane
-                .idle
-                .iter()
-                .position(|idle| idle.http1.link.id == link.id)
-            {
-                gone.0 = lane.idle.remove(at);
-                *idle -= 1;
-                self.core.stats.lower(Level::Idle);
-            }
-            if let Some(at) = lane
-                .shared
-                .iter()
-                .position(|http2| http2.link.id == link.id)
-            {
-                gone.1 = Some(lane.shared.remove(at));
+            let mut shared = lane.shared.iter();
+            if let Some(at) = shared.position(|http2| http2.link.id == link.id) {
+                gone = Some(lane.shared.remove(at));
             }
             if lane.is_empty() {
                 names.remove(name);
                 if names.is_empty() {
-                    lanes.remove(ends);
+                    state.lanes.remove(ends);
                 }
             }
         }
         drop(state);
+        drop(gone);
     }
 
-    /// An answer has ended: its connection is pooled as soon as hyper is done with it.
-    pub(super) fn give_back(self: &Arc<Self>, mut http1: Http1) {
-        if http1.sender.is_ready() {
-            return self.check_in(http1);
-        }
-        if http1.sender.is_closed() {
-            return;
-        }
-        // Its request may still be on its way up although the answer is complete.
-        if let Ok(runtime) = Handle::try_current() {
+    /// An answer has ended: its connection is pooled as soon as its request has been sent whole.
+    pub(super) fn give_back(self: &Arc<Self>, mut spent: Spent) {
+        if spent.is_whole() {
+            if let Some(http1) = spent.into_connection() {
+                self.check_in(http1);
+            }
+        } else if let Ok(runtime) = Handle::try_current() {
             let slot = Arc::clone(self);
             runtime.spawn(async move {
-                if http1.sender.ready().await.is_ok() {
+                spent.outlive().await;
+                if let Some(http1) = spent.into_connection() {
                     slot.check_in(http1);
                 }
             });
@@ -301,28 +291,28 @@ impl Slot {
     }
 
     /// Pools an idle connection, unless it has served enough or there are enough.
-    pub(super) fn check_in(self: &Arc<Self>, http1: Http1) {
+    pub(super) fn check_in(self: &Arc<Self>, mut http1: Http1) {
         let limits = &self.core.spec.pool;
         let most = limits.max_requests_per_connection;
-        let worn = most > 0 && http1.served >= most;
-        if worn || limits.max_idle == 0 || http1.sender.is_closed() {
+        let worn = most > 0 && http1.served() >= most;
+        if worn || limits.max_idle == 0 {
             return;
         }
         let mut surplus = None;
         let mut state = self.lock();
-        // Under the lock, so that nothing is pooled behind the back of `retire`.
-        if self.retired.load(Relaxed) {
+        // Both under the lock, so that nothing is pooled behind the back of `retire`, and nothing
+        // that happens to it is looked for in vain.
+        if self.retired.load(Relaxed) || !http1.is_quiet() {
             drop(state);
             return;
         }
         let State { lanes, idle, .. } = &mut *state;
-        let (ends, name) = &http1.link.filed;
+        let (ends, name) = &http1.link().filed;
         if *idle >= limits.max_idle && ends.from.is_some() {
             // Clients come and go: those who are here do not wait for those who were.
             surplus = lane::take_oldest(lanes);
         }
-        let lane = lanes.entry(*ends).or_default();
-        let lane = lane.entry(Arc::clone(name)).or_default();
+        let lane = lane::of(lanes, ends, name);
         if *idle >= limits.max_idle {
             // The one that was idle longest makes room; where this lane has none, nobody does.
             surplus = surplus.or_else(|| lane.idle.pop_front());
@@ -369,7 +359,10 @@ impl Slot {
             return;
         }
         match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(sweep(Arc::downgrade(self)))),
+            Ok(runtime) => {
+                let stir = Arc::clone(&self.stir);
+                drop(runtime.spawn(sweep(Arc::downgrade(self), stir)));
+            }
             Err(_) => self.sweeping.store(false, Relaxed),
         }
     }
@@ -382,7 +375,7 @@ impl Slot {
         let mut next: Option<Duration> = None;
         let mut state = self.lock();
         let State { lanes, idle, .. } = &mut *state;
-        for lane in lanes.values_mut().flat_map(HashMap::values_mut) {
+        for lane in lanes.values_mut().flat_map(BTreeMap::values_mut) {
             let before = lane.idle.len();
             let left = lane.expire(limit, now, &mut closed);
             next = next.into_iter().chain(left).min();
@@ -398,6 +391,33 @@ impl Slot {
         }
         drop(state);
         next
+    }
+
+    /// Looks at the idle connections on which something happened, and drops those that ended.
+    fn look(&self, stirred: &[Arc<Link>]) {
+        let mut closed = Closed::default();
+        let mut state = self.lock();
+        let State { lanes, idle, .. } = &mut *state;
+        for link in stirred {
+            let (ends, name) = &link.filed;
+            if let Some(names) = lanes.get_mut(ends)
+                && let Some(lane) = names.get_mut(name)
+            {
+                let before = lane.idle.len();
+                lane.take_dead(link.id, &mut closed);
+                let gone = before - lane.idle.len();
+                *idle -= gone;
+                (0..gone).for_each(|_| self.core.stats.lower(Level::Idle));
+                if lane.is_empty() {
+                    names.remove(name);
+                    if names.is_empty() {
+                        lanes.remove(ends);
+                    }
+                }
+            }
+        }
+        drop(state);
+        drop(closed);
     }
 
     /// Nothing is pooled any more, and what is idle is closed.
@@ -420,12 +440,25 @@ impl Slot {
     }
 }
 
-async fn sweep(slot: Weak<Slot>) {
+async fn sweep(slot: Weak<Slot>, stir: Arc<Stir>) {
     loop {
         let Some(left) = slot.upgrade().and_then(|slot| slot.expire()) else {
             return;
         };
         // A little late, so that connections which fell idle together are closed together.
-        tokio::time::sleep(left + left / 16 + Duration::from_millis(1)).await;
+        let late = tokio::time::sleep(left + left / 16 + Duration::from_millis(1));
+        let mut late = pin!(late);
+        loop {
+            tokio::select! {
+                () = &mut late => break,
+                () = stir.told.notified() => {
+                    let stirred = stir.take();
+                    match slot.upgrade() {
+                        Some(slot) => slot.look(&stirred),
+                        None => return,
+                    }
+                }
+            }
+        }
     }
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{RequestBody, ResponseBody};
@@ -91,10 +90,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 pub type Switched =
     Pin<Box<dyn Future<Output = Result<Box<dyn Duplex>, Box<dyn Error + Send + Sync>>> + Send>>;
 
-/// The upstream's side of the switch, where the answer is 101.
+/// The upstream's side of the switch, where the answer is 101; once.
 pub fn switched(answer: &mut Response<ResponseBody>) -> Switched {
-    let upgraded = hyper::upgrade::on(answer);
-    Box::pin(async { Ok(Box::new(TokioIo::new(upgraded.await?)) as Box<dyn Duplex>) })
+    let tunnel = answer.body_mut().take_tunnel();
+    Box::pin(std::future::ready(match tunnel {
+        Some(tunnel) => Ok(Box::new(tunnel) as Box<dyn Duplex>),
+        None => Err("the upstream did not switch protocols".into()),
+    }))
 }
 
 /// Why there is no answer, and the request where it can be sent again.

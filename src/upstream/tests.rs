@@ -327,6 +327,79 @@ async fn a_warm_connection_that_the_server_has_closed_is_replaced_without_a_fail
 }
 
 #[tokio::test]
+async fn a_warm_connection_that_speaks_unasked_is_closed_and_one_that_is_silent_is_not() {
+    let told = Arc::new(tokio::sync::Notify::new());
+    let tell = Arc::clone(&told);
+    let (address, accepted) = by_hand(move |_, mut stream| {
+        let told = Arc::clone(&told);
+        async move {
+            while head(&mut stream).await {
+                stream.write_all(OK.as_bytes()).await.unwrap();
+                told.notified().await;
+                stream
+                    .write_all(b"HTTP/1.1 408 Slow\r\n\r\n")
+                    .await
+                    .unwrap();
+            }
+        }
+    })
+    .await;
+    let upstream = plain(spec(address));
+    for n in 1..4 {
+        assert_eq!(fetch(&upstream, "a").await, (false, "ok".to_owned()));
+        assert_eq!(upstream.stats().level(Level::Idle), 1);
+        assert_eq!(upstream.stats().level(Level::Connections), 1);
+        tell.notify_one();
+        until(|| upstream.stats().level(Level::Connections) == 0).await;
+        assert_eq!(upstream.stats().level(Level::Idle), 0);
+        assert_eq!(accepted.load(Ordering::Relaxed), n);
+    }
+}
+
+#[tokio::test]
+async fn the_tickets_of_a_tls_server_do_not_end_an_idle_connection() {
+    let pki = Pki::new();
+    let config = pki.server(&["a.test"], false);
+    let (address, accepted) = by_hand(move |_, stream| {
+        let acceptor = TlsAcceptor::from(Arc::clone(&config));
+        async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            while head(&mut stream).await {
+                stream.write_all(OK.as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+                // A change of keys is no more an answer than a ticket is.
+                stream.get_mut().1.refresh_traffic_keys().unwrap();
+                stream.flush().await.unwrap();
+            }
+        }
+    })
+    .await;
+    let mut spec = spec(address);
+    spec.http = HttpChoice::Http1;
+    let upstream = pki.upstream(spec);
+    for n in 0..5 {
+        assert_eq!(fetch(&upstream, "a.test").await.0, n > 0);
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(upstream.stats().level(Level::Idle), 1);
+    }
+    assert_eq!(accepted.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_another_thread_closes_is_not_used_again() {
+    let (address, accepted) = answering(OK, false).await;
+    let upstream = plain(spec(address));
+    fetch(&upstream, "a").await;
+    let slot = upstream.slot(0).unwrap().clone();
+    std::thread::spawn(move || slot.close_all()).join().unwrap();
+    assert_eq!(fetch(&upstream, "a").await, (false, "ok".to_owned()));
+    assert_eq!(accepted.load(Ordering::Relaxed), 2);
+    until(|| upstream.stats().level(Level::Connections) == 1).await;
+}
+
+#[tokio::test]
 async fn a_warm_connection_that_closes_on_the_request_says_that_it_was_warm() {
     let (address, _) = by_hand(|_, mut stream| async move {
         head(&mut stream).await;
@@ -631,13 +704,12 @@ async fn an_upgrade_gets_http1_from_a_server_that_prefers_http2() {
     let mut answer = answer.unwrap_or_else(|f| panic!("{}", f.error));
     assert_eq!(answer.response.status(), StatusCode::SWITCHING_PROTOCOLS);
     assert_eq!(answer.facts.as_ref().unwrap().alpn, Alpn::Http1);
-    let upgraded = hyper::upgrade::on(&mut answer.response).await.unwrap();
+    let mut tunnel = switched(&mut answer.response).await.unwrap();
     assert_eq!(
         upstream.stats().level(Level::ActiveRequests),
         1,
         "a tunnel counts"
     );
-    let mut tunnel = TokioIo::new(upgraded);
     tunnel.write_all(b"ping").await.unwrap();
     let mut got = String::new();
     tunnel.read_to_string(&mut got).await.unwrap();

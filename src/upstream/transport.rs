@@ -1,16 +1,27 @@
 //! The bytes of a connection, in TLS or not.
 //!
-//! Owns: [`Transport`].
+//! Owns: [`Transport`], and [`Chunks`], how HTTP/1 reads from it.
 //! Never: decides which of the two it is (that is `connect`).
-//! Called by: `connect`, `stream`.
+//! Called by: `connect`, `stream`, `http1`.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::scratch;
 use crate::tls::Stream;
+
+/// A stream that keeps no buffer for what it reads.
+pub(super) trait Chunks: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Bytes as they come; empty at the end.
+    ///
+    /// # Errors
+    /// Those of reading.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>>;
+}
 
 /// TLS or, where the configuration says so, none.
 pub(super) enum Transport {
@@ -23,6 +34,15 @@ impl Transport {
         match self {
             Transport::Plain(stream) => stream,
             Transport::Tls(stream) => stream.socket(),
+        }
+    }
+}
+
+impl Chunks for Transport {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
+        match self {
+            Transport::Plain(stream) => scratch::poll_read(stream, cx),
+            Transport::Tls(stream) => stream.poll_chunk(cx),
         }
     }
 }

@@ -10,16 +10,17 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::uri::Scheme;
-use http::{Request, Response};
+use http::{Request, StatusCode};
 
 use super::adapt::needs_http1;
 use super::balance::{Endpoint, EndpointSet, Seat};
-use super::body::{RequestBody, ResponseBody};
+use super::body::RequestBody;
 use super::connect::{Opened, Target, open};
 use super::connection::{Failed, Held, Lease, Under};
 use super::core::{Core, Parts};
 use super::destination;
 use super::error::{Limit, NoEndpoint, UpstreamError};
+use super::http2::Stream;
 use super::lane::{Connected, Connecting, Ends};
 use super::pool::{CheckOut, Key, Slot};
 use super::seam::{Answer, Ask, EndpointStatus, SendFailure, UpstreamContext, UpstreamTls};
@@ -168,9 +169,20 @@ impl Upstream {
                 Ok(lease) => lease,
                 Err(error) => return Err(unsent(error, request, Some(aim.endpoint))),
             };
-            let (link, reused) = (Arc::clone(lease.link()), lease.is_reused());
-            let failed = match lease.exchange(request, scheme(&link)).await {
-                Ok(response) => return Ok(self.answer(&aim, &link, reused, response)),
+            let (link, reused) = (lease.link(), lease.is_reused());
+            let (endpoint, local, facts) = (link.endpoint, link.local, link.facts.clone());
+            let scheme = scheme(link);
+            let failed = match lease.exchange(request, scheme, http1).await {
+                Ok(response) => {
+                    self.judge(&aim, response.status());
+                    return Ok(Answer {
+                        response,
+                        endpoint,
+                        local,
+                        facts,
+                        reused,
+                    });
+                }
                 Err(failed) => *failed,
             };
             match failed {
@@ -184,7 +196,7 @@ impl Upstream {
                     return Err(SendFailure {
                         error,
                         request,
-                        endpoint: Some(link.endpoint),
+                        endpoint: Some(endpoint),
                         reused,
                     });
                 }
@@ -283,7 +295,7 @@ impl Upstream {
             let mut connecting =
                 match slot.check_out(key, self.core.want(http1, alone, aim.endpoint())) {
                     CheckOut::Http1(http1) => break Held::Http1(http1),
-                    CheckOut::Http2(http2) => break Held::Http2(http2),
+                    CheckOut::Http2(http2) => break Held::Http2(Stream::entered(http2, slot)),
                     CheckOut::Connect => break self.connect(slot, ask, aim, http1).await?,
                     CheckOut::Wait(connecting) => connecting,
                     CheckOut::Lead(lead) => self.lead(slot, ask, aim, lead),
@@ -296,7 +308,8 @@ impl Upstream {
             match done {
                 None | Some(Ok(())) => {}
                 Some(Err(error @ UpstreamError::Overflow { .. })) => {
-                    break Held::Http2(slot.check_out_crowded(key).ok_or(error)?);
+                    let http2 = slot.check_out_crowded(key).ok_or(error)?;
+                    break Held::Http2(Stream::entered(http2, slot));
                 }
                 Some(Err(error)) => return Err(error),
             }
@@ -343,7 +356,7 @@ impl Upstream {
             Opened::Http2(http2) => {
                 http2.load.enter();
                 slot.share(http2.clone());
-                Held::Http2(http2)
+                Held::Http2(Stream::entered(http2, slot))
             }
         })
     }
@@ -367,25 +380,13 @@ impl Upstream {
         connecting
     }
 
-    fn answer(
-        &self,
-        aim: &Aim,
-        link: &Link,
-        reused: bool,
-        response: Response<ResponseBody>,
-    ) -> Answer {
+    /// Holds an answer against its endpoint, or for it.
+    fn judge(&self, aim: &Aim, status: StatusCode) {
         if let Some(seat) = &aim.seat {
-            match response.status().as_u16() {
+            match status.as_u16() {
                 502..=504 => self.core.failed(&seat.endpoint),
                 _ => seat.endpoint.succeeded(),
             }
-        }
-        Answer {
-            response,
-            endpoint: link.endpoint,
-            local: link.local,
-            facts: link.facts.clone(),
-            reused,
         }
     }
 

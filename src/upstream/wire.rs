@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Link`], what is known of an open connection, and [`Wire`], which tells it.
 //! Never: parses HTTP.
-//! Called by: `connect` (makes them), `connection` (asks the link why something failed).
+//! Called by: `connect` (makes them), `http1`, `connection` (asks the link why something failed).
 //!
 //! Why writes that fail are held back: a server that refuses our certificate under TLS 1.3 sends
 //! an alert and closes; our next write may then fail before the alert was read, and the alert is
@@ -14,16 +14,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 
 use super::lane::Ends;
+use super::transport::Chunks;
 use crate::model::EndpointAddr;
 use crate::tls::HandshakeFacts;
 
@@ -54,10 +57,45 @@ pub(super) struct Link {
     closing: AtomicBool,
     waker: AtomicWaker,
     task: OnceLock<AbortHandle>,
-    /// Two tasks read and write it after an upgrade; nothing may then be polled for the other.
-    upgraded: AtomicBool,
-    /// What ends with the connection.
-    kept: Mutex<Option<Box<dyn Send>>>,
+    /// Where it is told that something happened while it was idle.
+    stir: Arc<Stir>,
+    stirred: AtomicBool,
+}
+
+/// Idle connections on which something happened, until the slot's sweeper looks at them.
+#[derive(Default)]
+pub(super) struct Stir {
+    /// Weak: a link knows where it tells, and may end before anybody looks.
+    links: Mutex<Vec<Weak<Link>>>,
+    pub(super) told: Notify,
+}
+
+impl Stir {
+    /// Takes them all.
+    pub(super) fn take(&self) -> Vec<Arc<Link>> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken: Vec<_> = links.drain(..).filter_map(|link| link.upgrade()).collect();
+        for link in &taken {
+            link.stirred.store(false, Ordering::Release);
+        }
+        taken
+    }
+
+    fn add(&self, link: &Arc<Link>) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.push(Arc::downgrade(link));
+        drop(links);
+        self.told.notify_one();
+    }
+}
+
+/// The waker of an idle connection: no task waits for it.
+impl Wake for Link {
+    fn wake(self: Arc<Self>) {
+        if !self.stirred.swap(true, Ordering::AcqRel) {
+            self.stir.add(&self);
+        }
+    }
 }
 
 /// The first error that reading met.
@@ -75,6 +113,7 @@ impl Link {
         filed: (Ends, Arc<str>),
         local: Option<SocketAddr>,
         facts: Option<Arc<HandshakeFacts>>,
+        stir: Arc<Stir>,
     ) -> Link {
         Link {
             id,
@@ -88,8 +127,8 @@ impl Link {
             closing: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             task: OnceLock::new(),
-            upgraded: AtomicBool::new(false),
-            kept: Mutex::new(None),
+            stir,
+            stirred: AtomicBool::new(false),
         }
     }
 
@@ -123,22 +162,25 @@ impl Link {
         let _ = self.task.set(task);
     }
 
-    /// From now on the bytes are a tunnel's. `kept` is dropped with the socket.
-    pub(super) fn upgrade(&self, kept: Box<dyn Send>) {
-        self.upgraded.store(true, Ordering::Relaxed);
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-    }
-
-    /// Closes it hard, from any thread. What is under way on it fails.
-    pub(super) fn close(&self) {
+    /// Closes it, from any thread. What is under way on it fails.
+    pub(super) fn close(self: &Arc<Self>) {
         self.closing.store(true, Ordering::Release);
-        // An HTTP/1 connection may not be reading: its answer's reader may be slow.
-        if !self.upgraded.load(Ordering::Relaxed)
-            && let Some(task) = self.task.get()
-        {
+        if let Some(task) = self.task.get() {
             task.abort();
         }
         self.waker.wake();
+        // It may be idle.
+        Arc::clone(self).wake();
+    }
+
+    /// It was closed by us, and its end may not have been seen yet.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Something may have happened while it was idle.
+    pub(super) fn is_stirred(&self) -> bool {
+        self.stirred.load(Ordering::Acquire)
     }
 
     fn remember(&self, trouble: Trouble) {
@@ -147,14 +189,18 @@ impl Link {
     }
 
     fn saw(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let mut sample = [0; 8];
         for (to, from) in sample.iter_mut().zip(bytes) {
             *to = *from;
         }
         self.sample
             .store(u64::from_be_bytes(sample), Ordering::Relaxed);
-        self.received
-            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        // Only its one reader writes it.
+        let received = self.received().saturating_add(bytes.len() as u64);
+        self.received.store(received, Ordering::Relaxed);
     }
 }
 
@@ -166,7 +212,11 @@ pub(super) struct Wire<S> {
     stream: S,
     link: Arc<Link>,
     explain: Option<Explain>,
-    broken: Option<Broken>,
+    broken: Option<Box<Broken>>,
+    /// Nobody reads for the one who writes any more.
+    tunnel: bool,
+    /// A task may be registered with the link.
+    registered: bool,
     at_end: Option<AtEnd>,
 }
 
@@ -192,15 +242,24 @@ impl<S> Wire<S> {
             link,
             explain,
             broken: None,
+            tunnel: false,
+            registered: false,
             at_end: Some(at_end),
         }
+    }
+
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// From now on two sides may read and write it apart: nothing is polled for the other any more.
+    pub(super) fn become_tunnel(&mut self) {
+        self.tunnel = true;
     }
 }
 
 impl<S> Drop for Wire<S> {
     fn drop(&mut self) {
-        let kept = &self.link.kept;
-        drop(kept.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(at_end) = self.at_end.take() {
             at_end();
         }
@@ -223,21 +282,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn is_closing(&self) -> bool {
-        self.link.closing.load(Ordering::Acquire)
+        self.link.is_closing()
     }
 
     /// A write failed with `error`: wait a little for the peer's last words.
     fn broke(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Error> {
-        if self.link.upgraded.load(Ordering::Relaxed) {
+        if self.tunnel {
             return Poll::Ready(error);
         }
-        self.broken = Some(Broken {
+        self.broken = Some(Box::new(Broken {
             kind: error.kind(),
             text: error.to_string(),
             until: Box::pin(tokio::time::sleep(LAST_WORDS)),
             stash: Vec::new(),
             end: None,
-        });
+        }));
         self.poll_broken(cx)
     }
 
@@ -280,19 +339,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         told.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// What reading gives after a write has failed.
-    fn read_broken(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+    /// What reading gives after a write has failed: at most so many bytes.
+    fn read_broken(&mut self, most: usize) -> Option<io::Result<Bytes>> {
         let broken = self.broken.as_mut()?;
         if broken.stash.is_empty() {
-            return broken.end.take();
+            return broken.end.take().map(|end| end.map(|()| Bytes::new()));
         }
-        let most = broken.stash.len().min(buf.remaining());
-        let rest = broken.stash.split_off(most);
+        let rest = broken.stash.split_off(broken.stash.len().min(most));
         let bytes = std::mem::replace(&mut broken.stash, rest);
         self.link.saw(&bytes);
-        buf.put_slice(&bytes);
         broken.until.as_mut().reset(Instant::now() + LAST_WORDS);
-        Some(Ok(()))
+        Some(Ok(bytes.into()))
+    }
+
+    /// Reading has to wait: closing must wake the reader.
+    fn pending<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.link.waker.register(cx.waker());
+        self.registered = true;
+        // It may have been closed between the check before and this registration.
+        match self.is_closing() {
+            true => Poll::Ready(Err(closed_by_us())),
+            false => Poll::Pending,
+        }
     }
 
     fn write_with<T>(
@@ -313,6 +381,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
+impl<S: Chunks> Wire<S> {
+    /// Bytes as they come; empty at the end.
+    ///
+    /// # Errors
+    /// Those of reading, which the link remembers.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        match self.poll_stream(cx) {
+            Poll::Pending => self.pending(cx),
+            read => read,
+        }
+    }
+
+    /// The same while the connection is idle: its link needs no waker to be told of its close.
+    pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if std::mem::take(&mut self.registered) {
+            // A waker keeps its task's memory for as long as it is kept.
+            drop(self.link.waker.take());
+        }
+        self.poll_stream(cx)
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if self.is_closing() {
+            return Poll::Ready(Err(closed_by_us()));
+        }
+        if let Some(read) = self.read_broken(MAX_STASH) {
+            return Poll::Ready(read);
+        }
+        let read = ready!(self.stream.poll_chunk(cx));
+        match &read {
+            Ok(bytes) => self.link.saw(bytes),
+            Err(error) => self.remember(error),
+        }
+        Poll::Ready(read)
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -323,8 +428,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
         if this.is_closing() {
             return Poll::Ready(Err(closed_by_us()));
         }
-        if let Some(read) = this.read_broken(buf) {
-            return Poll::Ready(read);
+        if let Some(read) = this.read_broken(buf.remaining()) {
+            return Poll::Ready(read.map(|bytes| buf.put_slice(&bytes)));
         }
         let before = buf.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
@@ -337,14 +442,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
                 this.remember(&error);
                 Poll::Ready(Err(error))
             }
-            Poll::Pending => {
-                this.link.waker.register(cx.waker());
-                // It may have been closed between the check above and this registration.
-                match this.is_closing() {
-                    true => Poll::Ready(Err(closed_by_us())),
-                    false => Poll::Pending,
-                }
-            }
+            Poll::Pending => this.pending(cx),
         }
     }
 }
@@ -439,7 +537,14 @@ mod tests {
             to: endpoint,
             from: None,
         };
-        let link = Arc::new(Link::new(1, endpoint, (ends, "".into()), None, None));
+        let link = Arc::new(Link::new(
+            1,
+            endpoint,
+            (ends, "".into()),
+            None,
+            None,
+            Arc::default(),
+        ));
         let scripted = Scripted {
             reads: reads.into(),
             pause: None,
