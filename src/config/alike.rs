@@ -202,8 +202,8 @@ fn words(line: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
 }
 
 /// True where the words are all the scalars of `node`, in their order.
-fn is_of<'t>(node: &Node, words: &mut dyn Iterator<Item = (Range<usize>, &'t str)>) -> bool {
-    fn walk<'t>(node: &Node, words: &mut dyn Iterator<Item = (Range<usize>, &'t str)>) -> bool {
+fn is_of(node: &Node, words: &mut dyn Iterator<Item = (Range<usize>, &str)>) -> bool {
+    fn walk(node: &Node, words: &mut dyn Iterator<Item = (Range<usize>, &str)>) -> bool {
         match &node.value {
             Value::Scalar(scalar) => {
                 scalar.plain && words.next().is_some_and(|(_, word)| *word == *scalar.text)
@@ -219,12 +219,12 @@ fn is_of<'t>(node: &Node, words: &mut dyn Iterator<Item = (Range<usize>, &'t str
 }
 
 /// The same as `node`, with the words of another line. `place`: how far that line is read, in bytes.
-fn copy<'t>(
+fn copy(
     node: &Node,
     text: &str,
     line: u32,
     place: &mut usize,
-    words: &mut dyn Iterator<Item = (Range<usize>, &'t str)>,
+    words: &mut dyn Iterator<Item = (Range<usize>, &str)>,
 ) -> Node {
     let mark = |place: usize| Mark {
         line,
