@@ -37,14 +37,17 @@ def prepare():
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             if hard < 11_000:
                 raise Failure(f"ulimit -n is {hard}; 11,000 are needed for 10,000 connections") from None
-    try:
-        # Before whatever else this machine does; without the right to it, beside it.
-        os.nice(-10)
-    except OSError:
-        pass
     if len(os.sched_getaffinity(0)) < 2 or not {PROXY_CPU, OTHER_CPU} <= os.sched_getaffinity(0):
         raise Failure("cores 0 and 1 are needed: one for the proxy, one for load and upstream")
     atexit.register(end_all)
+
+
+def go_first():
+    """Before whatever else this machine does; without the right to it, beside it."""
+    try:
+        os.nice(-10)
+    except OSError:
+        pass
 
 
 def free(port):
