@@ -2,7 +2,7 @@
 //!
 //! Owns: the buffer and its size.
 //! Never: looks at a byte.
-//! Called by: proxy, upstream, tls.
+//! Called by: listener, proxy, upstream, tls.
 //!
 //! Why not one per connection: most connections are idle most of the time, and what they kept then
 //! would be most of the memory of a sidecar. Why short reads are copied: a piece keeps the whole

@@ -41,7 +41,10 @@ const FLOORS: &[(&str, &str)] = &[
         "proxy",
         "model scratch snapshot route upstream tls drain telemetry",
     ),
-    ("listener", "model proxy snapshot tls drain telemetry"),
+    (
+        "listener",
+        "model scratch proxy snapshot tls drain telemetry",
+    ),
     (
         "worker",
         "model listener proxy snapshot route upstream tls drain telemetry",

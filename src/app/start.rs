@@ -229,6 +229,7 @@ impl Ground {
                         .div_ceil(self.context.workers)
                         .min(Semaphore::MAX_PERMITS),
                 )),
+                lot: Default::default(),
                 mirrors: Arc::default(),
                 pass_through: PassThrough {
                     upstream: Arc::clone(&pass_through),

@@ -165,6 +165,9 @@ fn bound_exactly(address: SocketAddr, shared: bool, transparent: bool) -> io::Re
     if transparent {
         set_transparent(&socket, address)?;
     }
+    // What is accepted has it from here. Without it small answers wait for the client's delayed
+    // acknowledgement.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
@@ -193,6 +196,8 @@ pub(super) struct Learns {
     pub(super) kind: ListenerKind,
     /// The listener's own address, where what it accepts has kept its destination's (TPROXY).
     pub(super) transparent: Option<SocketAddr>,
+    /// The address of our end, where all that is accepted has the same.
+    pub(super) local: Option<SocketAddr>,
 }
 
 /// Accepts until the drain starts or `closed` turns true, then takes what the kernel still holds.
@@ -208,6 +213,7 @@ pub async fn run(
     let learns = Learns {
         kind,
         transparent: own.filter(|_| transparent),
+        local: own.filter(|own| !transparent && !own.ip().is_unspecified()),
     };
     let mut guard = drain.door(side(kind));
     let mut pause = BACK_OFF.0;

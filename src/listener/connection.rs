@@ -5,12 +5,14 @@
 //! Called by: `listener::accept`.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::accept::Learns;
 use super::handshake;
@@ -18,7 +20,7 @@ use super::original_dst::{self, OriginalDestination};
 use super::sniff::{Sniffer, Spoken};
 use crate::drain::DrainGuard;
 use crate::model::{Limits, ListenerKind, OriginalDst, PeerAddr};
-use crate::proxy::{self, Downstream, FirstStep, Opaque, Protocol, ProxyContext, Socket};
+use crate::proxy::{self, Downstream, FirstStep, Opaque, Protocol, ProxyContext, Resume, Socket};
 
 /// What a connection that came with the drain has for its first bytes. They may be here already
 /// without the runtime having noticed, and closing would lose the request.
@@ -63,14 +65,15 @@ pub(super) async fn serve(
 ) {
     context.metrics.downstream.accepted.inc();
     let open = Open::new(&context, arrival.permit.take());
-    let Ok(local) = arrival.stream.local_addr() else {
+    let local = arrival.learns.local.map(Ok);
+    let Ok(local) = local.unwrap_or_else(|| arrival.stream.local_addr()) else {
         return;
     };
-    // Without it small answers wait for the client's delayed acknowledgement.
-    let _ = arrival.stream.set_nodelay(true);
     // As its peer: of IPv4 where the client is, whatever the listener's family.
     let mut local = SocketAddr::new(local.ip().to_canonical(), local.port());
-    let Learns { kind, transparent } = arrival.learns;
+    let Learns {
+        kind, transparent, ..
+    } = arrival.learns;
     let original_dst = match (kind, transparent) {
         (_, Some(listener)) => {
             let kept = original_dst::kept(listener, local);
@@ -114,12 +117,22 @@ async fn mesh(mut downstream: Downstream, context: Arc<ProxyContext>, mut guard:
         FirstStep::Connect => None,
         FirstStep::Read | FirstStep::ReadHttp => {
             let sniffer = Sniffer::new(first_step == FirstStep::ReadHttp);
-            let silence = limits.idle_timeout;
+            let parks = proxy::can_park(downstream.kind, &downstream.stream)
+                && proxy::PATIENCE < limits.idle_timeout;
+            let silence = match parks {
+                true => proxy::PATIENCE,
+                false => limits.idle_timeout,
+            };
             let stream = &mut downstream.stream;
             match first_bytes(sniffer, stream, silence, &limits, &mut guard).await {
                 First::Said(spoken, first) => {
                     downstream.first = first;
                     Some(spoken)
+                }
+                First::Silent if parks => {
+                    let until = Instant::now() + (limits.idle_timeout - silence);
+                    let back = (until, resume as Resume);
+                    return context.lot.park(downstream, &context, guard, back);
                 }
                 First::Silent | First::Over => return,
             }
@@ -143,7 +156,17 @@ async fn mesh(mut downstream: Downstream, context: Arc<ProxyContext>, mut guard:
             return proxy::serve(downstream, Protocol::Http2, context, guard).await;
         }
     };
-    proxy::stream(downstream, opaque, context, guard).await;
+    // Boxed, so that connections of HTTP need not have room for it.
+    Box::pin(proxy::stream(downstream, opaque, context, guard)).await;
+}
+
+/// A connection that was silent so far goes on.
+fn resume(
+    downstream: Downstream,
+    context: Arc<ProxyContext>,
+    guard: DrainGuard,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(mesh(downstream, context, guard))
 }
 
 /// The beginning of a connection.

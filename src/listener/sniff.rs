@@ -5,18 +5,18 @@
 //! Never: parses a request.
 //! Called by: `listener::connection`.
 
+use std::future::poll_fn;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 
 use super::hello::{BadHello, HANDSHAKE, HelloReader};
 use crate::proxy::Hello;
+use crate::scratch;
 
 /// RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// What one read takes: a usual request head fits.
-const FIRST_READ: usize = 2048;
 /// The longest method that is taken for one; the longest that is registered has 17 letters.
 const MAX_METHOD: usize = 32;
 /// Bytes of empty lines in front of a request that are put up with: what is read must have an end.
@@ -76,8 +76,12 @@ impl Sniffer {
         &mut self,
         stream: &mut S,
     ) -> io::Result<Option<Spoken>> {
-        self.seen.reserve(FIRST_READ);
-        let read = stream.read_buf(&mut self.seen).await?;
+        let bytes = poll_fn(|cx| scratch::poll_read(stream, cx)).await?;
+        let read = bytes.len();
+        match self.seen.is_empty() {
+            true => self.seen = bytes.into(),
+            false => self.seen.extend_from_slice(&bytes),
+        }
         Ok(match read {
             0 => Some(self.guess("it ended within its first message")),
             _ => self.tell(),

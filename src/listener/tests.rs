@@ -55,6 +55,7 @@ fn learns(kind: ListenerKind) -> Learns {
     Learns {
         kind,
         transparent: None,
+        local: None,
     }
 }
 
@@ -149,6 +150,7 @@ impl Bench {
             access_log: Some(Arc::new(log)),
             terse: false,
             pseudonym: Pseudonym::new(7),
+            lot: Default::default(),
             mirrors: Arc::default(),
             drain: drain.clone(),
             places: Arc::new(Semaphore::new(100)),

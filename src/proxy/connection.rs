@@ -40,5 +40,5 @@ pub(super) struct Connection {
     /// A body that moves no byte for this long ends its request.
     pub(super) stream_idle: Duration,
     /// Let go with the last of its requests: a tunnel outlives the HTTP on its connection.
-    pub(super) _held: Box<dyn Any + Send + Sync>,
+    pub(super) held: Box<dyn Any + Send + Sync>,
 }

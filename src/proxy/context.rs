@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::headers::Pseudonym;
+use super::lot::Lot;
 use super::mirror::Mirrors;
 use crate::drain::Drain;
 use crate::model::Retries;
@@ -35,6 +36,8 @@ pub struct ProxyContext {
     pub drain: Drain,
     /// Downstream connections that this worker may hold, over all its listeners.
     pub places: Arc<Semaphore>,
+    /// Downstream connections of this worker on which nothing is under way.
+    pub lot: Lot,
     /// Copies of requests under way on this worker.
     pub mirrors: Arc<Mirrors>,
     /// Where unknown hosts go when pass-through is on.

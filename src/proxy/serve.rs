@@ -73,7 +73,7 @@ pub async fn serve(
         entering,
         identity,
         stream_idle: limits.stream_idle_timeout,
-        _held: downstream.held,
+        held: downstream.held,
     });
     let bytes = (downstream.stream, downstream.first);
     match protocol {

@@ -449,3 +449,66 @@ async fn a_client_that_takes_nothing_is_reset_and_its_upstream_is_not_read_ahead
     let ended = client.read_to_end(&mut got).await;
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
+
+const OWN: &[u8] = b"GET / HTTP/1.1\r\nHost: own.example\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_served_once_it_speaks_and_ends_when_it_never_does() {
+    let there = address("127.0.0.1:9");
+    let bench = before(there, |limits| {
+        limits.idle_timeout = Duration::from_secs(60)
+    });
+    let (mut late, mut never) = (bench.captured(there).await, bench.captured(there).await);
+    let began = Instant::now();
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    late.write_all(OWN).await.unwrap();
+    assert_eq!(answer(&mut late).await.1, "own");
+    assert_eq!(rest(&mut never).await, b"");
+    assert_eq!(began.elapsed().as_secs(), 60);
+    assert_eq!(bench.context.metrics.downstream.connections.value(), 1);
+    tokio::time::sleep(Duration::from_secs(58)).await;
+    late.write_all(OWN).await.unwrap();
+    assert_eq!(answer(&mut late).await.1, "own");
+    drop(late);
+    bench.drain.start();
+    bench.drain.finished().await;
+    assert_eq!(bench.context.metrics.downstream.connections.value(), 0);
+    assert_eq!(bench.context.places.available_permits(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_drain_ends_connections_that_have_waited_long() {
+    let there = address("127.0.0.1:9");
+    let bench = before(there, |_| ());
+    let mut waiting = Vec::new();
+    for _ in 0..100 {
+        let mut client = bench.captured(there).await;
+        client.write_all(OWN).await.unwrap();
+        assert_eq!(answer(&mut client).await.1, "own");
+        waiting.push(client);
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let last = &mut waiting[50];
+    last.write_all(OWN).await.unwrap();
+    assert_eq!(answer(last).await.1, "own");
+    bench.drain.start();
+    for client in &mut waiting {
+        assert_eq!(rest(client).await, b"");
+    }
+    bench.drain.finished().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_waited_long_and_is_left_lets_its_place_go() {
+    let there = address("127.0.0.1:9");
+    let bench = before(there, |_| ());
+    let mut client = bench.captured(there).await;
+    client.write_all(OWN).await.unwrap();
+    assert_eq!(answer(&mut client).await.1, "own");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(bench.context.places.available_permits(), 99);
+    drop(client);
+    seen().await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(bench.context.places.available_permits(), 100);
+}

@@ -14,7 +14,8 @@ use crate::proxy::retire::retirement;
 
 /// See the file's head.
 pub(super) struct Leaving {
-    guard: DrainGuard,
+    /// `None`: given away.
+    guard: Option<DrainGuard>,
     /// `None`: nothing was waited for yet.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     told: bool,
@@ -23,7 +24,7 @@ pub(super) struct Leaving {
 impl Leaving {
     pub(super) fn new(guard: DrainGuard) -> Self {
         Leaving {
-            guard,
+            guard: Some(guard),
             waiting: None,
             told: false,
         }
@@ -34,8 +35,15 @@ impl Leaving {
         if self.told {
             return Poll::Ready(());
         }
+        let Some(guard) = &self.guard else {
+            return Poll::Pending;
+        };
+        // It is waited for already, by the same task.
+        if self.waiting.is_some() && connection.entrance.is_none() && !guard.has_started() {
+            return Poll::Pending;
+        }
         let waiting = self.waiting.get_or_insert_with(|| {
-            let signal = self.guard.signal();
+            let signal = guard.signal();
             match connection.entrance {
                 None => Box::pin(signal.started()),
                 Some(_) => Box::pin(either(signal, Arc::clone(connection))),
@@ -46,11 +54,16 @@ impl Leaving {
         over
     }
 
-    /// The same, while a request is under way. Connections of the mesh have no time that could be
+    /// Gives the guard away: who has it waits from now on.
+    pub(super) fn take_guard(&mut self) -> Option<DrainGuard> {
+        self.guard.take()
+    }
+
+    /// Whether it is, while a request is under way. Connections of the mesh have no time that could be
     /// over meanwhile.
     pub(super) fn is_due(&mut self, connection: &Arc<Connection>, cx: &mut Context<'_>) -> bool {
         match connection.entrance {
-            None => self.guard.has_started(),
+            None => self.guard.as_ref().is_some_and(DrainGuard::has_started),
             Some(_) => self.poll(connection, cx).is_ready(),
         }
     }

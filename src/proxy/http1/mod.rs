@@ -14,6 +14,7 @@ mod encode;
 mod exchange;
 mod head;
 mod leaving;
+mod parking;
 mod server;
 mod wire;
 

@@ -23,6 +23,7 @@ use super::encode;
 use super::exchange::{Answering, Cut, Out, Switch, Work, length_of};
 use super::head::{self, Facts};
 use super::leaving::Leaving;
+use super::parking;
 use super::wire::{Shared, Wire, lock};
 use crate::drain::DrainGuard;
 use crate::model::Limits;
@@ -32,6 +33,7 @@ use crate::proxy::connection::Connection;
 use crate::proxy::control::Fault;
 use crate::proxy::forward::forward;
 use crate::proxy::guarded::Guarded;
+use crate::proxy::lot::{PATIENCE, can_park};
 use crate::proxy::record;
 use crate::proxy::socket::Socket;
 use crate::proxy::strict::{Framing, Piece, Strict, StrictLimits};
@@ -63,6 +65,8 @@ struct Server {
     head_timeout: Duration,
     idle_timeout: Duration,
     max_headers: usize,
+    /// It may be parked where it waits.
+    parks: bool,
     /// What has come of a head that did not come at once.
     head: BytesMut,
     head_began: Option<Instant>,
@@ -99,6 +103,7 @@ impl Server {
             max_head_bytes: limits.max_head_bytes,
             max_headers: limits.max_headers,
         });
+        let parks = can_park(connection.kind, &stream);
         let wire = Wire::new(stream, first, strict, Arc::clone(&connection.control));
         Server {
             connection,
@@ -110,6 +115,7 @@ impl Server {
             head_timeout: limits.head_timeout,
             idle_timeout: limits.idle_timeout,
             max_headers: limits.max_headers,
+            parks,
             head: BytesMut::new(),
             head_began: None,
             idle_since: None,
@@ -203,22 +209,33 @@ impl Server {
 
     /// Nothing came: is that for too long, or is the connection to end?
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<State> {
-        let due = match self.head_began {
-            Some(began) => began + self.head_timeout,
-            None => *self.idle_since.get_or_insert_with(Instant::now) + self.idle_timeout,
-        };
+        if let Some(began) = self.head_began {
+            ready!(self.poll_alarm(began + self.head_timeout, cx));
+            return Poll::Ready(self.refuse(Fault::HeadTimeout(self.head_timeout)));
+        }
+        let since = *self.idle_since.get_or_insert_with(Instant::now);
+        let end = since + self.idle_timeout;
+        if self.parks && PATIENCE < self.idle_timeout {
+            if self.poll_alarm(since + PATIENCE, cx).is_ready() {
+                if parking::park(&mut self.connection, &self.wire, &mut self.leaving, end) {
+                    return Poll::Ready(State::Over);
+                }
+                self.parks = false;
+                return self.poll_waiting(cx);
+            }
+        } else if self.poll_alarm(end, cx).is_ready() {
+            return Poll::Ready(State::Ending { lingers: false });
+        }
+        ready!(self.leaving.poll(&self.connection, cx));
+        Poll::Ready(State::Ending { lingers: false })
+    }
+
+    fn poll_alarm(&self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let control = &self.connection.control;
         let mut alarm = control.take_alarm();
         let late = alarm.poll(due, cx);
         control.keep_alarm(alarm);
-        if self.head_began.is_some() {
-            ready!(late);
-            return Poll::Ready(self.refuse(Fault::HeadTimeout(self.head_timeout)));
-        }
-        if late.is_pending() {
-            ready!(self.leaving.poll(&self.connection, cx));
-        }
-        Poll::Ready(State::Ending { lingers: false })
+        late
     }
 
     fn ask(&mut self, parts: http::request::Parts, facts: Facts, framing: Framing) -> State {
@@ -370,6 +387,8 @@ impl Server {
         let sent = self.out.poll_send(&mut batch, &self.wire, cx);
         batch.keep();
         let ended = match ready!(sent) {
+            // Closing alone says that nothing follows.
+            Ok(()) if !lingers && !self.secured() => Ok(()),
             Ok(()) => ready!(self.out.poll_end(&self.wire, cx)),
             Err(Cut) => Err(Cut),
         };
@@ -381,6 +400,11 @@ impl Server {
                 State::Over
             }
         })
+    }
+
+    /// TLS ends here.
+    fn secured(&self) -> bool {
+        self.connection.secured.is_some()
     }
 
     /// Reads away what the client still sends, up to its end.
