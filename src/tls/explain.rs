@@ -210,7 +210,7 @@ impl Error for HandshakeError {
     }
 }
 
-/// Sorts what tokio-rustls returned; `head` is what the peer sent first.
+/// Sorts what the handshake returned; `head` is what the peer sent first.
 pub(super) fn sort(error: io::Error, notes: &mut Notes, head: Vec<u8>) -> Cause {
     use rustls::Error as Tls;
     let inner = error

@@ -23,8 +23,6 @@ mod session;
 mod sessions;
 mod stream;
 #[cfg(test)]
-mod stream_tests;
-#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod testing_client;

@@ -293,3 +293,6 @@ fn encrypt(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

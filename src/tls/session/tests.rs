@@ -1,6 +1,7 @@
 //! What a server's record layer sees of a [`Stream`], and what the stream makes of its records.
 //!
-//! Owns: the tests of `stream` and `session` that need a server of which every byte is in hand.
+//! Owns: the tests of `session`, and of `stream` above it, that need a server of which every byte is
+//! in hand.
 //! Never: part of the product.
 //! Called by: tests.
 
@@ -18,10 +19,10 @@ use rustls::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::alert::alert_in;
-use super::buffers::WRITE;
-use super::stream::Stream;
-use super::testing::*;
+use crate::tls::alert::alert_in;
+use crate::tls::buffers::WRITE;
+use crate::tls::stream::Stream;
+use crate::tls::testing::*;
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 /// Content types (RFC 8446 section 5.1).
