@@ -65,7 +65,7 @@ impl Upload {
     pub(super) fn new(
         request: Request<RequestBody>,
         persist: bool,
-    ) -> Result<(Upload, bool), (Request<RequestBody>, &'static str)> {
+    ) -> Result<(Upload, bool), (Box<Request<RequestBody>>, &'static str)> {
         let mut gathered = GATHER.take();
         match request::write(&request, persist, &mut gathered) {
             Ok(plan) => {
@@ -80,7 +80,7 @@ impl Upload {
                 };
                 Ok((upload, plan.close))
             }
-            Err(problem) => Err((request, problem)),
+            Err(problem) => Err((Box::new(request), problem)),
         }
     }
 

@@ -74,7 +74,7 @@ pub(in crate::upstream) async fn ask<S: Chunks>(
     let (upload, close) = match Upload::new(request, http1.persists()) {
         Ok(begun) => begun,
         Err((request, problem)) => {
-            return Err((http1, Unanswered::Unsendable(Box::new(request), problem)));
+            return Err((http1, Unanswered::Unsendable(request, problem)));
         }
     };
     http1.begin();
