@@ -48,6 +48,9 @@ pub(super) struct Upload {
     framing: Framing,
 }
 
+/// A request that cannot be sent, and why, in words.
+pub(super) type Unsendable = (Box<Request<RequestBody>>, &'static str);
+
 /// What a step has done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -65,7 +68,7 @@ impl Upload {
     pub(super) fn new(
         request: Request<RequestBody>,
         persist: bool,
-    ) -> Result<(Upload, bool), (Box<Request<RequestBody>>, &'static str)> {
+    ) -> Result<(Upload, bool), Unsendable> {
         let mut gathered = GATHER.take();
         match request::write(&request, persist, &mut gathered) {
             Ok(plan) => {
