@@ -51,13 +51,19 @@ def go_first():
 
 
 def free(port):
-    """Says so where a port is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise Failure(f"port {port} of 127.0.0.1 is taken ({error}); --port FIRST moves all of them") from error
+    """Says so where a port is taken; a process that was ended may need a moment to let go of it."""
+    until = time.monotonic() + 3
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return
+            except OSError as error:
+                taken = error
+        if time.monotonic() > until:
+            raise Failure(f"port {port} of 127.0.0.1 is taken ({taken}); --port FIRST moves all of them")
+        time.sleep(0.02)
 
 
 class Process:
