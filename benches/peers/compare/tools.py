@@ -43,6 +43,7 @@ class Tools:
         self.pingora = crate("pingora", "peer-pingora", folder) if "pingora" in proxies else None
         # Asked for by path, or built as it is released.
         self.sorties = dict(sorties)
+        self.built = not sorties
         if "sortie" in proxies and not sorties:
             self.sorties = {"sortie": build_sortie()}
         for path in self.sorties.values():
@@ -64,7 +65,9 @@ class Tools:
             lines["pingora"] = f"Pingora {of['pingora-proxy']} (rustls {of['rustls']}, ring {of['ring']})"
         for name, path in self.sorties.items():
             size = os.path.getsize(path) / 1e6
-            lines[name] = f"{said([path, '--version'])} ({revision()}), {size:.1f} MB"
+            # Of a program that was named by its path, nobody knows which commit it is.
+            commit = f" ({revision()})" if self.built else ""
+            lines[name] = f"{said([path, '--version'])}{commit}, {size:.1f} MB"
         lines["rustc"] = said(["rustc", "--version"])
         return lines
 
