@@ -1,6 +1,6 @@
 //! Whether a chain of certificates is good, whoever shows it: issuer, validity, purpose, revocation.
 //!
-//! Owns: [`Check`] and [`Refusal`], the rules of ISTIO.md T10 for both sides, and the alert that a
+//! Owns: [`Rules`], [`Check`] and [`Refusal`], the rules of ISTIO.md T10 for both sides, and the alert that a
 //! refusal sends.
 //! Never: knows what a peer should be called (that is `verify` and `verify_client`), or puts a
 //! refusal into words (that is `explain_certificate`).
@@ -19,6 +19,7 @@ use webpki::{EndEntityCert, Error, KeyUsage, RawPublicKeyEntity};
 
 use super::credential::Credential;
 use super::facts::{CertFacts, San, parse};
+use super::known::{Good, Key, Known};
 use super::notes;
 use super::trust::{Trust, seconds};
 
@@ -90,33 +91,75 @@ pub(super) struct WrongName {
     pub(super) configured: bool,
 }
 
-/// Whether `leaf` is good for such a peer, its name aside. `sent` came behind it.
-pub(super) fn check(
-    credential: &Credential,
-    peer: Peer,
-    leaf: &CertificateDer<'_>,
-    sent: &[CertificateDer<'_>],
-    now: UnixTime,
-    algorithms: &WebPkiSupportedAlgorithms,
-) -> Result<(), Check> {
-    let trust = &credential.trust;
-    let listed = credential.roots.certificates.contains(leaf);
-    if listed && !trust.has_crls() {
-        return check_listed(leaf, peer, seconds(now));
+/// Whom one verifier accepts, names aside. Nothing of it changes, what is remembered apart.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) credential: Arc<Credential>,
+    pub(super) peer: Peer,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    known: Known,
+}
+
+impl Rules {
+    pub(super) fn new(
+        credential: Arc<Credential>,
+        peer: Peer,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Rules {
+        Rules {
+            credential,
+            peer,
+            algorithms,
+            known: Known::default(),
+        }
     }
-    let certificate = EndEntityCert::try_from(leaf).map_err(unreadable)?;
-    let usage = match peer {
-        Peer::Server => KeyUsage::server_auth(),
-        Peer::Client => KeyUsage::client_auth(),
-    };
-    trust
-        .check_chain(&certificate, sent, now, usage, algorithms.all)
-        .map_err(|error| match error {
-            Error::UnknownIssuer | Error::CaUsedAsEndEntity if listed => {
-                Check::ListedUnderRevocation
-            }
-            error => classify(trust, error, leaf, sent),
-        })
+
+    /// Whether `leaf` is good for such a peer, its name aside. `sent` came behind it. Tells when
+    /// `leaf` ends, where that is known without reading it again.
+    pub(super) fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        sent: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Option<i64>, Check> {
+        let at = seconds(now);
+        // What is revoked is looked at every time.
+        let key = (!self.credential.trust.has_crls()).then(|| Key::of(leaf, sent));
+        if let Some(until) = key.and_then(|key| self.known.find(key, at)) {
+            return Ok(Some(until));
+        }
+        let good = self.check_chain(leaf, sent, now)?;
+        if let (Some(key), Some(good)) = (key, good) {
+            self.known.remember(key, good, at);
+        }
+        Ok(good.map(|good| good.leaf_until))
+    }
+
+    fn check_chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        sent: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Option<Good>, Check> {
+        let trust = &self.credential.trust;
+        let listed = self.credential.roots.certificates.contains(leaf);
+        if listed && !trust.has_crls() {
+            return check_listed(leaf, self.peer, seconds(now)).map(|()| None);
+        }
+        let certificate = EndEntityCert::try_from(leaf).map_err(unreadable)?;
+        let usage = match self.peer {
+            Peer::Server => KeyUsage::server_auth(),
+            Peer::Client => KeyUsage::client_auth(),
+        };
+        trust
+            .check_chain(&certificate, sent, now, usage, self.algorithms.all)
+            .map_err(|error| match error {
+                Error::UnknownIssuer | Error::CaUsedAsEndEntity if listed => {
+                    Check::ListedUnderRevocation
+                }
+                error => classify(trust, error, leaf, sent),
+            })
+    }
 }
 
 fn classify(

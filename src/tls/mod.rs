@@ -15,6 +15,7 @@ mod explain;
 mod explain_accept;
 mod explain_certificate;
 mod facts;
+mod known;
 mod notes;
 mod server_cert;
 mod server_config;

@@ -71,9 +71,14 @@ impl Ca {
     }
 
     pub(super) fn below(&self, name: &str) -> Ca {
+        self.below_with(name, |_| ())
+    }
+
+    pub(super) fn below_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Ca {
         let key = KeyPair::generate().unwrap();
         let mut params = ca_params(name);
         params.serial_number = Some(SerialNumber::from_slice(&[77]));
+        change(&mut params);
         let der = params.signed_by(&key, &self.issuer).unwrap().der().clone();
         let issuer = Issuer::new(params, key);
         Ca { der, issuer }

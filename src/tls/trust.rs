@@ -20,6 +20,7 @@ use webpki::{
 };
 
 use super::facts::CertFacts;
+use super::known::{Good, Span};
 
 /// Anchors and revocation lists of one credential.
 pub(super) struct Trust {
@@ -82,6 +83,7 @@ impl Trust {
 
     /// Checks chain, validity, purpose and revocation of `leaf`; not its name. Anchors must be
     /// valid now as well, as in OpenSSL and Go. An expired list is as none (fails closed).
+    /// Where it is good and no list has a say, tells when the path that was found is valid.
     ///
     /// # Errors
     /// webpki's most specific one over all the paths that it tried.
@@ -92,7 +94,7 @@ impl Trust {
         now: UnixTime,
         usage: KeyUsage,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Good>, Error> {
         let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             options
@@ -123,12 +125,33 @@ impl Trust {
             revocation,
             Some(&anchor_is_valid),
         )
-        .map(drop)
+        .map(|path| self.valid(&path))
+    }
+
+    /// When all of `path` is valid; `None` where that cannot be told, or where lists may change it.
+    fn valid(&self, path: &VerifiedPath<'_>) -> Option<Good> {
+        if self.has_crls() {
+            return None;
+        }
+        let leaf = Span::of(&path.end_entity().der())?;
+        let (from, until) = *self.validity.get(self.position(path.anchor())?)?;
+        let mut whole = leaf.within(Span { from, until });
+        for between in path.intermediate_certificates() {
+            whole = whole.within(Span::of(&between.der())?);
+        }
+        Some(Good {
+            path: whole,
+            leaf_until: leaf.until,
+        })
+    }
+
+    fn position(&self, anchor: &TrustAnchor<'_>) -> Option<usize> {
+        self.anchors.iter().position(|a| std::ptr::eq(a, anchor))
     }
 
     fn check_anchor(&self, anchor: &TrustAnchor<'_>, time: UnixTime) -> Result<(), Error> {
         let now = seconds(time);
-        let at = self.anchors.iter().position(|a| std::ptr::eq(a, anchor));
+        let at = self.position(anchor);
         match at.and_then(|at| self.validity.get(at)) {
             Some((from, _)) if now < *from => Err(Error::CertNotValidYet {
                 time,

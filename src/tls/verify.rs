@@ -16,16 +16,17 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ConfigBuilder, DigitallySignedStruct, SignatureScheme, WantsVerifier};
 use webpki::EndEntityCert;
 
-use super::chain::{self, Check, Peer, WrongName, is_literally};
+use super::chain::{self, Check, Peer, Rules, WrongName, is_literally};
 use super::credential::Credential;
 use super::facts::{CertFacts, parse};
+use super::known::Span;
 use super::sessions::Sessions;
 use crate::model::{NameCheck, TlsSpec};
 
 /// The rules for the servers of one upstream.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    credential: Arc<Credential>,
+    rules: Rules,
     verify_chain: bool,
     name_check: NameCheck,
     alt_names: Vec<String>,
@@ -33,7 +34,6 @@ pub(super) struct Verifier {
     also_host: bool,
     /// The name that the policy expects in place of the one that is sent.
     expected: Option<ServerName<'static>>,
-    algorithms: WebPkiSupportedAlgorithms,
     sessions: Arc<Sessions>,
 }
 
@@ -46,13 +46,12 @@ impl Verifier {
         sessions: Arc<Sessions>,
     ) -> Verifier {
         Verifier {
-            credential,
+            rules: Rules::new(credential, Peer::Server, algorithms),
             verify_chain: spec.verify_chain,
             name_check: spec.name_check,
             alt_names: spec.subject_alt_names.clone(),
             also_host: spec.also_host,
             expected,
-            algorithms,
             sessions,
         }
     }
@@ -65,27 +64,21 @@ impl Verifier {
         builder.dangerous().with_custom_certificate_verifier(self)
     }
 
+    /// All checks; when `leaf` ends, where that is known without reading it again.
     fn check(
         &self,
         leaf: &CertificateDer<'_>,
         sent: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         now: UnixTime,
-    ) -> Result<(), Check> {
-        chain::check(
-            &self.credential,
-            Peer::Server,
-            leaf,
-            sent,
-            now,
-            &self.algorithms,
-        )?;
+    ) -> Result<Option<i64>, Check> {
+        let until = self.rules.check(leaf, sent, now)?;
         if self.name_check == NameCheck::Enforce
             && let Some(wrong) = self.wrong_name(leaf, name)
         {
             return Err(Check::Name(wrong));
         }
-        Ok(())
+        Ok(until)
     }
 
     /// What is wrong with the name of `leaf`, whatever the policy makes of it (T7 b to d, T8, X9).
@@ -153,11 +146,11 @@ impl ServerCertVerifier for Verifier {
         if !self.verify_chain {
             return Ok(ServerCertVerified::assertion());
         }
-        if let Err(check) = self.check(leaf, sent, name, now) {
-            return Err(chain::refuse(check, Peer::Server, leaf, sent));
-        }
-        if let Ok(facts) = CertFacts::read(leaf) {
-            self.sessions.accepted(name, facts.not_after);
+        let until = self
+            .check(leaf, sent, name, now)
+            .map_err(|check| chain::refuse(check, Peer::Server, leaf, sent))?;
+        if let Some(until) = until.or_else(|| Some(Span::of(leaf)?.until)) {
+            self.sessions.accepted(name, until);
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -168,7 +161,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        chain::check_proof12(&self.algorithms, message, leaf, signed)
+        chain::check_proof12(&self.rules.algorithms, message, leaf, signed)
     }
 
     fn verify_tls13_signature(
@@ -177,11 +170,11 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        chain::check_proof13(&self.algorithms, message, leaf, signed)
+        chain::check_proof13(&self.rules.algorithms, message, leaf, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.rules.algorithms.supported_schemes()
     }
 }
 
@@ -419,6 +412,34 @@ mod tests {
         let tls = client_tls(&spec, &credential(None, &[&ca.der], &[]));
         assert!(accepts(&tls, &ca.leaf("other.example")).await);
         assert!(!accepts(&tls, &Ca::new("Other CA").leaf(HOST)).await);
+    }
+
+    #[tokio::test]
+    async fn a_chain_that_is_known_is_refused_under_another_name() {
+        let ca = Ca::new("Bank CA");
+        let tls = trusting(&ca);
+        let server = Server::new(&ca.leaf(HOST));
+        for (host, good) in [(HOST, true), ("other.example", false), (HOST, true)] {
+            let met = server.meet(&tls, host).await.0;
+            assert_eq!(
+                met.map_err(|error| error.reason.label()).err(),
+                (!good).then_some("san")
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chain_that_is_known_is_refused_from_one_who_lacks_its_key() {
+        let ca = Ca::new("Bank CA");
+        let tls = trusting(&ca);
+        let good = ca.leaf(HOST);
+        assert!(accepts(&tls, &good).await);
+        let thief = Leaf {
+            chain: good.chain.clone(),
+            key: ca.leaf(HOST).key,
+        };
+        assert!(!accepts(&tls, &thief).await);
+        assert!(accepts(&tls, &good).await);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use webpki::Error;
 
-use super::chain::{self, Check, Peer, WrongName, is_literally};
+use super::chain::{self, Check, Peer, Rules, WrongName, is_literally};
 use super::credential::Credential;
 use super::facts::{CertFacts, San, parse, sha256};
 use super::notes;
@@ -28,14 +28,13 @@ const MOST_HINTS: usize = 8 * 1024;
 /// The rules for the clients of one entrance.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
-    credential: Arc<Credential>,
+    rules: Rules,
     mandatory: bool,
     alt_names: Vec<String>,
     spki_pins: Vec<[u8; 32]>,
     hash_pins: Vec<[u8; 32]>,
     trust_domains: Vec<Arc<str>>,
     hints: Vec<DistinguishedName>,
-    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ClientVerifier {
@@ -54,8 +53,7 @@ impl ClientVerifier {
                 CaSource::System => Vec::new(),
                 CaSource::File(_) | CaSource::Secret(_) | CaSource::Nothing => hints(&credential),
             },
-            credential,
-            algorithms,
+            rules: Rules::new(credential, Peer::Client, algorithms),
         }
     }
 
@@ -66,14 +64,7 @@ impl ClientVerifier {
         sent: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<CertFacts, Check> {
-        chain::check(
-            &self.credential,
-            Peer::Client,
-            leaf,
-            sent,
-            now,
-            &self.algorithms,
-        )?;
+        self.rules.check(leaf, sent, now)?;
         // What nobody can tell the application of must not get in.
         let certificate = parse(leaf).map_err(|_| Check::Unreadable(Error::BadDer))?;
         let facts = CertFacts::of(&certificate);
@@ -168,7 +159,7 @@ impl ClientCertVerifier for ClientVerifier {
         let facts = self
             .check(leaf, sent, now)
             .map_err(|check| chain::refuse(check, Peer::Client, leaf, sent))?;
-        let lists = self.credential.crl_facts.iter();
+        let lists = self.rules.credential.crl_facts.iter();
         let until = lists.filter_map(|list| list.next_update).min();
         let until = facts.not_after.min(until.unwrap_or(i64::MAX));
         notes::write(|notes| notes.until = Some(until));
@@ -181,7 +172,7 @@ impl ClientCertVerifier for ClientVerifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        chain::check_proof12(&self.algorithms, message, leaf, signed)
+        chain::check_proof12(&self.rules.algorithms, message, leaf, signed)
     }
 
     fn verify_tls13_signature(
@@ -190,11 +181,11 @@ impl ClientCertVerifier for ClientVerifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        chain::check_proof13(&self.algorithms, message, leaf, signed)
+        chain::check_proof13(&self.rules.algorithms, message, leaf, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.rules.algorithms.supported_schemes()
     }
 }
 
