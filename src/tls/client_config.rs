@@ -17,6 +17,7 @@ use rustls::{SignatureScheme, SupportedProtocolVersion, version};
 
 use super::credential::Credential;
 use super::facts::{CertFacts, parse};
+use super::hkdf::with_own_hkdf;
 use super::notes;
 use super::sessions::Sessions;
 use super::verify::{Verifier, is_nameless};
@@ -71,14 +72,14 @@ pub enum TlsConfigError {
 }
 
 /// The one crypto provider: aws-lc-rs with its default suites, X25519MLKEM768 first among the
-/// groups. It is passed along; no process-wide default is set.
+/// groups; keys are derived by `hkdf`. It is passed along; no process-wide default is set.
 ///
 /// Random numbers come from the operating system's generator alone, as in ring, BoringSSL and Go:
 /// the build sets `AWS_LC_SYS_NO_JITTER_ENTROPY=1` (`.cargo/config.toml`), since the jitter source
 /// that aws-lc would add costs 29 ms of CPU before the first handshake.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    let make = || Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let make = || Arc::new(with_own_hkdf(rustls::crypto::aws_lc_rs::default_provider()));
     Arc::clone(PROVIDER.get_or_init(make))
 }
 

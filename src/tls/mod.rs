@@ -15,6 +15,7 @@ mod explain;
 mod explain_accept;
 mod explain_certificate;
 mod facts;
+mod hkdf;
 mod known;
 mod notes;
 mod server_cert;
