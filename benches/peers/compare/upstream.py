@@ -11,6 +11,7 @@ from .processes import OTHER_CPU, Process, descriptors, free, get
 PLAIN, MAIN, FULL, RESUMED, H2, OTHER_CA, OTHER_NAME = range(7)
 PORTS = 7
 MIB = 1024 * 1024
+SUITE = "ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;"
 
 
 def config(pki, folder, first):
@@ -35,8 +36,8 @@ def config(pki, folder, first):
 """
     (folder / "places.conf").write_text(places)
     resumes = "ssl_session_cache off; ssl_session_tickets on;"
-    # No ticket is handed out, so no client has anything to resume.
-    never = "ssl_session_cache off; ssl_session_tickets off; ssl_conf_command NumTickets 0;"
+    # No ticket is handed out, so no client has anything to resume. A server's own command hides those of all servers.
+    never = f"ssl_session_cache off; ssl_session_tickets off; {SUITE} ssl_conf_command NumTickets 0;"
     once = "keepalive_timeout 0;"
     servers = [
         server(MAIN, lines=resumes),
@@ -69,7 +70,7 @@ http {{
     server_tokens off;
     ssl_protocols TLSv1.3;
     ssl_ecdh_curve X25519;
-    ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
+    {SUITE}
     server {{
         listen 127.0.0.1:{first + PLAIN} backlog=4096;
         include {folder}/places.conf;
