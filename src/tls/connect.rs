@@ -89,7 +89,31 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        self.shake(host, stream, Offer::Choice).await
+        self.shake(host, stream, Offer::Choice, false).await
+    }
+
+    /// The same, or that of [`ClientTls::connect_http1`], for one who writes at once: our last flight
+    /// leaves with the first write, which saves a packet and a wake-up of the server. It leaves by
+    /// itself where one reads and has to wait, flushes or shuts down.
+    ///
+    /// # Errors
+    /// Those of [`ClientTls::connect`].
+    pub async fn connect_to_write<S>(
+        &self,
+        host: &str,
+        stream: S,
+        http1: bool,
+    ) -> Result<Connected<S>, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let offer = match http1 {
+            true => Offer::Http1,
+            false => Offer::Choice,
+        };
+        // Where the protocol may be the wrong one, the server is to see a handshake nevertheless.
+        let hold = self.http != HttpChoice::Http2;
+        self.shake(host, stream, offer, hold).await
     }
 
     /// The same, but offers the server HTTP/1.1 alone: for a request that HTTP/2 cannot carry, such
@@ -105,7 +129,7 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        self.shake(host, stream, Offer::Http1).await
+        self.shake(host, stream, Offer::Http1, false).await
     }
 
     /// The same for bytes that nobody here reads: no HTTP is offered, as what follows is none
@@ -122,7 +146,7 @@ impl ClientTls {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        self.shake(host, stream, Offer::Opaque).await
+        self.shake(host, stream, Offer::Opaque, false).await
     }
 
     async fn shake<S>(
@@ -130,6 +154,7 @@ impl ClientTls {
         host: &str,
         stream: S,
         offer: Offer,
+        hold: bool,
     ) -> Result<Connected<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -146,7 +171,7 @@ impl ClientTls {
         };
         let session = Session::new(&self.config, name.clone(), offered.clone())
             .map_err(|e| failed(io::Error::other(e), &mut Notes::default(), Vec::new()))?;
-        let mut shaking = Shaking::new(session, stream);
+        let mut shaking = Shaking::new(session, stream, hold);
         let (result, mut notes) = Noted::new(poll_fn(|cx| shaking.poll(cx))).await;
         match result {
             Ok(()) => self.finish(shaking.into_stream(), &name, notes, offer),

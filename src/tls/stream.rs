@@ -39,6 +39,8 @@ pub struct Stream<S> {
     closed: bool,
     /// A write failed during the handshake; the next write reports it.
     broken: Option<io::Error>,
+    /// Our last flight of the handshake waits for the first write, so that both leave as one.
+    held: bool,
 }
 
 impl<S> Stream<S> {
@@ -88,6 +90,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         Poll::Ready(Ok(read.map_or(Bytes::new(), |read| read.into_plain(0))))
     }
 
+    /// The same just before the first write: what is held back for that stays so.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let held = std::mem::take(&mut self.held);
+        let looked = self.poll_chunk(cx);
+        self.held = held && !self.session.waiting().is_empty();
+        looked
+    }
+
     /// Reads until there are plain bytes. `None` at the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Buffer>>> {
         for _ in 0..FRUITLESS {
@@ -111,7 +124,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     ) -> Poll<io::Result<Buffer>> {
         let mut buffer = Buffer::empty();
         let mut came = ReadBuf::new(buffer.behind(self.session.rest()));
-        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut came))?;
+        let read = Pin::new(&mut self.socket).poll_read(cx, &mut came);
+        if read.is_pending() && self.held {
+            self.let_go(cx);
+        }
+        ready!(read)?;
         let length = came.filled().len();
         if length == 0 {
             self.eof = true;
@@ -139,7 +156,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             }
             self.session.sent(sent);
         }
+        self.held = false;
         Poll::Ready(Ok(()))
+    }
+
+    /// Sends what is held back: nobody writes, and the server may wait for it. That it cannot be
+    /// sent is told by the next write; reading may find out why.
+    fn let_go(&mut self, cx: &mut Context<'_>) {
+        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+            self.held = false;
+            self.session.give_up();
+            self.broken = Some(error);
+        }
     }
 
     /// Encrypts and sends what one write takes. What the socket does not take waits, and then the
@@ -149,21 +177,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_send(cx))?;
+        let held = self.held && self.broken.is_none();
+        if !held {
+            ready!(self.poll_send(cx))?;
+        }
         if slices.iter().all(|slice| slice.is_empty()) {
             return Poll::Ready(Ok(0));
         }
         Output::with(|output| {
             let taken = self.session.seal(slices, output)?;
+            self.held = false;
             // What TLS itself had to say comes first.
+            let before = self.session.waiting();
             let (mut records, mut sent) = (output.records(), 0);
-            if self.session.waiting().is_empty() {
-                match Pin::new(&mut self.socket).poll_write(cx, records) {
-                    Poll::Ready(written) => sent = written?,
-                    Poll::Pending => {}
+            let written = match before.is_empty() {
+                true => Pin::new(&mut self.socket).poll_write(cx, records),
+                false if held => {
+                    let both = [IoSlice::new(before), IoSlice::new(records)];
+                    Pin::new(&mut self.socket).poll_write_vectored(cx, &both)
                 }
+                false => Poll::Pending,
+            };
+            if let Poll::Ready(written) = written {
+                sent = written?;
             }
-            records = records.get(sent..).unwrap_or_default();
+            let first = sent.min(before.len());
+            self.session.sent(first);
+            records = records.get(sent - first..).unwrap_or_default();
             self.session.wait(records);
             Poll::Ready(Ok(taken))
         })
@@ -286,13 +326,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 /// A handshake under way.
 pub(super) struct Shaking<S> {
     stream: Stream<S>,
+    /// Our last flight is to wait for the first write.
+    hold: bool,
     /// The peer's first bytes.
     head: Vec<u8>,
 }
 
 impl<S> Shaking<S> {
     /// Of a session whose first message waits to be sent.
-    pub(super) fn new(session: Session, socket: S) -> Self {
+    pub(super) fn new(session: Session, socket: S, hold: bool) -> Self {
         let stream = Stream {
             socket,
             session,
@@ -300,9 +342,11 @@ impl<S> Shaking<S> {
             eof: false,
             closed: false,
             broken: None,
+            held: false,
         };
         Shaking {
             stream,
+            hold,
             head: Vec::with_capacity(HEAD),
         }
     }
@@ -319,9 +363,13 @@ impl<S> Shaking<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Shaking<S> {
-    /// Ready when the handshake is over and our part of it is sent.
+    /// Ready when the handshake is over and our part of it is sent, or held back.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            if self.hold && !self.stream.state().is_handshaking() {
+                self.stream.held = !self.stream.session.waiting().is_empty();
+                return Poll::Ready(Ok(()));
+            }
             let sent = self.poll_send(cx)?;
             if !self.stream.state().is_handshaking() {
                 ready!(sent);

@@ -319,8 +319,8 @@ async fn shake_hands(
     speaks: Speaks,
 ) -> Result<(Stream<TcpStream>, Arc<HandshakeFacts>), UpstreamError> {
     let shaken = match speaks {
-        Speaks::Http => tls.connect(&target.host, tcp).await,
-        Speaks::Http1 => tls.connect_http1(&target.host, tcp).await,
+        Speaks::Http => tls.connect_to_write(&target.host, tcp, false).await,
+        Speaks::Http1 => tls.connect_to_write(&target.host, tcp, true).await,
         Speaks::Opaque => tls.connect_opaque(&target.host, tcp).await,
     };
     match shaken {

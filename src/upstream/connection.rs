@@ -212,7 +212,7 @@ async fn over_http1(
 /// What the server did before anything was asked of it, on a connection that nobody has used; or
 /// that another thread has closed the connection.
 fn ended_before(http1: &mut Http1, reused: bool) -> Option<UpstreamError> {
-    if reused && !http1.link().is_closing() || !reused && http1.is_quiet() {
+    if reused && !http1.link().is_closing() || !reused && http1.is_quiet_at_first() {
         return None;
     }
     let link = http1.link();

@@ -21,6 +21,14 @@ pub(super) trait Chunks: AsyncRead + AsyncWrite + Send + Unpin {
     /// # Errors
     /// Those of reading.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>>;
+
+    /// The same just before the first write: it sends nothing, where waiting to read would.
+    ///
+    /// # Errors
+    /// Those of reading.
+    fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
+        self.poll_chunk(cx)
+    }
 }
 
 /// TLS or, where the configuration says so, none.
@@ -43,6 +51,13 @@ impl Chunks for Transport {
         match self {
             Transport::Plain(stream) => scratch::poll_read(stream, cx),
             Transport::Tls(stream) => stream.poll_chunk(cx),
+        }
+    }
+
+    fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
+        match self {
+            Transport::Plain(stream) => scratch::poll_read(stream, cx),
+            Transport::Tls(stream) => stream.poll_look(cx),
         }
     }
 }

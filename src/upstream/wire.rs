@@ -387,7 +387,7 @@ impl<S: Chunks> Wire<S> {
     /// # Errors
     /// Those of reading, which the link remembers.
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        match self.poll_stream(cx) {
+        match self.poll_stream(cx, S::poll_chunk) {
             Poll::Pending => self.pending(cx),
             read => read,
         }
@@ -399,17 +399,26 @@ impl<S: Chunks> Wire<S> {
             // A waker keeps its task's memory for as long as it is kept.
             drop(self.link.waker.take());
         }
-        self.poll_stream(cx)
+        self.poll_stream(cx, S::poll_chunk)
     }
 
-    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    /// The same of a connection that nobody has used, just before its first request is written.
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        self.poll_stream(cx, S::poll_look)
+    }
+
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(&mut S, &mut Context<'_>) -> Poll<io::Result<Bytes>>,
+    ) -> Poll<io::Result<Bytes>> {
         if self.is_closing() {
             return Poll::Ready(Err(closed_by_us()));
         }
         if let Some(read) = self.read_broken(MAX_STASH) {
             return Poll::Ready(read);
         }
-        let read = ready!(self.stream.poll_chunk(cx));
+        let read = ready!(read(&mut self.stream, cx));
         match &read {
             Ok(bytes) => self.link.saw(bytes),
             Err(error) => self.remember(error),

@@ -36,6 +36,7 @@ struct Pipe {
     from_client: Vec<u8>,
     /// Bytes that the socket still takes.
     takes: usize,
+    broken: bool,
     reads: usize,
     writes: usize,
 }
@@ -78,6 +79,9 @@ impl AsyncWrite for Socket {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.pipe(|pipe| {
+            if pipe.broken {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
             let taken = buf.len().min(pipe.takes);
             if taken == 0 {
                 return Poll::Pending;
@@ -87,6 +91,18 @@ impl AsyncWrite for Socket {
             pipe.from_client.extend_from_slice(&buf[..taken]);
             Poll::Ready(Ok(taken))
         })
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let all: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
+        self.poll_write(cx, &all)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -161,6 +177,20 @@ impl Open {
         change: impl FnOnce(&mut rustls::ServerConfig),
         cut: impl Fn(Vec<u8>) -> Vec<Vec<u8>>,
     ) -> Open {
+        Open::made(version, change, cut, false)
+    }
+
+    /// One whose client holds its last flight back until it writes.
+    fn held(version: &'static SupportedProtocolVersion) -> Open {
+        Open::made(version, |_| (), |flight| vec![flight], true)
+    }
+
+    fn made(
+        version: &'static SupportedProtocolVersion,
+        change: impl FnOnce(&mut rustls::ServerConfig),
+        cut: impl Fn(Vec<u8>) -> Vec<Vec<u8>>,
+        hold: bool,
+    ) -> Open {
         let ca = Ca::new("Bank CA");
         let client = ca.leaf("shop.example");
         let tls = client_tls(&spec(), &credential(Some(&client), &[&ca.der], &[]));
@@ -172,10 +202,17 @@ impl Open {
             to_client: VecDeque::new(),
             from_client: Vec::new(),
             takes: usize::MAX,
+            broken: false,
             reads: 0,
             writes: 0,
         })));
-        let mut connecting = pin!(tls.connect(HOST, socket.clone()));
+        let through = socket.clone();
+        let mut connecting = pin!(async {
+            match hold {
+                true => tls.connect_to_write(HOST, through, false).await,
+                false => tls.connect(HOST, through).await,
+            }
+        });
         let stream = loop {
             let connected = connecting.as_mut().poll(&mut context());
             let heard = socket.pipe(|pipe| std::mem::take(&mut pipe.from_client));
@@ -234,6 +271,16 @@ impl Open {
     fn write(&mut self, slices: &[&[u8]]) -> Poll<io::Result<usize>> {
         let slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
         Pin::new(&mut self.stream).poll_write_vectored(&mut context(), &slices)
+    }
+
+    /// What the server reads of what the client has sent.
+    fn heard(&mut self) -> Vec<u8> {
+        let sent = self.sent();
+        hear(&mut self.server, &sent).unwrap()
+    }
+
+    fn writes(&self) -> usize {
+        self.socket.pipe(|pipe| pipe.writes)
     }
 
     /// What the client has sent.
@@ -320,6 +367,100 @@ fn each_flight_of_the_handshake_is_one_write() {
         let open = Open::new(version);
         assert_eq!(open.socket.pipe(|pipe| pipe.writes), 2);
     }
+}
+
+#[test]
+fn a_flight_that_is_held_back_leaves_with_the_first_write() {
+    let mut open = Open::held(&TLS13);
+    assert_eq!(open.writes(), 1);
+    assert!(open.server.is_handshaking());
+    // A look does not send it.
+    assert!(open.stream.poll_look(&mut context()).is_pending());
+    assert_eq!(open.writes(), 1);
+    assert!(matches!(open.write(&[b"GET ", b"/"]), Poll::Ready(Ok(5))));
+    assert_eq!(open.writes(), 2);
+    assert_eq!(open.heard(), b"GET /");
+    assert!(open.is_without_buffers());
+    assert!(matches!(open.write(&[b"more"]), Poll::Ready(Ok(4))));
+    assert_eq!((open.writes(), open.heard()), (3, b"more".to_vec()));
+}
+
+#[test]
+fn a_flight_that_is_held_back_leaves_where_nobody_writes() {
+    let by_reading = |open: &mut Open| assert!(open.chunk().is_pending());
+    let by_flushing = |open: &mut Open| {
+        assert!(
+            Pin::new(&mut open.stream)
+                .poll_flush(&mut context())
+                .is_ready()
+        );
+    };
+    let by_closing = |open: &mut Open| {
+        assert!(
+            Pin::new(&mut open.stream)
+                .poll_shutdown(&mut context())
+                .is_ready()
+        );
+    };
+    for leave in [by_reading, by_flushing, by_closing] {
+        let mut open = Open::held(&TLS13);
+        assert!(open.server.is_handshaking());
+        leave(&mut open);
+        assert_eq!((open.writes(), open.heard()), (2, Vec::new()));
+        assert!(!open.server.is_handshaking());
+    }
+}
+
+#[test]
+fn a_flight_that_is_not_held_back_has_left() {
+    let open = Open::new(&TLS13);
+    assert!(!open.server.is_handshaking());
+    // Under TLS 1.2 the server has the last word, and nothing is held back.
+    let open = Open::held(&TLS12);
+    assert_eq!(open.writes(), 2);
+    assert!(!open.server.is_handshaking());
+}
+
+#[test]
+fn of_a_held_flight_and_a_write_nothing_is_lost_wherever_the_socket_is_full() {
+    for room in (0..800).step_by(13) {
+        let mut open = Open::held(&TLS13);
+        open.socket.pipe(|pipe| pipe.takes = room);
+        assert!(matches!(open.write(&[b"hello"]), Poll::Ready(Ok(5))));
+        if open.socket.pipe(|pipe| pipe.takes == 0) {
+            // What waits is bounded: the next write waits for it.
+            assert!(open.write(&[b"world"]).is_pending());
+        }
+        open.socket.pipe(|pipe| pipe.takes = usize::MAX);
+        assert!(
+            Pin::new(&mut open.stream)
+                .poll_flush(&mut context())
+                .is_ready()
+        );
+        assert_eq!(open.heard(), b"hello", "{room}");
+    }
+}
+
+#[test]
+fn a_look_finds_that_the_server_has_closed_and_sends_nothing() {
+    let mut open = Open::held(&TLS13);
+    open.arrives([]);
+    assert!(matches!(
+        open.stream.poll_look(&mut context()),
+        Poll::Ready(Err(_))
+    ));
+    assert_eq!(open.writes(), 1);
+}
+
+#[test]
+fn a_held_flight_that_cannot_be_sent_is_told_by_the_write() {
+    let mut open = Open::held(&TLS13);
+    open.socket.pipe(|pipe| pipe.broken = true);
+    assert!(open.chunk().is_pending());
+    let Poll::Ready(Err(error)) = open.write(&[b"hello"]) else {
+        panic!("it was written");
+    };
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }
 
 #[test]

@@ -8,10 +8,12 @@
 //! Who wakes is its link, which tells the slot's sweeper; the sweeper looks what it was.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::task::unconstrained;
 
@@ -83,9 +85,21 @@ impl<S: Chunks> Http1<S> {
     /// Looks whether the server has closed it or said anything, neither of which it may while it is
     /// idle. From then on its link is told where something happens.
     pub(in crate::upstream) fn is_quiet(&mut self) -> bool {
+        self.looks_quiet(Wire::poll_idle)
+    }
+
+    /// The same of a connection that nobody has used, just before its first request is written.
+    pub(in crate::upstream) fn is_quiet_at_first(&mut self) -> bool {
+        self.looks_quiet(Wire::poll_look)
+    }
+
+    fn looks_quiet(
+        &mut self,
+        look: impl Fn(&mut Wire<S>, &mut Context<'_>) -> Poll<io::Result<Bytes>>,
+    ) -> bool {
         let Inner { wire, watch, .. } = &mut *self.0;
         // A budget that is used up would look like silence.
-        let looked = pin!(unconstrained(poll_fn(|cx| wire.poll_idle(cx))));
+        let looked = pin!(unconstrained(poll_fn(|cx| look(wire, cx))));
         looked.poll(&mut Context::from_waker(watch)).is_pending()
     }
 
