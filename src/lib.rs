@@ -31,7 +31,7 @@
 //!
 //! # Rooms, floor by floor
 //! - 0 [`model`] the shared words; [`drain`] one shutdown signal; [`watch`] "a path changed";
-//!   [`scratch`] one receive buffer per thread; [`telemetry`] log, metrics, access log. Cold: [`inject`] a pod in, a pod with a sidecar out;
+//!   [`scratch`] one receive buffer per thread; [`message`] a message's head; [`telemetry`] log, metrics, access log. Cold: [`inject`] a pod in, a pod with a sidecar out;
 //!   [`capture`] the kernel's rules that lead traffic to the proxy.
 //! - 1 [`tls`] credentials, verification, the handshake and why it failed. Cold: [`config`], files
 //!   to a validated configuration; [`install`] manifests that run sortie in Kubernetes.
@@ -54,6 +54,7 @@ pub mod explain;
 pub mod inject;
 pub mod install;
 pub mod listener;
+pub mod message;
 pub mod model;
 pub mod probe;
 pub mod proxy;

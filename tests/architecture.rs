@@ -20,7 +20,8 @@ const FLOORS: &[(&str, &str)] = &[
     ("drain", ""),
     ("watch", ""),
     ("scratch", ""),
-    ("telemetry", "model"),
+    ("message", ""),
+    ("telemetry", "model message"),
     ("tls", "model scratch"),
     ("capture", "model"),
     ("config", "model"),
@@ -29,9 +30,9 @@ const FLOORS: &[(&str, &str)] = &[
     // Ports and Secrets of a gateway are those that its configuration names.
     ("install", "model config inject tls"),
     ("webhook", "model drain watch telemetry tls certs inject"),
-    ("upstream", "model scratch tls telemetry"),
+    ("upstream", "model message scratch tls telemetry"),
     ("certs", "model tls watch telemetry"),
-    ("route", "model telemetry upstream"),
+    ("route", "model message telemetry upstream"),
     ("snapshot", "model route upstream tls"),
     (
         "publish",
@@ -39,7 +40,7 @@ const FLOORS: &[(&str, &str)] = &[
     ),
     (
         "proxy",
-        "model scratch snapshot route upstream tls drain telemetry",
+        "model message scratch snapshot route upstream tls drain telemetry",
     ),
     (
         "listener",
@@ -51,7 +52,7 @@ const FLOORS: &[(&str, &str)] = &[
     ),
     (
         "explain",
-        "model proxy snapshot route upstream tls telemetry",
+        "model message proxy snapshot route upstream tls telemetry",
     ),
     ("probe", "model tls upstream"),
     (
@@ -73,7 +74,7 @@ const FLOORS: &[(&str, &str)] = &[
 
 /// The rooms that serve requests, and those that they must never know.
 const HOT: &[&str] = &[
-    "proxy", "route", "upstream", "tls", "listener", "worker", "snapshot",
+    "proxy", "route", "upstream", "tls", "listener", "worker", "snapshot", "message",
 ];
 const COLD: &[&str] = &["config", "certs", "publish", "watch"];
 

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use http::header::HOST;
-use http::request::Parts;
 
 use super::words::condition;
+use crate::message::RequestHead;
 use crate::model::{
     Action, Destination, HostPattern, HostRoutes, MatchSpec, Place, Respond, RuleSpec,
 };
@@ -17,13 +17,13 @@ use crate::route::{Found, RouteTable, Scheme};
 
 /// The number, from 1, and the words of the first alternative that holds; `None` where the rule has
 /// no condition or none holds.
-pub(super) fn holds(alternatives: &[MatchSpec], parts: &Parts) -> Option<(usize, String)> {
+pub(super) fn holds(alternatives: &[MatchSpec], parts: &RequestHead) -> Option<(usize, String)> {
     let found = alternatives.iter().position(|spec| is_met(spec, parts))?;
     Some((found + 1, condition(alternatives.get(found)?)))
 }
 
 /// Why none of the alternatives holds: each with the conditions that fail.
-pub(super) fn why_not(alternatives: &[MatchSpec], parts: &Parts) -> String {
+pub(super) fn why_not(alternatives: &[MatchSpec], parts: &RequestHead) -> String {
     let failing = |spec: &MatchSpec| {
         let single = apart(spec).into_iter().filter(|one| !is_met(one, parts));
         let all: Vec<String> = single.map(|one| difference(&one, parts)).collect();
@@ -37,7 +37,7 @@ pub(super) fn why_not(alternatives: &[MatchSpec], parts: &Parts) -> String {
 }
 
 /// Asks the table that requests are routed by.
-fn is_met(spec: &MatchSpec, parts: &Parts) -> bool {
+fn is_met(spec: &MatchSpec, parts: &RequestHead) -> bool {
     let respond = Action::Respond(Respond {
         status: 200,
         body: bytes::Bytes::new(),
@@ -102,10 +102,10 @@ fn apart(spec: &MatchSpec) -> Vec<MatchSpec> {
 }
 
 /// What the request has, and what was asked for.
-fn difference(single: &MatchSpec, parts: &Parts) -> String {
+fn difference(single: &MatchSpec, parts: &RequestHead) -> String {
     let wanted = condition(single);
     if let Some((name, _)) = single.headers.first() {
-        let values = parts.headers.get_all(name).iter();
+        let values = parts.headers.get_all(name);
         let values: Vec<_> = values
             .map(|value| String::from_utf8_lossy(value.as_bytes()))
             .collect();
@@ -121,7 +121,7 @@ fn difference(single: &MatchSpec, parts: &Parts) -> String {
     } else if single.scheme.is_some() {
         ("the scheme", "http".to_owned())
     } else if single.authority.is_some() {
-        let host = parts.headers.get(HOST);
+        let host = parts.headers.get(&HOST);
         let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
         ("the authority", host.unwrap_or_default())
     } else {
@@ -136,7 +136,7 @@ mod tests {
     use crate::model::{HeaderMatch, QueryMatch, StringMatch};
     use http::HeaderName;
 
-    fn parts(path: &str, headers: &[(&str, &str)]) -> Parts {
+    fn parts(path: &str, headers: &[(&str, &str)]) -> RequestHead {
         let mut request = http::Request::get(path).header(HOST, "bank.example");
         for (name, value) in headers {
             request = request.header(*name, *value);

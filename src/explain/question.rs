@@ -7,9 +7,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::header::{HOST, HeaderName, HeaderValue};
-use http::request::Parts;
 use http::{Method, Request, Uri};
 
+use crate::message::RequestHead;
 use crate::model::{Destination, OriginalDst};
 
 /// The question as it was typed.
@@ -58,7 +58,7 @@ pub struct Question {
     pub(super) url: String,
     pub(super) speaks: Speaks,
     /// The request as a client of the proxy sends it: a path, and Host.
-    pub(super) parts: Parts,
+    pub(super) parts: RequestHead,
     /// The host of the URL, in normal form.
     pub(super) host: String,
     /// The port of the URL, or of its scheme.
@@ -193,7 +193,7 @@ fn from(text: Option<&str>) -> Result<IpAddr, String> {
     }
 }
 
-fn parts(asked: &Asked, uri: &Uri, authority: &str) -> Result<Parts, String> {
+fn parts(asked: &Asked, uri: &Uri, authority: &str) -> Result<RequestHead, String> {
     let method = match asked.method.as_str() {
         "" => Method::GET,
         text => Method::from_bytes(text.as_bytes())
@@ -203,7 +203,7 @@ fn parts(asked: &Asked, uri: &Uri, authority: &str) -> Result<Parts, String> {
     let request = Request::builder().method(method).uri(path);
     let request = request.header(HOST, authority);
     let request = request.body(()).map_err(|error| error.to_string())?;
-    let mut parts = request.into_parts().0;
+    let mut parts = RequestHead::from(request.into_parts().0);
     let mut host_given = false;
     for header in &asked.headers {
         let wrong = || format!("header: \"{header}\" is not \"Name: value\"");
@@ -350,10 +350,13 @@ mod tests {
         };
         let got = Question::parse(&asked).unwrap();
         assert_eq!(
-            (got.parts.headers[HOST].as_bytes(), &got.parts.method),
+            (
+                got.parts.headers.get(&HOST).unwrap().as_bytes(),
+                &got.parts.method
+            ),
             (&b"inner"[..], &Method::PUT)
         );
-        let all: Vec<_> = got.parts.headers.get_all("x-a").iter().collect();
+        let all: Vec<_> = got.parts.headers.get_all("x-a").collect();
         assert_eq!(all, ["1", "2"]);
         let bad = Asked {
             headers: vec!["x-a".to_owned()],

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
-use http::{HeaderValue, Response, StatusCode, Version};
+use http::{HeaderValue, StatusCode, Version};
 
 use super::body::AnswerBody;
 use super::changes::Changes;
 use super::control::Fault;
 use super::error::{ProxyError, Side, Verdict};
 use super::record::{Record, chain, grpc_status};
+use crate::message::Response;
 use crate::model::Abort;
 use crate::telemetry::UpstreamStats;
 
@@ -84,7 +85,7 @@ pub(super) fn direct(
     record.direct(status.as_u16(), body.len());
     let has_body = !body.is_empty();
     let mut answer = Response::new(AnswerBody::own(body));
-    *answer.status_mut() = status;
+    answer.head.status = status;
     let headers = answer.headers_mut();
     if has_body {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -123,7 +124,7 @@ pub(super) fn aborted(
 fn plain(status: StatusCode, body: String, record: &mut Record) -> Response<AnswerBody> {
     record.sent = body.len() as u64;
     let mut answer = Response::new(AnswerBody::own(Bytes::from(body)));
-    *answer.status_mut() = status;
+    answer.head.status = status;
     answer.headers_mut().insert(
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),

@@ -20,7 +20,7 @@ use super::control::Control;
 use super::grpc::Messages;
 use super::http1::Content;
 use super::received::Received;
-use super::record::{Record, chain, grpc_status};
+use super::record::{Record, chain, grpc_status_in};
 use crate::telemetry::Flags;
 use crate::upstream::{BodyError, ResponseBody};
 
@@ -167,7 +167,7 @@ impl Relayed {
                     }
                 }
                 if let Some(trailers) = frame.trailers_ref() {
-                    self.record.grpc_status(grpc_status(trailers));
+                    self.record.grpc_status(grpc_status_in(trailers));
                 }
                 // Nothing follows trailers, and nobody asks once more.
                 if frame.is_trailers() || self.body.is_end_stream() {

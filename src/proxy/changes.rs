@@ -5,12 +5,9 @@
 //! Never: costs more than a branch where no rule names a format.
 //! Called by: `proxy::forward`, `proxy::answer`.
 
-use http::header::USER_AGENT;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
-
 use super::headers::apply_changes;
-use super::record::{REQUEST_ID, Record, XFF};
+use super::record::Record;
+use crate::message::{Fields, Known, RequestHead, Value};
 use crate::route::{HeaderChanges, OwnChanges, Route};
 use crate::telemetry::{AccessEntry, Captured};
 
@@ -35,7 +32,7 @@ impl<'r> Changes<'r> {
     pub(super) fn new(
         own: Option<&'r OwnChanges>,
         route: &'r Route,
-        parts: &Parts,
+        parts: &RequestHead,
         record: &mut Record,
     ) -> Self {
         let used = |changes: &'r HeaderChanges| (!changes.is_empty()).then_some(changes);
@@ -63,22 +60,17 @@ impl<'r> Changes<'r> {
     }
 
     /// Changes what is sent to the upstream of this name.
-    pub(super) fn to_request(&self, headers: &mut HeaderMap, record: &Record, upstream: &str) {
+    pub(super) fn to_request(&self, headers: &mut Fields, record: &Record, upstream: &str) {
         for changes in self.request.iter().flatten() {
             apply_changes(headers, changes, |formats, headers| {
                 let captured = formats.capture_request(headers);
-                let text = |name| {
-                    headers
-                        .get(name)
-                        .map(HeaderValue::as_bytes)
-                        .unwrap_or_default()
-                };
+                let text = |name: Known| headers.get(name).map(Value::as_bytes).unwrap_or_default();
                 let values = record.with_entry(upstream, (&captured, &Captured::NONE), |entry| {
                     // As the headers stand now, not as the client sent them.
                     formats.expand(&AccessEntry {
-                        xff: text(XFF),
-                        user_agent: text(USER_AGENT),
-                        request_id: text(REQUEST_ID),
+                        xff: text(Known::ForwardedFor),
+                        user_agent: text(Known::UserAgent),
+                        request_id: text(Known::RequestId),
                         ..*entry
                     })
                 });
@@ -88,7 +80,7 @@ impl<'r> Changes<'r> {
     }
 
     /// Changes what is sent to the client; `upstream` is empty where none answered.
-    pub(super) fn to_answer(&self, headers: &mut HeaderMap, record: &Record, upstream: &str) {
+    pub(super) fn to_answer(&self, headers: &mut Fields, record: &Record, upstream: &str) {
         for (changes, kept) in self.answer.iter().zip(&self.kept) {
             let Some(changes) = changes else { continue };
             apply_changes(headers, changes, |formats, headers| {

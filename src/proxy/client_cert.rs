@@ -10,9 +10,10 @@
 
 use std::fmt::Write;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 
+use crate::message::{Fields, Known, Value};
 use crate::model::{ClientCertDetails, ForwardClientCert};
 use crate::tls::{AcceptFacts, ClientCertificate, San, base64, hex};
 
@@ -66,16 +67,14 @@ pub(super) fn element(facts: &AcceptFacts, details: ClientCertDetails) -> Option
 
 /// Makes a request say what it may (ISTIO.md P16); `element` is its connection's. Elements on several
 /// lines become one line, in their order (RFC 9110 section 5.3).
-pub(super) fn apply(
-    mode: ForwardClientCert,
-    element: Option<&HeaderValue>,
-    headers: &mut HeaderMap,
-) {
+pub(super) fn apply(mode: ForwardClientCert, element: Option<&HeaderValue>, headers: &mut Fields) {
     match (mode, element) {
         (ForwardClientCert::AlwaysForwardOnly, _) | (ForwardClientCert::ForwardOnly, Some(_)) => {
             return;
         }
-        (ForwardClientCert::Sanitize, _) | (_, None) => drop(headers.remove(CLIENT_CERT)),
+        (ForwardClientCert::Sanitize, _) | (_, None) => {
+            headers.remove(&CLIENT_CERT);
+        }
         (ForwardClientCert::SanitizeSet, Some(element)) => {
             headers.insert(CLIENT_CERT, element.clone());
         }
@@ -84,24 +83,25 @@ pub(super) fn apply(
             headers.insert(CLIENT_CERT, all);
         }
     }
-    while let Some(twin) = headers.keys().find(|name| is_twin(name)).cloned() {
-        headers.remove(twin);
+    if headers.iter().any(|field| is_twin(field.name())) {
+        headers.retain(|field| !is_twin(field.name()));
     }
 }
 
 /// True for the header's name with underscores: applications that read headers as variables (CGI,
 /// WSGI) cannot tell the two apart.
-fn is_twin(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.len() == CLIENT_CERT.as_str().len()
-        && name.contains('_')
-        && CLIENT_CERT == *name.replace('_', "-")
+fn is_twin(name: &[u8]) -> bool {
+    let same = |(ours, byte): (&u8, &u8)| {
+        *ours == byte.to_ascii_lowercase() || (*ours, *byte) == (b'-', b'_')
+    };
+    let ours = Known::ForwardedClientCert.text().as_bytes();
+    name.len() == ours.len() && name.contains(&b'_') && ours.iter().zip(name).all(same)
 }
 
 /// What came, and `element` behind it.
-fn joined(headers: &HeaderMap, element: &HeaderValue) -> HeaderValue {
-    let came = headers.get_all(CLIENT_CERT).iter();
-    let whole = |value: &&HeaderValue| !value.is_empty() && is_whole(value.as_bytes());
+fn joined(headers: &Fields, element: &HeaderValue) -> HeaderValue {
+    let came = headers.get_all(Known::ForwardedClientCert);
+    let whole = |value: &Value<'_>| !value.is_empty() && is_whole(value.as_bytes());
     let mut came = came.filter(whole).peekable();
     if came.peek().is_none() {
         return element.clone();
@@ -427,13 +427,13 @@ mod tests {
 
     /// What is left of two lines of elements.
     fn left(mode: ForwardClientCert, mutual: bool) -> Vec<String> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for value in ["Hash=1;URI=a", "Hash=2"] {
             headers.append(CLIENT_CERT, HeaderValue::from_static(value));
         }
         let ours = HeaderValue::from_static("Hash=3");
         apply(mode, mutual.then_some(&ours), &mut headers);
-        let values = headers.get_all(CLIENT_CERT).iter();
+        let values = headers.get_all(&CLIENT_CERT);
         values.map(|v| v.to_str().unwrap().to_owned()).collect()
     }
 
@@ -478,10 +478,10 @@ mod tests {
             ),
             (r#"Subject="a,b";URI=c"#, r#"Subject="a,b";URI=c,Hash=3"#),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             headers.append(CLIENT_CERT, HeaderValue::from_str(came).unwrap());
             apply(ForwardClientCert::AppendForward, Some(&ours), &mut headers);
-            assert_eq!(headers[CLIENT_CERT], expected, "{came}");
+            assert_eq!(headers.get(&CLIENT_CERT).unwrap(), expected, "{came}");
         }
     }
 
@@ -493,14 +493,16 @@ mod tests {
             (ForwardClientCert::AppendForward, None, 0),
             (ForwardClientCert::AlwaysForwardOnly, None, 2),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             for name in ["x_forwarded_client_cert", "x-forwarded_client-cert"] {
+                let name = HeaderName::from_static(name);
                 headers.append(name, HeaderValue::from_static("Hash=1"));
             }
-            headers.append("x_forwarded_client_certs", HeaderValue::from_static("mine"));
+            let name = HeaderName::from_static("x_forwarded_client_certs");
+            headers.append(name, HeaderValue::from_static("mine"));
             apply(mode, element, &mut headers);
             assert_eq!(headers.len(), left + 1, "{mode:?}: {headers:?}");
-            assert_eq!(headers["x_forwarded_client_certs"], "mine");
+            assert_eq!(headers.get("x_forwarded_client_certs").unwrap(), "mine");
         }
     }
 
@@ -508,12 +510,12 @@ mod tests {
     fn p16_there_is_no_comma_before_the_first_element() {
         let ours = HeaderValue::from_static("Hash=3");
         for empty in [false, true] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             if empty {
                 headers.append(CLIENT_CERT, HeaderValue::from_static(""));
             }
             apply(ForwardClientCert::AppendForward, Some(&ours), &mut headers);
-            assert_eq!(headers[CLIENT_CERT], "Hash=3");
+            assert_eq!(headers.get(&CLIENT_CERT).unwrap(), "Hash=3");
         }
     }
 }

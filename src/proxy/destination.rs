@@ -4,12 +4,11 @@
 //! Never: looks at the table.
 //! Called by: `proxy::forward`, `proxy::stream`.
 
-use http::header::HOST;
-use http::request::Parts;
 use http::uri::Scheme;
 use http::{Method, Version};
 
 use super::error::ProxyError;
+use crate::message::{Known, RequestHead};
 use crate::model::{Destination, ListenerKind, OriginalDst, Resolution};
 use crate::route;
 use crate::upstream::Upstream;
@@ -22,7 +21,7 @@ const HTTP_PORT: u16 = 80;
 /// # Errors
 /// Where the request itself is refused.
 pub fn destination_of(
-    parts: &Parts,
+    parts: &RequestHead,
     kind: ListenerKind,
     original_dst: Option<OriginalDst>,
 ) -> Result<Destination<'_>, (u16, String)> {
@@ -32,7 +31,7 @@ pub fn destination_of(
 /// Reads the destination. On a captured connection the port is the original destination's: the
 /// Host chooses among the names on that port, and where there is no Host the address is the name.
 pub(super) fn learn<'a>(
-    parts: &'a Parts,
+    parts: &'a RequestHead,
     kind: ListenerKind,
     original_dst: Option<OriginalDst>,
 ) -> Result<Destination<'a>, ProxyError> {
@@ -82,7 +81,7 @@ pub(super) fn learn<'a>(
 /// The destination as the client wrote it, for what it is sent back to: the port is that of its
 /// authority, wherever an entrance is bound (ISTIO.md G10, G11).
 pub fn as_written<'a>(
-    parts: &'a Parts,
+    parts: &'a RequestHead,
     scheme: route::Scheme,
     learnt: &'a Destination<'_>,
 ) -> Destination<'a> {
@@ -113,8 +112,8 @@ fn read(text: &str, default_port: u16) -> Result<Destination<'_>, ProxyError> {
 }
 
 /// The authority of the target wins over Host (RFC 9112 section 3.2.2).
-fn authority(parts: &Parts) -> Result<Option<&str>, ProxyError> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
+fn authority(parts: &RequestHead) -> Result<Option<&str>, ProxyError> {
+    let mut hosts = parts.headers.get_all(Known::Host);
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(ProxyError::BadRequest(
@@ -127,9 +126,9 @@ fn authority(parts: &Parts) -> Result<Option<&str>, ProxyError> {
     match host {
         None => Ok(None),
         Some(value) => match value.to_str() {
-            Ok("") => Ok(None),
-            Ok(text) => Ok(Some(text)),
-            Err(_) => Err(ProxyError::BadRequest(
+            Some("") => Ok(None),
+            Some(text) => Ok(Some(text)),
+            None => Err(ProxyError::BadRequest(
                 "the Host header is not text".to_owned(),
             )),
         },
@@ -140,7 +139,7 @@ fn authority(parts: &Parts) -> Result<Option<&str>, ProxyError> {
 mod tests {
     use super::*;
 
-    fn parts(uri: &str, host: &[&str]) -> Parts {
+    fn parts(uri: &str, host: &[&str]) -> RequestHead {
         let mut request = http::Request::builder().uri(uri);
         for host in host {
             request = request.header(HOST, *host);

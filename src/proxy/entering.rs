@@ -5,16 +5,17 @@
 //! Never: looks at the host, or believes what an unknown proxy says of a client.
 //! Called by: `proxy::forward`, `proxy::serve` (makes an [`Entering`] for each connection).
 
+use bytes::Bytes;
+use http::HeaderValue;
 use http::header::{HeaderName, SERVER};
-use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, HeaderValue};
 
 use super::client_cert;
 use super::connection::Connection;
 use super::normal_path::{self, PathError};
 use super::record::{REQUEST_ID, XFF};
 use super::request_id;
+use crate::message::{Fields, Known, RequestHead};
 use crate::model::{EntranceHeaders, PeerAddr};
 use crate::snapshot::Entrance;
 use crate::tls::AcceptFacts;
@@ -66,7 +67,7 @@ impl Entering {
     ///
     /// # Errors
     /// The path has no normal form (400); the head is then as it came.
-    pub(super) fn request(&self, parts: &mut Parts) -> Result<(), PathError> {
+    pub(super) fn request(&self, parts: &mut RequestHead) -> Result<(), PathError> {
         let rules = &self.rules;
         if rules.normal_path {
             normalise(&mut parts.uri)?;
@@ -76,11 +77,11 @@ impl Entering {
             append(headers, XFF, &self.peer);
         }
         let believed = !rules.forwarded || rules.trusted_hops > 0;
-        if !believed || !headers.contains_key(FORWARDED_PROTO) {
+        if !believed || !headers.has(Known::ForwardedProto) {
             headers.insert(FORWARDED_PROTO, self.scheme.clone());
         }
         if rules.request_id
-            && !headers.contains_key(REQUEST_ID)
+            && !headers.has(Known::RequestId)
             && let Some(id) = request_id::make()
         {
             headers.insert(REQUEST_ID, id);
@@ -107,7 +108,7 @@ pub(super) struct Entered {
 pub(super) fn enter(
     connection: &Connection,
     entrance: Option<&Entrance>,
-    parts: &mut Parts,
+    parts: &mut RequestHead,
 ) -> Entered {
     let Some(rules) = entrance.map(|entrance| &entrance.spec.headers) else {
         return Entered {
@@ -129,26 +130,25 @@ pub(super) fn enter(
 }
 
 /// Says in an answer's head who gave it.
-pub(super) fn sign(server: Option<&HeaderValue>, headers: &mut HeaderMap) {
+pub(super) fn sign(server: Option<&HeaderValue>, headers: &mut Fields) {
     if let Some(server) = server {
         headers.insert(SERVER, server.clone());
     }
 }
 
 /// Adds to a list, which is on one line from then on (RFC 9110 section 5.3).
-fn append(headers: &mut HeaderMap, name: HeaderName, last: &HeaderValue) {
-    let mut values = headers.get_all(&name).iter().filter(|v| !v.is_empty());
-    let all = match values.next() {
-        None => last.clone(),
-        Some(first) => {
-            let mut all = Vec::with_capacity(first.len() + 1 + last.len());
-            all.extend_from_slice(first.as_bytes());
-            for value in values.chain([last]) {
-                all.push(b',');
-                all.extend_from_slice(value.as_bytes());
-            }
+fn append(headers: &mut Fields, name: HeaderName, last: &HeaderValue) {
+    let mut all = Vec::new();
+    for value in headers.get_all(&name).filter(|value| !value.is_empty()) {
+        all.extend_from_slice(value.as_bytes());
+        all.push(b',');
+    }
+    let all = match all.is_empty() {
+        true => last.clone(),
+        false => {
+            all.extend_from_slice(last.as_bytes());
             // Values joined by a comma are a value. Were they none, ours alone is the safe one.
-            HeaderValue::from_maybe_shared(bytes::Bytes::from(all)).unwrap_or_else(|_| last.clone())
+            HeaderValue::from_maybe_shared(Bytes::from(all)).unwrap_or_else(|_| last.clone())
         }
     };
     headers.insert(name, all);
@@ -173,9 +173,10 @@ fn normalise(uri: &mut Uri) -> Result<(), PathError> {
 
 /// On the way into the mesh: the application spoke plain HTTP, whatever the next hop is secured by
 /// (as Envoy's outbound side says it).
-pub(super) fn say_scheme(headers: &mut HeaderMap) {
-    let plain = || HeaderValue::from_static("http");
-    headers.entry(FORWARDED_PROTO).or_insert_with(plain);
+pub(super) fn say_scheme(headers: &mut Fields) {
+    if !headers.has(Known::ForwardedProto) {
+        headers.append(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
 }
 
 #[cfg(test)]
@@ -216,19 +217,20 @@ mod tests {
         secure: bool,
         path: &str,
         headers: &[(&str, &str)],
-    ) -> Result<Parts, PathError> {
+    ) -> Result<RequestHead, PathError> {
         let facts = facts();
         let entering = Entering::new(rules, peer(), secure.then_some(&facts));
         let mut request = Request::get(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        entering.request(&mut parts).map(|()| parts)
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let mut head = RequestHead::from(parts);
+        entering.request(&mut head).map(|()| head)
     }
 
-    fn all<'a>(parts: &'a Parts, name: &str) -> Vec<&'a str> {
-        let values = parts.headers.get_all(name).iter();
+    fn all<'a>(parts: &'a RequestHead, name: &str) -> Vec<&'a str> {
+        let values = parts.headers.get_all(name);
         values.map(|value| value.to_str().unwrap()).collect()
     }
 
@@ -349,20 +351,20 @@ mod tests {
 
     #[test]
     fn b10_an_answer_names_the_entrances_server_or_the_upstreams() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         headers.append(SERVER, HeaderValue::from_static("nginx"));
         let silent = EntranceHeaders {
             server: None,
             ..EntranceHeaders::gateway()
         };
         sign(Entering::new(&silent, peer(), None).server(), &mut headers);
-        assert_eq!(headers[SERVER], "nginx");
+        assert_eq!(headers.get(&SERVER).unwrap(), "nginx");
         sign(
             Entering::new(&gateway(0), peer(), None).server(),
             &mut headers,
         );
-        assert_eq!(headers.get_all(SERVER).iter().count(), 1);
-        assert_eq!(headers[SERVER], "istio-envoy");
+        assert_eq!(headers.get_all(&SERVER).count(), 1);
+        assert_eq!(headers.get(&SERVER).unwrap(), "istio-envoy");
     }
 
     #[test]
@@ -373,11 +375,11 @@ mod tests {
 
     #[test]
     fn what_an_application_spoke_is_said_on_the_way_into_the_mesh_unless_it_says_so_itself() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         say_scheme(&mut headers);
-        assert_eq!(headers[FORWARDED_PROTO], "http");
+        assert_eq!(headers.get(&FORWARDED_PROTO).unwrap(), "http");
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
         say_scheme(&mut headers);
-        assert_eq!(headers[FORWARDED_PROTO], "https");
+        assert_eq!(headers.get(&FORWARDED_PROTO).unwrap(), "https");
     }
 }

@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
-use http::Response;
-
 use super::answer;
 use super::body::AnswerBody;
 use super::record::Record;
 use super::send::Waiting;
+use crate::message::Response;
 use crate::model::Fault;
 use crate::route::happens;
 use crate::telemetry::Flags;

@@ -8,8 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::admission::{guarded_by, still_admits};
 use super::answer;
@@ -27,6 +26,7 @@ use super::ready::{keep_host, make_ready, take_body};
 use super::record::Record;
 use super::send::{Plan, Sent, send};
 use super::tunnel;
+use crate::message::{Known, Request, RequestHead, Response};
 use crate::model::{AlpnOffer, Destination, ListenerKind, TlsPolicy, UnknownHosts};
 use crate::route::{self, Choice, Found, Matched, Route, RouteAction, RouteTable, Scheme};
 use crate::snapshot::{Entrance, Snapshot};
@@ -42,7 +42,7 @@ pub(super) async fn forward(
     request: Request<Content>,
 ) -> Response<AnswerBody> {
     let snapshot = connection.context.cell.load();
-    let asked = headers::upgrade_asked(request.headers(), request.version());
+    let asked = headers::upgrade_asked(request.headers(), request.head.version);
     let (mut parts, mut body) = request.into_parts();
     let upgrade = asked.zip(body.switched());
     let ground = ground(&snapshot, &connection);
@@ -120,9 +120,9 @@ fn ground<'a>(snapshot: &'a Snapshot, connection: &Connection) -> Result<Ground<
 }
 
 /// In what the request came, to us or to a proxy before us that is believed (ISTIO.md G10).
-fn scheme(connection: &Connection, entrance: Option<&Entrance>, parts: &Parts) -> Scheme {
+fn scheme(connection: &Connection, entrance: Option<&Entrance>, parts: &RequestHead) -> Scheme {
     let believed = || entrance.is_some_and(|entrance| entrance.spec.headers.trusted_hops > 0);
-    let told = || parts.headers.get("x-forwarded-proto");
+    let told = || parts.headers.get(Known::ForwardedProto);
     match connection.secured {
         Some(_) => Scheme::Https,
         None if believed() && told().is_some_and(|proto| proto == "https") => Scheme::Https,
@@ -181,7 +181,7 @@ type Upgrade = (HeaderValue, Switched);
 
 /// A request, taken apart.
 struct Asked {
-    parts: Parts,
+    parts: RequestHead,
     body: Content,
     upgrade: Option<Upgrade>,
     destination: Destination<'static>,

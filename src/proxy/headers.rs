@@ -8,12 +8,11 @@
 //! client that lists `authorization` or `content-length` there would have us take away what the
 //! receiver checks or how it finds the message's end, so essentials stay (see `END_TO_END`).
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE, VIA,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use bytes::Bytes;
+use http::header::{CONNECTION, COOKIE, TE, UPGRADE, VIA};
+use http::{HeaderName, HeaderValue, StatusCode, Version};
 
+use crate::message::{Fields, Known, Set, Value};
 use crate::route::{HeaderChanges, NewValue};
 use crate::telemetry::FormatSet;
 
@@ -55,15 +54,15 @@ const END_TO_END: [&str; 32] = [
 ];
 
 /// Fields of one hop that are dropped whether or not `Connection` lists them.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    UPGRADE,
-    HeaderName::from_static("http2-settings"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-];
+const OF_ONE_HOP: Set = Set::of(&[
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::Upgrade,
+    Known::Http2Settings,
+    Known::ProxyAuthenticate,
+    Known::ProxyAuthorization,
+]);
 
 /// Takes out every field that is meant for one hop alone (RFC 9110 section 7.6.1).
 ///
@@ -72,102 +71,51 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ///   goes too (RFC 9112 section 6.3, rule 3). Alone, `Content-Length` stays: the body is unchanged.
 /// - `Trailer` stays: it is about the content, and HTTP/1 senders need it to send trailers.
 /// - `Upgrade` goes; take it with [`upgrade_asked`] before and put it back with [`set_upgrade`].
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let seen = Seen::in_all(headers);
-    remove_seen(headers, seen);
-}
-
-fn remove_seen(headers: &mut HeaderMap, seen: Seen) {
+pub fn remove_hop_by_hop(headers: &mut Fields) {
     // Before the list, which may name it as well.
-    if seen.has(Seen::ENCODING) {
-        headers.remove(TRANSFER_ENCODING);
-        headers.remove(CONTENT_LENGTH);
+    if headers.has(Known::TransferEncoding) {
+        headers.remove(Known::TransferEncoding);
+        headers.remove(Known::ContentLength);
     }
-    if seen.has(Seen::CONNECTION) {
+    if headers.has(Known::Connection) {
         remove_listed(headers);
-        headers.remove(CONNECTION);
     }
-    if seen.has(Seen::HOP) {
-        for name in &HOP_BY_HOP {
-            headers.remove(name);
-        }
+    if headers.has_any(OF_ONE_HOP) {
+        headers.retain(|field| !OF_ONE_HOP.contains(field.known()));
     }
-    if seen.has(Seen::TE) && headers.contains_key(TE) {
-        let trailers = has_token(headers, &TE, "trailers");
-        headers.remove(TE);
+    if headers.has(Known::Te) {
+        let trailers = has_token(headers, Known::Te, "trailers");
+        headers.remove(Known::Te);
         if trailers {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
+            headers.append(TE, HeaderValue::from_static("trailers"));
         }
-    }
-}
-
-/// Which fields are there that are dealt with: one pass over all instead of a look-up for each.
-#[derive(Clone, Copy)]
-struct Seen(u8);
-
-impl Seen {
-    const CONNECTION: u8 = 1;
-    /// One of [`HOP_BY_HOP`] beside `Connection`.
-    const HOP: u8 = 2;
-    const ENCODING: u8 = 4;
-    const TE: u8 = 8;
-    const COOKIE: u8 = 16;
-    const EXPECT: u8 = 32;
-    /// Envoy's own.
-    const INTERNAL: u8 = 64;
-
-    fn in_all(headers: &HeaderMap) -> Seen {
-        Seen(headers.keys().fold(0, |seen, name| seen | Seen::of(name)))
-    }
-
-    fn of(name: &HeaderName) -> u8 {
-        match *name {
-            CONNECTION => Seen::CONNECTION,
-            UPGRADE | PROXY_AUTHENTICATE | PROXY_AUTHORIZATION => Seen::HOP,
-            TRANSFER_ENCODING => Seen::ENCODING,
-            TE => Seen::TE,
-            COOKIE => Seen::COOKIE,
-            EXPECT => Seen::EXPECT,
-            _ => match name.as_str() {
-                "keep-alive" | "proxy-connection" | "http2-settings" => Seen::HOP,
-                text if text.starts_with("x-envoy-") => Seen::INTERNAL,
-                _ => 0,
-            },
-        }
-    }
-
-    fn has(self, what: u8) -> bool {
-        self.0 & what != 0
     }
 }
 
 /// Takes out what `Connection` lists, essentials aside.
-fn remove_listed(headers: &mut HeaderMap) {
+fn remove_listed(headers: &mut Fields) {
     let ordinary = |token: &str| {
         ["keep-alive", "close", "upgrade", "te"]
             .iter()
             .any(|known| token.eq_ignore_ascii_case(known))
     };
-    // A clone of a value is a reference count; none is made for the options that everyone sends.
-    let lists: Vec<HeaderValue> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter(|value| !tokens(value).all(ordinary))
-        .cloned()
+    // Nothing is copied for the options that everyone sends.
+    let listed: Vec<HeaderName> = headers
+        .get_all(Known::Connection)
+        .flat_map(tokens)
+        .filter(|token| !ordinary(token))
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
         .collect();
-    for token in lists.iter().flat_map(tokens) {
-        let Ok(name) = HeaderName::from_bytes(token.as_bytes()) else {
-            continue;
-        };
+    for name in listed {
         // `TE` is dealt with by itself, also where it is listed as it must be.
         if name != TE && END_TO_END.binary_search(&name.as_str()).is_err() {
-            headers.remove(name);
+            headers.remove(&name);
         }
     }
 }
 
 /// The members of a comma-separated field; a value that is no text has none.
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+fn tokens(value: Value<'_>) -> impl Iterator<Item = &str> {
     let text = value.to_str().unwrap_or_default();
     text.split(',')
         .map(str::trim)
@@ -175,12 +123,12 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
 }
 
 /// True where a value of `name` lists `token`, whatever its case; parameters are not looked at.
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+fn has_token(headers: &Fields, name: Known, token: &str) -> bool {
     let listed = |member: &str| {
         let bare = member.split(';').next().unwrap_or_default().trim_end();
         bare.eq_ignore_ascii_case(token)
     };
-    headers.get_all(name).iter().flat_map(tokens).any(listed)
+    headers.get_all(name).flat_map(tokens).any(listed)
 }
 
 /// What a client expects before it sends its body (RFC 9110 section 10.1.1).
@@ -195,15 +143,14 @@ pub enum Expectation {
 }
 
 /// Takes the expectation out, because we answer it ourselves. HTTP/1.0 has none: it is dropped.
-pub fn take_expectation(headers: &mut HeaderMap, version: Version) -> Expectation {
-    if !headers.contains_key(EXPECT) {
+pub fn take_expectation(headers: &mut Fields, version: Version) -> Expectation {
+    if !headers.has(Known::Expect) {
         return Expectation::None;
     }
     let known = headers
-        .get_all(EXPECT)
-        .iter()
-        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    headers.remove(EXPECT);
+        .get_all(Known::Expect)
+        .all(|value| value.is("100-continue"));
+    headers.remove(Known::Expect);
     match (version < Version::HTTP_11, known) {
         (true, _) => Expectation::None,
         (false, true) => Expectation::Continue,
@@ -217,9 +164,9 @@ pub fn take_expectation(headers: &mut HeaderMap, version: Version) -> Expectatio
 /// A format without a value adds nothing, and where it is to be set the header goes: what the
 /// client wrote must not pass for what the rule says.
 pub fn apply_changes(
-    headers: &mut HeaderMap,
+    headers: &mut Fields,
     changes: &HeaderChanges,
-    expand: impl FnOnce(&FormatSet, &HeaderMap) -> Vec<Option<HeaderValue>>,
+    expand: impl FnOnce(&FormatSet, &Fields) -> Vec<Option<HeaderValue>>,
 ) {
     for name in &changes.remove {
         headers.remove(name);
@@ -235,8 +182,10 @@ pub fn apply_changes(
     for (name, new) in &changes.set {
         match value(new) {
             Some(value) => headers.insert(name, value),
-            None => headers.remove(name),
-        };
+            None => {
+                headers.remove(name);
+            }
+        }
     }
     for (name, new) in &changes.add {
         if let Some(value) = value(new) {
@@ -251,41 +200,33 @@ pub fn apply_changes(
 /// Needs HTTP/1.1, the option `upgrade` in `Connection`, and one `Upgrade` field with one member
 /// (RFC 9110 section 7.8). `h2c`, `HTTP/...` and `TLS/...` are not passed on: they would carry
 /// further requests past every check of ours.
-pub fn upgrade_asked(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
-    if version != Version::HTTP_11 || !headers.contains_key(UPGRADE) {
+pub fn upgrade_asked(headers: &Fields, version: Version) -> Option<HeaderValue> {
+    if version != Version::HTTP_11 || !headers.has(Known::Upgrade) {
         return None;
     }
-    let value = only(headers, &UPGRADE)?;
+    let value = headers.only(Known::Upgrade)?;
     let mut members = tokens(value);
     let (first, second) = (members.next()?, members.next());
     let protocol = first.split('/').next().unwrap_or_default();
     let refused = ["h2c", "h2", "h3", "http", "tls"]
         .iter()
         .any(|known| protocol.eq_ignore_ascii_case(known));
-    let asked = second.is_none() && !refused && has_token(headers, &CONNECTION, "upgrade");
-    asked.then(|| value.clone())
-}
-
-/// The value of a field that is there once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => Some(value),
-        _ => None,
-    }
+    let asked = second.is_none() && !refused && has_token(headers, Known::Connection, "upgrade");
+    headers.value(Known::Upgrade).filter(|_| asked)
 }
 
 /// Asks the next hop for, or agrees with the client on, the protocol of [`upgrade_asked`].
-pub fn set_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+pub fn set_upgrade(headers: &mut Fields, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
 }
 
 /// True where an answer switches to the protocol that was `asked` for; a 101 for which this is
 /// false is the upstream's protocol error (502).
-pub fn has_switched(status: StatusCode, headers: &HeaderMap, asked: Option<&HeaderValue>) -> bool {
+pub fn has_switched(status: StatusCode, headers: &Fields, asked: Option<&HeaderValue>) -> bool {
     let same = |asked: &HeaderValue| {
-        only(headers, &UPGRADE)
+        headers
+            .only(Known::Upgrade)
             .is_some_and(|got| got.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
     };
     status == StatusCode::SWITCHING_PROTOCOLS && asked.is_some_and(same)
@@ -298,19 +239,18 @@ pub fn has_switched(status: StatusCode, headers: &HeaderMap, asked: Option<&Head
 /// # Errors
 /// The expectation is one that nobody defines (417).
 pub fn clean_request(
-    headers: &mut HeaderMap,
+    headers: &mut Fields,
     version: Version,
     upgrade: Option<HeaderValue>,
 ) -> Result<(), UnknownExpectation> {
-    let seen = Seen::in_all(headers);
-    remove_seen(headers, seen);
-    if seen.has(Seen::INTERNAL) {
+    remove_hop_by_hop(headers);
+    if headers.has(Known::Envoy) {
         remove_internal(headers);
     }
-    if seen.has(Seen::COOKIE) {
+    if headers.has(Known::Cookie) {
         join_cookies(headers);
     }
-    if seen.has(Seen::EXPECT) && take_expectation(headers, version) == Expectation::Unknown {
+    if headers.has(Known::Expect) && take_expectation(headers, version) == Expectation::Unknown {
         return Err(UnknownExpectation);
     }
     if let Some(protocol) = upgrade {
@@ -325,38 +265,28 @@ pub struct UnknownExpectation;
 
 /// Makes one `Cookie` field of several, which HTTP/2 allows and HTTP/1.1 does not
 /// (RFC 9113 section 8.2.3).
-pub fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(COOKIE).iter();
-    if crumbs.next().is_none() || crumbs.next().is_none() {
+pub fn join_cookies(headers: &mut Fields) {
+    let crumbs = headers.get_all(Known::Cookie);
+    if crumbs.clone().nth(1).is_none() {
         return;
     }
     let mut joined = Vec::new();
-    for crumb in headers.get_all(COOKIE) {
+    for crumb in crumbs {
         if !joined.is_empty() {
             joined.extend_from_slice(b"; ");
         }
         joined.extend_from_slice(crumb.as_bytes());
     }
     // Valid values joined by valid bytes are a valid value, so the error cannot occur.
-    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
         headers.insert(COOKIE, value);
     }
 }
 
 /// Takes out Envoy's internal fields, which mean something inside a mesh and nothing to, and
 /// nothing for, an external service (ISTIO.md B10).
-pub fn remove_internal(headers: &mut HeaderMap) {
-    let internal = |name: &&HeaderName| name.as_str().starts_with("x-envoy-");
-    let names: Vec<HeaderName> = headers.keys().filter(internal).cloned().collect();
-    for name in names {
-        headers.remove(name);
-    }
-}
-
-/// Bytes that headers take on the wire as HTTP/1 writes them (ISTIO.md B1).
-pub fn wire_size(headers: &HeaderMap) -> u64 {
-    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    headers.iter().map(line).sum::<usize>() as u64
+pub fn remove_internal(headers: &mut Fields) {
+    headers.retain(|field| field.known() != Known::Envoy);
 }
 
 /// The name under which this process marks what it has passed on (RFC 9110 section 7.6.3). A
@@ -388,16 +318,13 @@ impl Pseudonym {
 }
 
 /// True where the message has passed through this process before: a loop (508).
-pub fn has_own_via(headers: &HeaderMap, own: &Pseudonym) -> bool {
-    if !headers.contains_key(VIA) {
-        return false;
-    }
+pub fn has_own_via(headers: &Fields, own: &Pseudonym) -> bool {
     let by_us = |member: &str| member.split_whitespace().nth(1) == Some(own.name.as_str());
-    headers.get_all(VIA).iter().flat_map(tokens).any(by_us)
+    headers.get_all(Known::Via).flat_map(tokens).any(by_us)
 }
 
 /// Marks a message as passed on; `version` is the one it was received in.
-pub fn add_via(headers: &mut HeaderMap, version: Version, own: &Pseudonym) {
+pub fn add_via(headers: &mut Fields, version: Version, own: &Pseudonym) {
     let value = match version {
         Version::HTTP_09 | Version::HTTP_10 => &own.via_10,
         Version::HTTP_2 | Version::HTTP_3 => &own.via_20,
@@ -409,24 +336,25 @@ pub fn add_via(headers: &mut HeaderMap, version: Version, own: &Pseudonym) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Field;
     use crate::model::{HeaderOps, HeaderText};
 
-    fn map(headers: &[(&str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-        }
-        map
+    fn map(headers: &[(&str, &str)]) -> Fields {
+        headers.iter().copied().collect()
+    }
+
+    fn names(headers: &Fields) -> Vec<String> {
+        let name = |field: Field<'_>| field.to_name().unwrap().to_string();
+        let mut names: Vec<_> = headers.iter().map(name).collect();
+        names.sort();
+        names
     }
 
     /// The names that are left, sorted.
     fn left(headers: &[(&str, &str)]) -> Vec<String> {
         let mut map = map(headers);
         remove_hop_by_hop(&mut map);
-        let mut names: Vec<_> = map.keys().map(ToString::to_string).collect();
-        names.sort();
-        names
+        names(&map)
     }
 
     #[test]
@@ -486,7 +414,7 @@ mod tests {
         let te = |value: &str| {
             let mut map = map(&[("te", value), ("connection", "TE")]);
             remove_hop_by_hop(&mut map);
-            map.get(TE).map(|value| value.to_str().unwrap().to_owned())
+            map.get(&TE).map(|value| value.to_str().unwrap().to_owned())
         };
         assert_eq!(te("trailers").as_deref(), Some("trailers"));
         assert_eq!(te("gzip;q=0.5, Trailers;q=1").as_deref(), Some("trailers"));
@@ -528,7 +456,7 @@ mod tests {
         assert_eq!(take("100-continue", Version::HTTP_2), Expectation::Continue);
         assert_eq!(take("100-continue", Version::HTTP_10), Expectation::None);
         assert_eq!(take("a miracle", Version::HTTP_11), Expectation::Unknown);
-        let none = take_expectation(&mut HeaderMap::new(), Version::HTTP_11);
+        let none = take_expectation(&mut Fields::new(), Version::HTTP_11);
         assert_eq!(none, Expectation::None);
     }
 
@@ -548,7 +476,7 @@ mod tests {
         let mut map = map(&[("a", "old"), ("b", "old"), ("c", "old"), ("c", "older")]);
         let changes = HeaderChanges::compile(&ops).unwrap();
         apply_changes(&mut map, &changes, |_, _| Vec::new());
-        let values = |name| map.get_all(name).iter().collect::<Vec<_>>();
+        let values = |name| map.get_all(name).collect::<Vec<_>>();
         assert_eq!(values("a"), ["added"]);
         assert_eq!(values("b"), ["set"]);
         assert_eq!(values("c"), ["set", "added"]);
@@ -575,15 +503,17 @@ mod tests {
             let value = |text| Some(HeaderValue::from_static(text));
             vec![value("1"), None, value("3"), None]
         });
-        let mut got: Vec<_> = map
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_bytes()))
-            .collect();
+        let pair = |field: Field<'_>| (field.name().to_vec(), field.value().as_bytes().to_vec());
+        let mut got: Vec<_> = map.iter().map(pair).collect();
         got.sort_unstable();
-        assert_eq!(got, [("a", &b"1"[..]), ("c", b"3"), ("d", b"4")]);
+        let expected = [("a", "1"), ("c", "3"), ("d", "4")];
+        assert_eq!(
+            got,
+            expected.map(|(name, value)| (name.into(), value.into()))
+        );
     }
 
-    fn websocket(connection: &str, upgrade: &[&str]) -> HeaderMap {
+    fn websocket(connection: &str, upgrade: &[&str]) -> Fields {
         let mut headers = vec![("connection", connection)];
         headers.extend(upgrade.iter().map(|value| ("upgrade", *value)));
         map(&headers)
@@ -596,13 +526,13 @@ mod tests {
         remove_hop_by_hop(&mut headers);
         assert!(headers.is_empty());
         set_upgrade(&mut headers, asked);
-        assert_eq!(headers.get(CONNECTION).unwrap(), "upgrade");
-        assert_eq!(headers.get(UPGRADE).unwrap(), "WebSocket");
+        assert_eq!(headers.get(&CONNECTION).unwrap(), "upgrade");
+        assert_eq!(headers.get(&UPGRADE).unwrap(), "WebSocket");
     }
 
     #[test]
     fn an_upgrade_that_is_none_or_would_hide_requests_does_not_go_on() {
-        let asked = |headers: &HeaderMap, version| upgrade_asked(headers, version).is_some();
+        let asked = |headers: &Fields, version| upgrade_asked(headers, version).is_some();
         let good = websocket("upgrade", &["websocket"]);
         assert!(asked(&good, Version::HTTP_11));
         assert!(!asked(&good, Version::HTTP_10));
@@ -629,23 +559,23 @@ mod tests {
         assert!(!has_switched(status, &headers, None));
         let other = websocket("upgrade", &["h2c"]);
         assert!(!has_switched(status, &other, Some(&asked)));
-        assert!(!has_switched(status, &HeaderMap::new(), Some(&asked)));
+        assert!(!has_switched(status, &Fields::new(), Some(&asked)));
     }
 
     #[test]
     fn several_cookies_become_one_in_their_order() {
         let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3; d=4")]);
         join_cookies(&mut headers);
-        let joined: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        let joined: Vec<_> = headers.get_all(&COOKIE).collect();
         assert_eq!(joined, ["a=1; b=2; c=3; d=4"]);
     }
 
     #[test]
     fn one_cookie_or_none_stays_as_it_is() {
-        for headers in [map(&[("cookie", "a=1; b=2")]), HeaderMap::new()] {
+        for headers in [map(&[("cookie", "a=1; b=2")]), Fields::new()] {
             let mut joined = headers.clone();
             join_cookies(&mut joined);
-            assert_eq!(joined, headers);
+            assert_eq!(format!("{joined:?}"), format!("{headers:?}"));
         }
     }
 
@@ -659,9 +589,7 @@ mod tests {
             ("x-request-id", "kept"),
         ]);
         remove_internal(&mut headers);
-        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["x-envoy", "x-request-id"]);
+        assert_eq!(names(&headers), ["x-envoy", "x-request-id"]);
     }
 
     #[test]
@@ -671,15 +599,15 @@ mod tests {
         assert!(!has_own_via(&headers, &own));
         add_via(&mut headers, Version::HTTP_2, &own);
         assert!(has_own_via(&headers, &own));
-        let last = headers.get_all(VIA).iter().next_back();
+        let last = headers.get_all(&VIA).last();
         assert_eq!(last.unwrap(), "2.0 sortie-0000000000000007");
     }
 
     #[test]
     fn the_mark_of_another_process_is_no_loop() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         add_via(&mut headers, Version::HTTP_11, &Pseudonym::new(8));
         assert!(!has_own_via(&headers, &Pseudonym::new(7)));
-        assert!(!has_own_via(&HeaderMap::new(), &Pseudonym::new(7)));
+        assert!(!has_own_via(&Fields::new(), &Pseudonym::new(7)));
     }
 }

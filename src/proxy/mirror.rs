@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::Request;
-use http::request::Parts;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
@@ -18,11 +16,12 @@ use super::connection::Connection;
 use super::destination::looked_up;
 use super::error::ProxyError;
 use super::received::Received;
-use super::record::{Record, chain, grpc_status, request_head};
+use super::record::{Record, chain, grpc_status, grpc_status_in, request_head};
 use super::retry::Replay;
 use super::send::Plan;
 use super::tee::{Copied, Fate, Queue, Teed};
 use crate::drain::{DrainGuard, Side};
+use crate::message::{Request, RequestHead};
 use crate::model::{OriginalDst, Share};
 use crate::route::happens;
 use crate::telemetry::{Event, Flags, RequestProtocol, RequestRecord};
@@ -88,7 +87,7 @@ pub(super) fn copy(
     connection: &Connection,
     mirrors: &[(Arc<Upstream>, Share)],
     plan: &Plan<'_>,
-    (parts, body): (&Parts, RequestBody),
+    (parts, body): (&RequestHead, RequestBody),
     record: &Record,
 ) -> RequestBody {
     let context = &connection.context;
@@ -103,7 +102,7 @@ pub(super) fn copy(
         if let RequestBody::Stream(body) = &body {
             let queue = Queue::new(&context.mirrors.waiting, WAITING);
             let copy = Copied::new(&queue, body.size_hint().exact());
-            *request.body_mut() = RequestBody::Stream(Box::pin(copy));
+            request.body = RequestBody::Stream(Box::pin(copy));
             copied = Some(Arc::clone(&queue));
             queues.push(queue);
         }
@@ -237,7 +236,7 @@ async fn exchange(
                 if let (RequestProtocol::Grpc(status), Some(trailers)) =
                     (&mut told.protocol, frame.trailers_ref())
                 {
-                    *status = grpc_status(trailers);
+                    *status = grpc_status_in(trailers);
                 }
             }
             Some(Err(_)) | None => break,

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::{HeaderValue, Uri};
 use http_body::Body as _;
 
@@ -17,12 +16,13 @@ use super::headers;
 use super::http1::Content;
 use super::received::Received;
 use super::record::Record;
+use crate::message::{Known, RequestHead};
 use crate::model::Destination;
 use crate::upstream::RequestBody;
 
 /// The request in the form in which it goes on, without what was meant for us alone.
 pub(super) fn make_ready(
-    parts: &mut Parts,
+    parts: &mut RequestHead,
     path: Option<http::uri::PathAndQuery>,
     protocol: Option<HeaderValue>,
 ) -> Result<(), ProxyError> {
@@ -32,12 +32,12 @@ pub(super) fn make_ready(
 }
 
 /// Host as the client meant it: the absolute form wins over the header (RFC 9112 section 3.2.2).
-pub(super) fn keep_host(parts: &mut Parts, destination: &Destination<'_>) {
+pub(super) fn keep_host(parts: &mut RequestHead, destination: &Destination<'_>) {
     if let Some(authority) = parts.uri.authority() {
         if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
             parts.headers.insert(http::header::HOST, value);
         }
-    } else if !parts.headers.contains_key(http::header::HOST) {
+    } else if !parts.headers.has(Known::Host) {
         let host = &destination.host;
         let value = match host.contains(':') {
             // An IPv6 address stands in brackets (RFC 3986 section 3.2.2).
@@ -51,7 +51,7 @@ pub(super) fn keep_host(parts: &mut Parts, destination: &Destination<'_>) {
 }
 
 /// The target goes on as a path alone; the authority travels in Host.
-fn to_origin_form(parts: &mut Parts, path: Option<http::uri::PathAndQuery>) {
+fn to_origin_form(parts: &mut RequestHead, path: Option<http::uri::PathAndQuery>) {
     let path = path.or_else(|| parts.uri.path_and_query().cloned());
     if parts.uri.authority().is_none() && path.as_ref() == parts.uri.path_and_query() {
         return;

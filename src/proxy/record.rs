@@ -11,17 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::control::Fault;
 use super::entering::sign;
 use super::error::{ProxyError, Verdict};
-use super::headers::wire_size;
 use super::received::Received;
+use crate::message::{Fields, Known, RequestHead, Response};
 use crate::model::EndpointAddr;
 use crate::telemetry::{
     AccessEntry, Captured, Flags, RequestProtocol, RequestRecord, UpstreamStats,
@@ -75,7 +74,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(connection: Arc<Connection>, parts: &Parts) -> Self {
+    pub(super) fn new(connection: Arc<Connection>, parts: &RequestHead) -> Self {
         connection.control.in_flight.fetch_add(1, Ordering::Relaxed);
         let log = connection.context.access_log.as_ref();
         let line = log.map(|log| {
@@ -127,10 +126,10 @@ impl Record {
     }
 
     /// This head goes to the client, signed.
-    pub(super) fn answers(&mut self, status: StatusCode, headers: &mut HeaderMap) {
+    pub(super) fn answers(&mut self, status: StatusCode, headers: &mut Fields) {
         sign(self.server.as_ref(), headers);
         let reason = status.canonical_reason().unwrap_or_default().len() as u64;
-        self.heads.1 = reason + 17 + wire_size(headers);
+        self.heads.1 = reason + 17 + headers.wire_size();
     }
 
     /// An upstream's answer begins.
@@ -163,7 +162,7 @@ impl Record {
     }
 
     /// Gathers what formats of headers need to know, also where there is no log.
-    pub(super) fn remember(&mut self, parts: &Parts, route: Option<&Arc<str>>) {
+    pub(super) fn remember(&mut self, parts: &RequestHead, route: Option<&Arc<str>>) {
         if self.line.is_none() {
             self.line = Some(Box::new(Line::of(parts, Captured::NONE)));
             self.routed(route.map(AsRef::as_ref));
@@ -328,17 +327,17 @@ impl Drop for Record {
 }
 
 impl Line {
-    fn of(parts: &Parts, request_headers: Captured) -> Self {
-        let header = |name: HeaderName| parts.headers.get(name).cloned();
+    fn of(parts: &RequestHead, request_headers: Captured) -> Self {
+        let header = |name: Known| parts.headers.value(name);
         Line {
             start: SystemTime::now(),
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             version: parts.version,
-            host: header(HOST),
-            user_agent: header(USER_AGENT),
-            forwarded_for: header(XFF),
-            request_id: header(REQUEST_ID),
+            host: header(Known::Host),
+            user_agent: header(Known::UserAgent),
+            forwarded_for: header(Known::ForwardedFor),
+            request_id: header(Known::RequestId),
             route: None,
             server_name: None,
             request_headers,
@@ -408,24 +407,29 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     words
 }
 
-/// gRPC's outcome, from an answer's head or trailers.
-pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+/// gRPC's outcome, from an answer's head.
+pub(super) fn grpc_status(headers: &Fields) -> Option<u32> {
+    headers.get(Known::GrpcStatus)?.to_str()?.parse().ok()
+}
+
+/// The same, from trailers.
+pub(super) fn grpc_status_in(trailers: &HeaderMap) -> Option<u32> {
+    trailers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// Bytes of the request's head: `GET /x HTTP/1.1`, the headers, and an empty line.
-pub(super) fn request_head(parts: &Parts) -> u64 {
+pub(super) fn request_head(parts: &RequestHead) -> u64 {
     let target = parts
         .uri
         .path_and_query()
         .map_or(1, |path| path.as_str().len());
-    (parts.method.as_str().len() + target + 14) as u64 + wire_size(&parts.headers)
+    (parts.method.as_str().len() + target + 14) as u64 + parts.headers.wire_size()
 }
 
 /// RFC-less but universal: gRPC is told by its content type.
-fn is_grpc(headers: &HeaderMap) -> bool {
+fn is_grpc(headers: &Fields) -> bool {
     headers
-        .get(CONTENT_TYPE)
+        .get(Known::ContentType)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 

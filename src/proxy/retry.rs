@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use http::request::Parts;
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 
 use super::record::grpc_status;
+use crate::message::{Fields, Request, RequestHead};
 use crate::model::Retries;
 use crate::upstream::{ConnectFailure, RequestBody, SendFailure, Stage, UpstreamError};
 
@@ -27,11 +27,11 @@ const MAX_GROWTH: u32 = 10;
 pub(super) struct Replay {
     method: Method,
     uri: Uri,
-    headers: HeaderMap,
+    headers: Fields,
 }
 
 impl Replay {
-    pub(super) fn of(parts: &Parts) -> Self {
+    pub(super) fn of(parts: &RequestHead) -> Self {
         Replay {
             method: parts.method.clone(),
             uri: parts.uri.clone(),
@@ -41,9 +41,9 @@ impl Replay {
 
     pub(super) fn request(&self) -> Request<RequestBody> {
         let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
+        request.head.method = self.method.clone();
+        request.head.uri = self.uri.clone();
+        request.head.headers = self.headers.clone();
         request
     }
 
@@ -124,7 +124,7 @@ fn of_the_network(failure: &ConnectFailure) -> bool {
 }
 
 /// Whether an answer's head is one that the rule tries again.
-pub(super) fn after_answer(status: StatusCode, headers: &HeaderMap, retries: &Retries) -> bool {
+pub(super) fn after_answer(status: StatusCode, headers: &Fields, retries: &Retries) -> bool {
     let on = &retries.on;
     let code = status.as_u16();
     (on.gateway_error && matches!(code, 502..=504))
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn v14_a_status_is_tried_again_only_where_the_rule_says_so() {
         let mut retries = Retries::default();
-        let headers = HeaderMap::new();
+        let headers = Fields::new();
         assert!(!after_answer(
             StatusCode::SERVICE_UNAVAILABLE,
             &headers,
@@ -256,7 +256,7 @@ mod tests {
             assert_eq!(again(&retries, nothing), Again::No);
         }
         let (any, none) = (on(|on| on.server_error = true), on(|_| ()));
-        let headers = HeaderMap::new();
+        let headers = Fields::new();
         assert!(after_answer(
             StatusCode::INTERNAL_SERVER_ERROR,
             &headers,
@@ -287,8 +287,8 @@ mod tests {
                 retries.on.grpc_cancelled = false;
                 retries.on.grpc_unavailable = false;
                 *named(&mut retries.on) = true;
-                let mut headers = HeaderMap::new();
-                headers.insert("grpc-status", other.into());
+                let mut headers = Fields::new();
+                headers.insert(HeaderName::from_static("grpc-status"), other.into());
                 let again = after_answer(StatusCode::OK, &headers, &retries);
                 assert_eq!(again, other == status, "{status} {other}");
             }
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn v14_grpc_unavailable_is_tried_again_by_default() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         headers.insert("grpc-status", http::HeaderValue::from_static("14"));
         assert!(after_answer(StatusCode::OK, &headers, &Retries::default()));
         headers.insert("grpc-status", http::HeaderValue::from_static("13"));

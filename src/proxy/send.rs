@@ -8,8 +8,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::request::Parts;
-use http::{Request, Response};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
@@ -20,6 +18,7 @@ use super::error::ProxyError;
 use super::received::Received;
 use super::record::Record;
 use super::retry::{self, Again, Replay};
+use crate::message::{Request, RequestHead, Response};
 use crate::model::{EndpointAddr, OriginalDst, Retries};
 use crate::route::{RetryBudget, RetryPermit};
 use crate::telemetry::{Event, Flags, Level};
@@ -81,7 +80,7 @@ impl Drop for Waiting<'_> {
 pub(super) async fn send(
     connection: &Connection,
     plan: &Plan<'_>,
-    parts: Parts,
+    parts: RequestHead,
     body: RequestBody,
     mut record: Record,
 ) -> Result<Sent, Response<AnswerBody>> {
@@ -145,7 +144,7 @@ struct Tries<'a> {
 }
 
 impl<'a> Tries<'a> {
-    async fn run(&mut self, parts: Parts, body: RequestBody) -> Result<Answer, ProxyError> {
+    async fn run(&mut self, parts: RequestHead, body: RequestBody) -> Result<Answer, ProxyError> {
         let replay = matches!(body, RequestBody::Empty).then(|| Replay::of(&parts));
         let mut request = Request::from_parts(parts, body);
         // The permit of a retry lives as long as its try.

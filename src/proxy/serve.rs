@@ -94,8 +94,8 @@ async fn serve_http2(
     let answering = Arc::clone(&connection);
     let service = service_fn(move |request: Request<Incoming>| {
         let connection = Arc::clone(&answering);
-        let request = request.map(Content::from);
-        async move { Ok::<_, Infallible>(forward(connection, request).await) }
+        let request = request.map(Content::from).into();
+        async move { Ok::<_, Infallible>(forward(connection, request).await.into()) }
     });
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::AnswerBody;
@@ -20,6 +20,7 @@ use super::headers;
 use super::record::{Record, chain};
 use super::retire::{Admitted, expulsion};
 use crate::drain::Side;
+use crate::message::Response;
 use crate::telemetry::Flags;
 use crate::upstream::{ResponseBody, Switched};
 

@@ -13,12 +13,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use http::header::HOST;
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 
 use super::redirect::Scheme;
 use super::text::{RegexError, Regexes, TextMatch};
+use crate::message::{Fields, Known, RequestHead, Value};
 use crate::model::{HeaderMatch, HostPattern, MatchSpec, QueryMatch, StringMatch};
 
 /// How specific an entry of the table is; of the entries that match, the greatest wins.
@@ -120,7 +119,7 @@ impl Matcher {
     }
 
     /// What matched, or `None`. The path is compared without its query.
-    pub(super) fn test(&self, parts: &Parts, scheme: Scheme) -> Option<Matched> {
+    pub(super) fn test(&self, parts: &RequestHead, scheme: Scheme) -> Option<Matched> {
         let matched = match &self.path {
             None => Matched::default(),
             Some(text) => {
@@ -180,7 +179,7 @@ impl Rare {
         Ok((!none).then_some(rare))
     }
 
-    fn holds(&self, parts: &Parts, scheme: Scheme) -> bool {
+    fn holds(&self, parts: &RequestHead, scheme: Scheme) -> bool {
         let is = |test: &Option<TextMatch>, text: &[u8]| {
             test.as_ref().is_none_or(|test| test.matches(text))
         };
@@ -195,13 +194,13 @@ impl Rare {
 }
 
 /// The authority as the client wrote it (RFC 9112 section 3.2.2); empty where there is none.
-fn authority(parts: &Parts) -> &[u8] {
+fn authority(parts: &RequestHead) -> &[u8] {
     match parts.uri.authority() {
         Some(authority) => authority.as_str().as_bytes(),
         None => parts
             .headers
-            .get(HOST)
-            .map(HeaderValue::as_bytes)
+            .get(Known::Host)
+            .map(Value::as_bytes)
             .unwrap_or_default(),
     }
 }
@@ -236,13 +235,12 @@ impl HeaderTest {
     }
 
     /// Of several values any one may match.
-    fn holds(&self, name: &HeaderName, headers: &HeaderMap) -> bool {
+    fn holds(&self, name: &HeaderName, headers: &Fields) -> bool {
         match self {
             HeaderTest::Present => headers.contains_key(name),
             HeaderTest::Absent => !headers.contains_key(name),
             HeaderTest::Value(text) => headers
                 .get_all(name)
-                .iter()
                 .any(|value| text.matches(value.as_bytes())),
             HeaderTest::Joined(text) => headers
                 .get(name)
@@ -253,8 +251,8 @@ impl HeaderTest {
 }
 
 /// All values of a header as one (RFC 9110 section 5.3); empty where there is none.
-fn joined<'a>(name: &HeaderName, headers: &'a HeaderMap) -> Cow<'a, [u8]> {
-    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+fn joined<'a>(name: &'a HeaderName, headers: &'a Fields) -> Cow<'a, [u8]> {
+    let mut values = headers.get_all(name).map(Value::as_bytes);
     let first = values.next().unwrap_or_default();
     values.fold(Cow::Borrowed(first), |all, value| {
         let mut all = all.into_owned();
@@ -331,7 +329,7 @@ mod tests {
     use super::*;
     use crate::model::StringMatch;
 
-    fn test(spec: &MatchSpec, parts: &Parts) -> Option<Matched> {
+    fn test(spec: &MatchSpec, parts: &RequestHead) -> Option<Matched> {
         Matcher::compile(spec, &mut Regexes::default())
             .unwrap()
             .test(parts, Scheme::Http)

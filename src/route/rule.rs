@@ -12,8 +12,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
-
 use super::changes::{HeaderChanges, take_host};
 use super::matcher::{Matched, Matcher};
 use super::redirect::{CompiledRedirect, Scheme};
@@ -21,6 +19,7 @@ use super::retry::RetryBudget;
 use super::rewrite::{CompiledRewrite, NewAuthority, RewriteSpecError};
 use super::split::{Choice, OwnChanges, Split};
 use super::text::{RegexError, Regexes};
+use crate::message::RequestHead;
 use crate::model::{
     Abort, Action, Fault, HeaderOps, Mirror, Place, Respond, Retries, Rewrite, RuleSpec, Share,
     Weighted,
@@ -247,7 +246,7 @@ fn own_changes(share: &Weighted) -> Result<Option<Box<OwnChanges>>, RuleProblem>
 
 impl Rule {
     /// What matched, or `None`. Conditions are alternatives, tried in the order written (V7).
-    pub(super) fn test(&self, parts: &Parts, scheme: Scheme) -> Option<Matched> {
+    pub(super) fn test(&self, parts: &RequestHead, scheme: Scheme) -> Option<Matched> {
         if self.matchers.is_empty() {
             return Some(Matched::default());
         }

@@ -10,11 +10,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use http::request::Parts;
-
 use super::matcher::{Matched, Specificity};
 use super::redirect::Scheme;
 use super::rule::{Compiler, Route, Rule, RuleProblem};
+use crate::message::RequestHead;
 use crate::model::{ByName, Destination, Host, HostPattern, HostRoutes, NameMap, Place};
 use crate::upstream::Upstream;
 
@@ -185,7 +184,12 @@ impl RouteTable {
     /// Of the entries that match host and port the one of the greatest [`Specificity`] decides
     /// alone: where none of its rules holds, no other entry is asked (ISTIO.md V7). `scheme`: in
     /// what the request came.
-    pub fn find(&self, destination: &Destination<'_>, parts: &Parts, scheme: Scheme) -> Found<'_> {
+    pub fn find(
+        &self,
+        destination: &Destination<'_>,
+        parts: &RequestHead,
+        scheme: Scheme,
+    ) -> Found<'_> {
         let Some(group) = self.entry(&destination.host, destination.port) else {
             return Found::UnknownHost;
         };

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use http::request::Parts;
+use crate::message::RequestHead;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::model::UpstreamSpec;
@@ -34,7 +34,7 @@ pub(super) fn upstreams(names: &[&str]) -> HashMap<Arc<str>, Arc<Upstream>> {
 }
 
 /// The head of a request.
-pub(super) fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
+pub(super) fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> RequestHead {
     let mut request = http::Request::builder().method(method).uri(uri);
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -7,9 +7,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use super::flags::Flags;
+use crate::message::Fields;
 use crate::model::{EndpointAddr, PeerAddr};
 
 /// What the access log may say of one request. Empty texts and `None` are written as `-`.
@@ -129,13 +130,8 @@ impl Captured {
     }
 
     /// The values of `names` in `headers`.
-    pub(super) fn of(names: &[HeaderName], headers: &HeaderMap) -> Captured {
-        Captured(
-            names
-                .iter()
-                .map(|name| headers.get(name).cloned())
-                .collect(),
-        )
+    pub(super) fn of(names: &[HeaderName], headers: &Fields) -> Captured {
+        Captured(names.iter().map(|name| headers.value(name)).collect())
     }
 }
 

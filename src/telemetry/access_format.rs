@@ -9,11 +9,12 @@
 
 use std::io::Write;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 use super::access_entry::{AccessEntry, Captured};
 use super::access_operator::{Headers, Operator, Part, Value};
 use super::timestamp::write_millis;
+use crate::message::Fields;
 
 /// B6, without the newline.
 const DEFAULT: &str = "[%START_TIME%] \
@@ -179,12 +180,12 @@ impl AccessFormat {
     }
 
     /// The values of the request headers that the format names.
-    pub(super) fn capture_request(&self, headers: &HeaderMap) -> Captured {
+    pub(super) fn capture_request(&self, headers: &Fields) -> Captured {
         capture(&self.headers.request, headers)
     }
 
     /// The values of the answer's headers that the format names.
-    pub(super) fn capture_response(&self, headers: &HeaderMap) -> Captured {
+    pub(super) fn capture_response(&self, headers: &Fields) -> Captured {
         capture(&self.headers.response, headers)
     }
 
@@ -218,7 +219,7 @@ impl AccessFormat {
     }
 }
 
-pub(super) fn capture(names: &[HeaderName], headers: &HeaderMap) -> Captured {
+pub(super) fn capture(names: &[HeaderName], headers: &Fields) -> Captured {
     match names.is_empty() {
         true => Captured::NONE,
         false => Captured::of(names, headers),
@@ -531,10 +532,11 @@ mod tests {
              %REQ(X-ENVOY-ORIGINAL-PATH)% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
         )
         .unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert("x-tenant", "alpine".parse().unwrap());
-        headers.insert("x-envoy-original-path", "/forged".parse().unwrap());
-        headers.insert("content-type", "text/plain".parse().unwrap());
+        let headers = Fields::from_iter([
+            ("x-tenant", "alpine"),
+            ("x-envoy-original-path", "/forged"),
+            ("content-type", "text/plain"),
+        ]);
         let entry = AccessEntry {
             request_headers: &format.capture_request(&headers),
             response_headers: &format.capture_response(&headers),

@@ -10,13 +10,12 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
-
 use super::access_entry::{AccessEntry, Captured};
 use super::access_format::AccessFormat;
 use super::access_sink::{AccessLogError, Outlet, Sink};
 use super::metrics::Metrics;
 use super::shard::{Shards, lock};
+use crate::message::Fields;
 
 /// Bytes that one worker may have queued: some 4000 lines.
 const CAPACITY: usize = 1 << 20;
@@ -88,12 +87,12 @@ impl AccessLog {
 
     /// Keeps what the format needs of a request's head until the line is written. Costs nothing
     /// with the formats `text` and `json`.
-    pub fn capture_request(&self, headers: &HeaderMap) -> Captured {
+    pub fn capture_request(&self, headers: &Fields) -> Captured {
         self.0.format.capture_request(headers)
     }
 
     /// Keeps what the format needs of an answer's head until the line is written.
-    pub fn capture_response(&self, headers: &HeaderMap) -> Captured {
+    pub fn capture_response(&self, headers: &Fields) -> Captured {
         self.0.format.capture_response(headers)
     }
 

@@ -4,11 +4,12 @@
 //! Never: touches a header map, or gives a value that no header can hold.
 //! Called by: route (compiles), proxy (expands), config (checks).
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use super::access_entry::{AccessEntry, Captured};
 use super::access_format::{FormatError, capture, write_plain};
 use super::access_operator::{Headers, Part, Value, parts};
+use crate::message::Fields;
 
 /// The formats of one set of header changes. They share what they keep of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,12 +44,12 @@ impl FormatSet {
     }
 
     /// Keeps what the formats need of a request's head.
-    pub fn capture_request(&self, headers: &HeaderMap) -> Captured {
+    pub fn capture_request(&self, headers: &Fields) -> Captured {
         capture(&self.headers.request, headers)
     }
 
     /// Keeps what the formats need of an answer's head.
-    pub fn capture_response(&self, headers: &HeaderMap) -> Captured {
+    pub fn capture_response(&self, headers: &Fields) -> Captured {
         capture(&self.headers.response, headers)
     }
 
@@ -142,8 +143,7 @@ mod tests {
         set.add("%REQ(X-A)%%REQ(X-B?X-A)%").unwrap();
         set.add("%REQ(x-a)%").unwrap();
         assert_eq!(set.request_headers(), ["x-a", "x-b"]);
-        let mut headers = HeaderMap::new();
-        headers.insert("x-a", HeaderValue::from_static("1"));
+        let headers = Fields::from_iter([("x-a", "1")]);
         let kept = set.capture_request(&headers);
         let entry = AccessEntry {
             request_headers: &kept,

@@ -4,16 +4,17 @@
 //! Never: adds or drops anything else (that is `proxy::headers`).
 //! Called by: `connection`.
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version};
 use http_body::Body;
 
 use super::body::RequestBody;
+use crate::message::{Fields, Known};
 
 /// True where only HTTP/1.1 can carry the request (RFC 9113 section 8.6: no Upgrade in HTTP/2).
-pub(super) fn needs_http1(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE)
+pub(super) fn needs_http1(headers: &Fields) -> bool {
+    headers.has(Known::Upgrade)
 }
 
 /// Absolute form instead of `Host`; hyper drops what HTTP/2 has no place for.
@@ -105,7 +106,7 @@ mod tests {
         let mut r = request("/a?b", &[("host", "bank.example:8443")]);
         to_http2(&mut r, Scheme::HTTPS).unwrap();
         assert_eq!(r.uri(), "https://bank.example:8443/a?b");
-        assert!(r.headers().get(HOST).is_none());
+        assert!(r.headers().get(&HOST).is_none());
     }
 
     #[test]
@@ -154,7 +155,7 @@ mod tests {
         ] {
             let mut headers = headers(list);
             check_answer(StatusCode::OK, &mut headers).unwrap();
-            let all: Vec<_> = headers.get_all(CONTENT_LENGTH).iter().collect();
+            let all: Vec<_> = headers.get_all(CONTENT_LENGTH).collect();
             assert_eq!(all, ["3"]);
         }
     }

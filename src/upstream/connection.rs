@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use http::StatusCode;
 use http::uri::Scheme;
-use http::{Request, Response, StatusCode};
 use hyper::client::conn::TrySendError;
 
 use super::adapt;
@@ -20,6 +20,7 @@ use super::http1::{self, Begun, Fault, Http1, Tunnel, Unanswered};
 use super::http2::{self, Stream};
 use super::pool::Slot;
 use super::wire::Link;
+use crate::message::{Request, Response};
 use crate::telemetry::Level;
 
 /// A request under way: counted until it ends, or is dropped.
@@ -234,7 +235,7 @@ fn receive(begun: Begun, under: Under) -> Response<ResponseBody> {
         response,
         answering,
     } = begun;
-    let body = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    let body = if response.status == StatusCode::SWITCHING_PROTOCOLS {
         // The connection is a tunnel's now: it is never pooled, and counts until it is closed.
         let past = Under::past(Arc::clone(&under.slot));
         let (http1, rest) = answering.switch();
@@ -242,17 +243,18 @@ fn receive(begun: Begun, under: Under) -> Response<ResponseBody> {
     } else {
         ResponseBody::http1(answering, under)
     };
-    response.map(|()| body)
+    Response::from_parts(response, body)
 }
 
 async fn over_http2(
     mut stream: Stream,
     under: Under,
     reused: bool,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
     scheme: Scheme,
     upgrade: bool,
 ) -> Result<Response<ResponseBody>, Box<Failed>> {
+    let mut request = http::Request::from(request);
     let link = Arc::clone(&stream.http2.link);
     let endpoint = link.endpoint;
     let fits = match upgrade {
@@ -262,7 +264,7 @@ async fn over_http2(
     if let Err(problem) = fits {
         return Err(Box::new(Failed {
             error: UpstreamError::Unsendable { endpoint, problem },
-            request: Some(request),
+            request: Some(request.into()),
             under: None,
         }));
     }
@@ -281,11 +283,12 @@ async fn over_http2(
         }));
     }
     stream.http2.load.answered.store(true, Relaxed);
-    Ok(answer.map(|body| ResponseBody::http2(body, stream, under)))
+    let answer = answer.map(|body| ResponseBody::http2(body, stream, under));
+    Ok(answer.into())
 }
 
 fn explain(
-    mut failure: TrySendError<Request<RequestBody>>,
+    mut failure: TrySendError<http::Request<RequestBody>>,
     link: &Link,
     under: Under,
     reused: bool,
@@ -299,7 +302,7 @@ fn explain(
             true => spoke_first(link),
             false => http2::classify(failure.error(), link, reused, mark),
         },
-        request,
+        request: request.map(Into::into),
         under: Some(under),
     }
 }

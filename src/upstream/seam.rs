@@ -10,13 +10,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{RequestBody, ResponseBody};
 use super::error::UpstreamError;
 use super::own::OwnAddrs;
 use super::resolve::Resolver;
+use crate::message::{Request, Response};
 use crate::model::{EndpointAddr, OriginalDst};
 use crate::telemetry::Metrics;
 use crate::tls::{ClientTls, HandshakeFacts};
@@ -92,7 +92,7 @@ pub type Switched =
 
 /// The upstream's side of the switch, where the answer is 101; once.
 pub fn switched(answer: &mut Response<ResponseBody>) -> Switched {
-    let tunnel = answer.body_mut().take_tunnel();
+    let tunnel = answer.body.take_tunnel();
     Box::pin(std::future::ready(match tunnel {
         Some(tunnel) => Ok(Box::new(tunnel) as Box<dyn Duplex>),
         None => Err("the upstream did not switch protocols".into()),

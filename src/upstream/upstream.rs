@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use http::StatusCode;
 use http::uri::Scheme;
-use http::{Request, StatusCode};
 
 use super::adapt::needs_http1;
 use super::balance::{Endpoint, EndpointSet, Seat};
@@ -26,6 +26,7 @@ use super::pool::{CheckOut, Key, Slot};
 use super::seam::{Answer, Ask, EndpointStatus, SendFailure, UpstreamContext, UpstreamTls};
 use super::source;
 use super::wire::Link;
+use crate::message::Request;
 use crate::model::{DialSource, EndpointAddr, UpstreamSpec};
 use crate::telemetry::{Event, UpstreamStats};
 

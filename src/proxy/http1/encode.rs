@@ -7,15 +7,14 @@
 
 use bytes::{Buf, Bytes};
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, HOST, HeaderName, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    HOST, HeaderName, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
 };
-use http::response::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
-use hyper::ext::ReasonPhrase;
+use http::{HeaderMap, StatusCode};
 
 use super::batch::Batch;
 use super::head::{Facts, lists};
+use crate::message::{Known, ResponseHead, Value};
 
 /// How long a body says that it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub(super) struct Said {
 /// Appends the head. `goes_on`: the connection would take another request.
 pub(super) fn head(
     batch: &mut Batch,
-    answer: &Parts,
+    answer: &ResponseHead,
     length: Length,
     facts: Facts,
     goes_on: bool,
@@ -62,30 +61,24 @@ pub(super) fn head(
         );
     let may_chunk = facts.modern && !silent && !facts.head;
     let switches = answer.status == StatusCode::SWITCHING_PROTOCOLS;
-    let mut coder = None;
-    let mut closes = false;
-    let mut keeps = false;
-    let mut trailers = Vec::new();
-    for (name, value) in &answer.headers {
-        match *name {
-            CONTENT_LENGTH => {
-                if coder.is_none() {
-                    coder = content_length(out, value, length, facts.head);
-                }
-                continue;
-            }
-            // What frames is said below.
-            TRANSFER_ENCODING => continue,
-            TRAILER if !may_chunk => continue,
-            TRAILER => trailers.extend(names(value)),
-            CONNECTION => {
-                closes |= lists(value, "close");
-                keeps |= lists(value, "keep-alive");
-            }
-            _ => {}
-        }
-        line(out, name, value.as_bytes());
-    }
+    let headers = &answer.headers;
+    let coder = content_length(headers.get(Known::ContentLength), length, facts.head);
+    // The body knows better than a line that differs.
+    let mut says_length = coder.is_none();
+    let options = headers.get_all(Known::Connection);
+    let closes = options.clone().any(|value| lists(value, "close"));
+    let keeps = options.clone().any(|value| lists(value, "keep-alive"));
+    let trailers = match may_chunk {
+        true => headers.get_all(Known::Trailer).flat_map(names).collect(),
+        false => Vec::new(),
+    };
+    headers.write(out, |field| match field.known() {
+        Known::ContentLength => !std::mem::replace(&mut says_length, true),
+        // What frames is said below.
+        Known::TransferEncoding => false,
+        Known::Trailer => may_chunk,
+        _ => true,
+    });
     let mut coder = coder.unwrap_or_else(|| match length {
         Length::Unknown if may_chunk => {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -120,8 +113,8 @@ pub(super) fn head(
     Said { coder, last }
 }
 
-fn status_line(out: &mut Vec<u8>, answer: &Parts, facts: Facts) {
-    let own_words = answer.extensions.get::<ReasonPhrase>();
+fn status_line(out: &mut Vec<u8>, answer: &ResponseHead, facts: Facts) {
+    let own_words = answer.reason.as_ref();
     if facts.modern && answer.status == StatusCode::OK && own_words.is_none() {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         return;
@@ -152,30 +145,15 @@ fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A length that the head has of itself. `None`: it is not written.
-fn content_length(
-    out: &mut Vec<u8>,
-    value: &HeaderValue,
-    length: Length,
-    to_head: bool,
-) -> Option<Coder> {
-    let said = value.to_str().ok().and_then(|text| text.parse().ok());
+/// A length that the head has of itself. `None`: its line is not sent on.
+fn content_length(value: Option<Value<'_>>, length: Length, to_head: bool) -> Option<Coder> {
+    let value = value?;
+    let said = value.to_str().and_then(|text| text.parse().ok());
     match (length, said) {
-        (Length::Known(length), Some(said)) if length == said => {
-            line(out, &CONTENT_LENGTH, value.as_bytes());
-        }
-        // The body knows better.
-        (Length::Known(length), _) => number_line(out, length),
-        (Length::Unknown, Some(_)) => line(out, &CONTENT_LENGTH, value.as_bytes()),
-        (Length::None, _) if to_head => {
-            line(out, &CONTENT_LENGTH, value.as_bytes());
-            return Some(Coder::Length(0));
-        }
-        (Length::Unknown | Length::None, _) => return None,
-    }
-    match length {
-        Length::Known(length) => Some(Coder::Length(length)),
-        Length::Unknown | Length::None => said.map(Coder::Length),
+        (Length::Known(length), Some(said)) if length == said => Some(Coder::Length(length)),
+        (Length::Unknown, Some(said)) => Some(Coder::Length(said)),
+        (Length::None, _) if to_head => Some(Coder::Length(0)),
+        _ => None,
     }
 }
 
@@ -186,7 +164,7 @@ fn number_line(out: &mut Vec<u8>, number: u64) {
 }
 
 /// The members of `Trailer`.
-fn names(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+fn names(value: Value<'_>) -> impl Iterator<Item = HeaderName> {
     let text = value.to_str().unwrap_or_default();
     text.split(',')
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
@@ -275,7 +253,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::task::Context;
 
-    use http::Response;
+    use http::{HeaderValue, Response};
 
     use super::*;
 
@@ -303,7 +281,7 @@ mod tests {
         let mut batch = Batch::default();
         let said = head(
             &mut batch,
-            &answer.into_parts().0,
+            &crate::message::Response::from(answer).head,
             length,
             facts,
             facts.keep_alive,

@@ -14,7 +14,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
@@ -24,6 +23,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use super::batch::{Batch, poll_left};
 use super::encode::{Coder, Length};
 use super::wire::{Wire, lock};
+use crate::message::Response;
 use crate::proxy::alarm::Alarm;
 use crate::proxy::body::AnswerBody;
 use crate::proxy::guarded::Guarded;

@@ -1,38 +1,23 @@
 //! A request's head, read.
 //!
-//! Owns: the way from bytes to `http::request::Parts`, and what the connection itself must know.
+//! Owns: the way from bytes to a [`RequestHead`], and what the connection itself must know.
 //! Never: judges them: they have passed `strict`, and what is refused here was not to be expected.
 //! Called by: `server`; `wire`, for trailers.
 
-use std::cell::Cell;
-use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HeaderName, TE, UPGRADE};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use httparse::Header;
+use memchr::{memchr, memrchr};
 
+use crate::message::{Fields, Known, RequestHead, Value};
 use crate::proxy::control::Fault;
 use crate::proxy::strict::Violation;
 
-/// Header lines for which there is room without asking for memory; as many as the limit is by
-/// default, and a few more.
-const USUAL: usize = 128;
-
 /// A target is not longer than `http::Uri` can hold, whatever the bound on heads.
 const MAX_TARGET: usize = u16::MAX as usize - 1;
-
-thread_local! {
-    /// A map that an answer needed no more: the next request's need not be asked for.
-    static SPARE: Cell<Option<HeaderMap>> = const { Cell::new(None) };
-}
-
-/// A map that is no longer needed.
-pub(super) fn spare(mut headers: HeaderMap) {
-    headers.clear();
-    SPARE.set(Some(headers));
-}
 
 /// What the connection must know of a request while it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,51 +43,93 @@ pub(super) struct Facts {
 ///
 /// # Errors
 /// What the client is told.
-pub(super) fn read(bytes: &Bytes, max_headers: usize) -> Result<(Parts, Facts), Fault> {
-    if max_headers <= USUAL {
-        let mut room = [const { MaybeUninit::uninit() }; USUAL];
-        read_into(bytes, &mut room)
-    } else {
-        read_into(bytes, &mut vec![MaybeUninit::uninit(); max_headers])
-    }
-}
-
-fn read_into<'a>(
-    bytes: &'a Bytes,
-    room: &mut [MaybeUninit<Header<'a>>],
-) -> Result<(Parts, Facts), Fault> {
-    let mut head = httparse::Request::new(&mut []);
-    let read = head.parse_with_uninit_headers(bytes, room);
-    let (Ok(httparse::Status::Complete(_)), Some(method), Some(target)) =
-        (read, head.method, head.path)
-    else {
-        return Err(Fault::Violation(Violation::RequestLine));
-    };
+pub(super) fn read(block: Bytes) -> Result<(RequestHead, Facts), Fault> {
+    // Empty lines before the request line are forgiven (RFC 9112 section 2.2).
+    let empty = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let start = block.iter().take_while(|byte| empty(byte)).count();
+    let wrong = Fault::Violation(Violation::RequestLine);
+    let (method, target, modern, end) = request_line(&block, start).ok_or(wrong)?;
     if target.len() > MAX_TARGET {
         return Err(Fault::TargetTooLong);
     }
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method =
-        Method::from_bytes(method.as_bytes()).map_err(|_| Fault::Violation(Violation::Method))?;
-    parts.uri = Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes()))
+    let part = |range: &Range<usize>| block.get(range.clone()).unwrap_or_default();
+    let method =
+        Method::from_bytes(part(&method)).map_err(|_| Fault::Violation(Violation::Method))?;
+    let uri = Uri::from_maybe_shared(block.slice_ref(part(&target)))
         .map_err(|_| Fault::Violation(Violation::Target))?;
-    let modern = head.version == Some(1);
-    parts.version = match modern {
+    let headers = fields(block, end).ok_or(Fault::Violation(Violation::FieldName))?;
+    let facts = Facts::of(&method, modern, &headers);
+    let version = match modern {
         true => Version::HTTP_11,
         false => Version::HTTP_10,
     };
-    let mut facts = Facts {
-        modern,
-        keep_alive: modern,
-        head: parts.method == Method::HEAD,
-        connect: parts.method == Method::CONNECT,
-        trailers: false,
-        expects: false,
-        upgrades: false,
+    let head = RequestHead {
+        method,
+        uri,
+        version,
+        headers,
     };
-    parts.headers = SPARE.take().unwrap_or_default();
-    fields(bytes, head.headers, &mut parts.headers, &mut facts)?;
-    Ok((parts, facts))
+    Ok((head, facts))
+}
+
+/// Method, target, whether it is HTTP/1.1, and where the next line begins.
+fn request_line(block: &[u8], start: usize) -> Option<(Range<usize>, Range<usize>, bool, usize)> {
+    let end = start + memchr(b'\n', block.get(start..)?)?;
+    let line = block.get(start..end)?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let method = memchr(b' ', line)?;
+    let version = memrchr(b' ', line).filter(|version| *version > method)?;
+    let modern = match line.get(version + 1..)? {
+        b"HTTP/1.1" => true,
+        b"HTTP/1.0" => false,
+        _ => return None,
+    };
+    let target = start + method + 1..start + version;
+    Some((start..start + method, target, modern, end + 1))
+}
+
+/// The lines of a block, up to the empty one.
+fn fields(block: Bytes, mut at: usize) -> Option<Fields> {
+    let mut fields = Fields::of(block.clone());
+    loop {
+        let rest = block.get(at..)?;
+        let next = memchr(b'\n', rest)?;
+        let line = rest.get(..next)?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            return Some(fields);
+        }
+        let colon = memchr(b':', line)?;
+        let value = line.get(colon + 1..)?;
+        let space = |byte: &&u8| matches!(byte, b' ' | b'\t');
+        let before = value.iter().take_while(space).count();
+        let behind = value.iter().skip(before).rev().take_while(space).count();
+        let start = at + colon + 1;
+        fields.came(at..at + colon, start + before..start + value.len() - behind);
+        at += next + 1;
+    }
+}
+
+impl Facts {
+    fn of(method: &Method, modern: bool, headers: &Fields) -> Facts {
+        let says = |name: Known, member: &str| {
+            let mut values = headers.get_all(name);
+            values.any(|value| lists(value, member))
+        };
+        // Once a line asks to close, no other undoes that.
+        let keep_alive = modern || says(Known::Connection, "keep-alive");
+        let expected = headers.get_all(Known::Expect).last();
+        let expects = expected.is_some_and(|value| value.is("100-continue"));
+        Facts {
+            modern,
+            keep_alive: keep_alive && !says(Known::Connection, "close"),
+            head: *method == Method::HEAD,
+            connect: *method == Method::CONNECT,
+            trailers: says(Known::Te, "trailers"),
+            expects: modern && expects,
+            upgrades: modern && headers.has(Known::Upgrade),
+        }
+    }
 }
 
 /// Trailers; none where there are none.
@@ -131,34 +158,8 @@ fn field(bytes: &Bytes, line: &Header<'_>) -> Option<(HeaderName, HeaderValue)> 
     Some((name, value))
 }
 
-fn fields(
-    bytes: &Bytes,
-    lines: &[Header<'_>],
-    headers: &mut HeaderMap,
-    facts: &mut Facts,
-) -> Result<(), Fault> {
-    headers.reserve(lines.len());
-    let mut closes = false;
-    for line in lines {
-        let (name, value) = field(bytes, line).ok_or(Fault::Violation(Violation::FieldName))?;
-        match name {
-            // Once a line asks to close, no other undoes that.
-            CONNECTION if lists(&value, "close") => closes = true,
-            CONNECTION if !facts.modern => facts.keep_alive |= lists(&value, "keep-alive"),
-            EXPECT => facts.expects = value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
-            UPGRADE => facts.upgrades = facts.modern,
-            TE => facts.trailers |= lists(&value, "trailers"),
-            _ => {}
-        }
-        headers.append(name, value);
-    }
-    facts.keep_alive &= !closes;
-    facts.expects &= facts.modern;
-    Ok(())
-}
-
 /// True where a comma-separated value has this member, whatever its case.
-pub(super) fn lists(value: &HeaderValue, member: &str) -> bool {
+pub(super) fn lists(value: Value<'_>, member: &str) -> bool {
     let text = value.to_str().unwrap_or_default();
     text.split(',')
         .any(|listed| listed.trim().eq_ignore_ascii_case(member))

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode};
+use http::StatusCode;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
@@ -26,6 +26,7 @@ use super::leaving::Leaving;
 use super::parking;
 use super::wire::{Shared, Wire, lock};
 use crate::drain::DrainGuard;
+use crate::message::{Request, RequestHead, Response};
 use crate::model::Limits;
 use crate::proxy::answer;
 use crate::proxy::body::AnswerBody;
@@ -64,7 +65,6 @@ struct Server {
     began: Instant,
     head_timeout: Duration,
     idle_timeout: Duration,
-    max_headers: usize,
     /// It may be parked where it waits.
     parks: bool,
     /// What has come of a head that did not come at once.
@@ -114,7 +114,6 @@ impl Server {
             began: Instant::now(),
             head_timeout: limits.head_timeout,
             idle_timeout: limits.idle_timeout,
-            max_headers: limits.max_headers,
             parks,
             head: BytesMut::new(),
             head_began: None,
@@ -180,7 +179,7 @@ impl Server {
                         bytes = std::mem::take(&mut self.head).freeze();
                     }
                     (self.head_began, self.idle_since) = (None, None);
-                    let request = head::read(&bytes, self.max_headers);
+                    let request = head::read(bytes);
                     if let Ok((_, facts)) = &request
                         && wire.strict.in_body()
                     {
@@ -238,13 +237,13 @@ impl Server {
         late
     }
 
-    fn ask(&mut self, parts: http::request::Parts, facts: Facts, framing: Framing) -> State {
+    fn ask(&mut self, head: RequestHead, facts: Facts, framing: Framing) -> State {
         let (sender, receiver) = match facts.upgrades {
             true => Some(oneshot::channel()).unzip(),
             false => (None, None),
         };
         let content = Content::new(&self.wire, framing, receiver);
-        let request = Request::from_parts(parts, content);
+        let request = Request::from_parts(head, content);
         let work = Work::new(forward(Arc::clone(&self.connection), request));
         State::Asking(work, facts, sender)
     }
@@ -316,7 +315,6 @@ impl Server {
         let mut batch = Batch::take();
         let said = encode::head(&mut batch, &parts, length_of(&body), facts, goes_on);
         let switch = switch.filter(|_| parts.status == StatusCode::SWITCHING_PROTOCOLS);
-        head::spare(parts.headers);
         let answering = Answering::new((body, said.coder), facts.trailers, said.last, switch);
         self.state = State::Answering(answering);
         self.poll_answering(batch, cx)

@@ -13,12 +13,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::HeaderMap;
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use super::fault::Fault;
 use super::request::{self, Framing};
+use crate::message::Request;
 use crate::upstream::body::RequestBody;
 
 /// A frame below this many bytes is copied.
@@ -72,7 +73,7 @@ impl Upload {
         let mut gathered = GATHER.take();
         match request::write(&request, persist, &mut gathered) {
             Ok(plan) => {
-                let body = Some(request.into_body());
+                let body = Some(request.body);
                 let upload = Upload {
                     gathered,
                     data: Bytes::new(),

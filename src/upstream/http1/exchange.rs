@@ -12,7 +12,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::Version;
 use http_body::Frame;
 
 use super::client::Http1;
@@ -20,13 +20,14 @@ use super::decode::{Decoded, Decoder};
 use super::encode::{Step, Upload};
 use super::fault::Fault;
 use super::head::{Asked, Head, HeadReader};
+use crate::message::{Request, ResponseHead};
 use crate::upstream::body::RequestBody;
 use crate::upstream::transport::{Chunks, Transport};
 use crate::upstream::wire::Wire;
 
 /// An answer whose head is here.
 pub(in crate::upstream) struct Begun<S: Chunks = Transport> {
-    pub(in crate::upstream) response: Response<()>,
+    pub(in crate::upstream) response: ResponseHead,
     pub(in crate::upstream) answering: Answering<S>,
 }
 
@@ -70,7 +71,7 @@ pub(in crate::upstream) async fn ask<S: Chunks>(
     request: Request<RequestBody>,
     upgrade: bool,
 ) -> Result<Begun<S>, (Http1<S>, Unanswered)> {
-    let asked = Asked::new(request.method(), upgrade);
+    let asked = Asked::new(&request.head.method, upgrade);
     let (upload, close) = match Upload::new(request, http1.persists()) {
         Ok(begun) => begun,
         Err((request, problem)) => {
@@ -85,7 +86,7 @@ pub(in crate::upstream) async fn ask<S: Chunks>(
         Ok(answered) => answered,
         Err(fault) => return Err((http1, Unanswered::Broken(fault))),
     };
-    let persist = head.response.version() == Version::HTTP_10;
+    let persist = head.response.version == Version::HTTP_10;
     http1.set_persist(persist);
     Ok(Begun {
         answering: Answering {

@@ -6,14 +6,16 @@
 //! Called by: `exchange`.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
 use super::decode::Decoder;
 use super::fault::Fault;
+use crate::message::{Fields, Known, ResponseHead, Value};
 
 /// Bytes of an answer's head; the same for its trailers.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -41,7 +43,7 @@ impl Asked {
 /// A head that is whole.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) response: Response<()>,
+    pub(super) response: ResponseHead,
     pub(super) decoder: Decoder,
     /// The connection may serve again once the answer has ended.
     pub(super) keep: bool,
@@ -148,22 +150,19 @@ fn parse(bytes: &mut Bytes, asked: Asked) -> Result<Parsed, Fault> {
         Some(1) => Version::HTTP_11,
         _ => Version::HTTP_10,
     };
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    *response.version_mut() = version;
-    if let Some(reason) = answer.reason
-        && Some(reason) != status.canonical_reason()
-        && let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes())
-    {
-        response.extensions_mut().insert(reason);
+    let unusual = |reason: &&str| Some(*reason) != status.canonical_reason();
+    let reason = answer.reason.filter(unusual);
+    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let mut headers = Fields::of(bytes.slice(..length));
+    for field in answer.headers.iter() {
+        headers.came(
+            place(bytes, field.name.as_bytes()),
+            place(bytes, field.value),
+        );
     }
     let mut facts = Facts::default();
-    let headers = response.headers_mut();
-    headers.reserve(answer.headers.len());
-    for field in answer.headers.iter() {
-        let (name, value) = (name(field.name)?, shared(bytes, field.value)?);
-        facts.note(&name, &value);
-        headers.append(name, value);
+    for field in headers.iter() {
+        facts.note(field.known(), field.value());
     }
     let decoder = facts.decoder(status, version, asked)?;
     if facts.lengths > 1
@@ -174,9 +173,20 @@ fn parse(bytes: &mut Bytes, asked: Asked) -> Result<Parsed, Fault> {
     bytes.advance(length);
     Ok(Parsed::Head(Box::new(Head {
         keep: facts.keeps(version) && status != StatusCode::SWITCHING_PROTOCOLS,
-        response,
+        response: ResponseHead {
+            status,
+            version,
+            headers,
+            reason,
+        },
         decoder,
     })))
+}
+
+/// Where in `bytes` a part of them is.
+fn place(bytes: &Bytes, part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr().saturating_sub(bytes.as_ptr().addr());
+    start..start + part.len()
 }
 
 fn name(name: &str) -> Result<HeaderName, Fault> {
@@ -236,19 +246,19 @@ struct Facts {
 }
 
 impl Facts {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
-        if *name == CONTENT_LENGTH {
+    fn note(&mut self, name: Known, value: Value<'_>) {
+        if name == Known::ContentLength {
             for one in value.as_bytes().split(|byte| *byte == b',') {
                 let number = digits(one.trim_ascii());
                 self.differ |= number.is_none() || (self.lengths > 0 && number != self.first);
                 self.first = self.first.or(number);
                 self.lengths += 1;
             }
-        } else if *name == TRANSFER_ENCODING {
+        } else if name == Known::TransferEncoding {
             let coding = value.as_bytes().trim_ascii();
             self.chunked = coding.eq_ignore_ascii_case(b"chunked");
             self.codings += 1;
-        } else if *name == CONNECTION {
+        } else if name == Known::Connection {
             self.close |= has_token(value.as_bytes(), b"close");
             self.keep_alive |= has_token(value.as_bytes(), b"keep-alive");
         }

@@ -7,13 +7,12 @@
 //! Why the framing headers are always our own: a body that is there is announced, and one that is
 //! not there is not, whatever the request says of it (request smuggling).
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, HeaderValue, Request};
+use http::HeaderValue;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING};
 use http_body::Body;
 
 use super::head::{digits, has_token};
+use crate::message::{Fields, Known, Request, RequestHead};
 use crate::upstream::body::RequestBody;
 
 /// How a request's body is framed.
@@ -43,8 +42,13 @@ pub(super) fn write(
     persist: bool,
     out: &mut Vec<u8>,
 ) -> Result<Plan, &'static str> {
-    let (uri, headers) = (request.uri(), request.headers());
-    out.extend_from_slice(request.method().as_str().as_bytes());
+    let RequestHead {
+        method,
+        uri,
+        headers,
+        ..
+    } = &request.head;
+    out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     if !target.starts_with(['/', '*']) {
@@ -52,34 +56,28 @@ pub(super) fn write(
     }
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    match (headers.get(HOST), uri.authority()) {
-        (Some(host), _) => line(out, &HOST, host.as_bytes()),
+    match (headers.lines(Known::Host).next(), uri.authority()) {
+        (Some(host), _) => host.write(out),
         (None, Some(authority)) => line(out, &HOST, authority.as_str().as_bytes()),
         (None, None) => return Err("it names no host"),
     }
     // RFC 9110 section 10.1.4: who sends TE says so in Connection.
-    let says_te = headers.contains_key(TE) && !headers.contains_key(UPGRADE);
-    let (mut close, mut length) = (false, None);
-    for (name, value) in headers {
-        if *name == CONNECTION {
-            close |= has_token(value.as_bytes(), b"close");
-            if says_te {
-                continue;
-            }
-        } else if *name == CONTENT_LENGTH {
-            length = length.or_else(|| digits(value.as_bytes()));
-            continue;
-        } else if *name == HOST || *name == TRANSFER_ENCODING {
-            continue;
-        }
-        line(out, name, value.as_bytes());
-    }
+    let says_te = headers.has(Known::Te) && !headers.has(Known::Upgrade);
+    let mut options = headers.get_all(Known::Connection);
+    let close = options.any(|value| has_token(value.as_bytes(), b"close"));
+    let mut lengths = headers.get_all(Known::ContentLength);
+    let length = lengths.find_map(|value| digits(value.as_bytes()));
+    headers.write(out, |field| match field.known() {
+        Known::Host | Known::ContentLength | Known::TransferEncoding => false,
+        Known::Connection => !says_te,
+        _ => true,
+    });
     if says_te {
         line(out, &CONNECTION, b"te");
     } else if persist && !close {
         line(out, &CONNECTION, b"keep-alive");
     }
-    let framing = frame(request.body(), headers, length);
+    let framing = frame(&request.body, headers, length);
     match &framing {
         Framing::Chunked(_) => line(out, &TRANSFER_ENCODING, b"chunked"),
         // A request without a body has no need to say so, and says it where it did.
@@ -100,20 +98,20 @@ pub(super) fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn frame(body: &RequestBody, headers: &HeaderMap, said: Option<u64>) -> Framing {
+fn frame(body: &RequestBody, headers: &Fields, said: Option<u64>) -> Framing {
     if body.is_end_stream() {
         return Framing::Length(0);
     }
     match said.or_else(|| body.size_hint().exact()) {
-        Some(length) if !headers.contains_key(TRANSFER_ENCODING) => Framing::Length(length),
+        Some(length) if !headers.has(Known::TransferEncoding) => Framing::Length(length),
         _ => Framing::Chunked(announced(headers)),
     }
 }
 
 /// The names that `Trailer` announces, but for those that would change the message (RFC 9110
 /// section 6.5.1).
-fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(TRAILER).iter();
+fn announced(headers: &Fields) -> Vec<HeaderName> {
+    let lines = headers.get_all(Known::Trailer);
     let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     names
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
@@ -147,11 +145,11 @@ mod tests {
     use crate::upstream::BodyError;
 
     fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<RequestBody> {
-        let mut request = Request::builder().method(method).uri(uri);
+        let mut request = http::Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.body(RequestBody::Empty).unwrap()
+        request.body(RequestBody::Empty).unwrap().into()
     }
 
     fn of_length(length: usize) -> RequestBody {

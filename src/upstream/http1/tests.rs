@@ -308,7 +308,7 @@ proptest! {
 fn fields_and_trailers_come_as_they_were_sent() {
     let whole = get(WHOLE[1]).unwrap();
     assert_eq!((whole.status, &whole.body[..]), (200, &b"hello"[..]));
-    let cookies: Vec<_> = whole.headers.get_all("set-cookie").iter().collect();
+    let cookies: Vec<_> = whole.headers.get_all("set-cookie").collect();
     assert_eq!(cookies, ["a", "b"]);
     let trailers = get(WHOLE[4]).unwrap().trailers.unwrap();
     assert_eq!(
@@ -325,7 +325,7 @@ fn a_length_that_is_said_twice_is_said_once() {
         "content-length: 2, 2",
     ] {
         let whole = get(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\nok")).unwrap();
-        let lengths: Vec<_> = whole.headers.get_all("content-length").iter().collect();
+        let lengths: Vec<_> = whole.headers.get_all("content-length").collect();
         assert_eq!(lengths, ["2"]);
         assert_eq!(whole.body, b"ok");
     }
