@@ -141,7 +141,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.body(()).unwrap().into_parts().0
+        request.body(()).unwrap().into_parts().0.into()
     }
 
     fn path(text: &str) -> MatchSpec {

@@ -433,7 +433,7 @@ mod tests {
         }
         let ours = HeaderValue::from_static("Hash=3");
         apply(mode, mutual.then_some(&ours), &mut headers);
-        let values = headers.get_all(&CLIENT_CERT);
+        let values = headers.get_all(Known::ForwardedClientCert);
         values.map(|v| v.to_str().unwrap().to_owned()).collect()
     }
 

@@ -142,9 +142,9 @@ mod tests {
     fn parts(uri: &str, host: &[&str]) -> RequestHead {
         let mut request = http::Request::builder().uri(uri);
         for host in host {
-            request = request.header(HOST, *host);
+            request = request.header("host", *host);
         }
-        request.body(()).unwrap().into_parts().0
+        request.body(()).unwrap().into_parts().0.into()
     }
 
     #[test]

@@ -229,7 +229,7 @@ mod tests {
         entering.request(&mut head).map(|()| head)
     }
 
-    fn all<'a>(parts: &'a RequestHead, name: &str) -> Vec<&'a str> {
+    fn all<'a>(parts: &'a RequestHead, name: &'a str) -> Vec<&'a str> {
         let values = parts.headers.get_all(name);
         values.map(|value| value.to_str().unwrap()).collect()
     }

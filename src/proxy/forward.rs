@@ -226,7 +226,9 @@ async fn follow(
         RouteAction::Forward(split) => {
             let choice = split.pick();
             if let Some(extras) = &route.extras {
-                record = match fault::inflict(&extras.fault, &choice.upstream, record).await {
+                // Boxed: the futures of all requests would have to have room for it.
+                let inflicted = fault::inflict(&extras.fault, &choice.upstream, record);
+                record = match Box::pin(inflicted).await {
                     Ok(record) => record,
                     Err(aborted) => return aborted,
                 };

@@ -288,7 +288,7 @@ mod tests {
                 retries.on.grpc_unavailable = false;
                 *named(&mut retries.on) = true;
                 let mut headers = Fields::new();
-                headers.insert(HeaderName::from_static("grpc-status"), other.into());
+                headers.insert(http::HeaderName::from_static("grpc-status"), other.into());
                 let again = after_answer(StatusCode::OK, &headers, &retries);
                 assert_eq!(again, other == status, "{status} {other}");
             }
@@ -297,10 +297,9 @@ mod tests {
 
     #[test]
     fn v14_grpc_unavailable_is_tried_again_by_default() {
-        let mut headers = Fields::new();
-        headers.insert("grpc-status", http::HeaderValue::from_static("14"));
+        let headers = Fields::from_iter([("grpc-status", "14")]);
         assert!(after_answer(StatusCode::OK, &headers, &Retries::default()));
-        headers.insert("grpc-status", http::HeaderValue::from_static("13"));
+        let headers = Fields::from_iter([("grpc-status", "13")]);
         assert!(!after_answer(StatusCode::OK, &headers, &Retries::default()));
     }
 }

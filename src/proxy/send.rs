@@ -168,7 +168,7 @@ impl<'a> Tries<'a> {
                 Err(failed) => return failed.give_up(),
             };
             if !next.pause.is_zero() {
-                tokio::time::sleep(next.pause).await;
+                Box::pin(tokio::time::sleep(next.pause)).await;
             }
         }
     }
@@ -241,12 +241,13 @@ impl<'a> Tries<'a> {
         let Some(bound) = self.plan.retries.per_try_timeout else {
             return Ok(sending.await);
         };
-        let late = async {
+        // Boxed, as rules seldom have such a bound: the futures of all requests would be larger.
+        let late = Box::pin(async {
             if let Some(received) = self.received {
                 received.ended().await;
             }
             tokio::time::sleep(bound).await;
-        };
+        });
         tokio::select! {
             biased;
             sent = sending => Ok(sent),
@@ -325,17 +326,9 @@ impl Late<'_> {
     async fn passed(&self, alarm: &mut Alarm) -> ProxyError {
         let mut from = self.began;
         if let Some(received) = self.received {
-            // Twice, because a silent client is told by its body's own timer.
-            let patience = self.idle.saturating_mul(2);
-            loop {
-                let before = received.moves();
-                let ended = tokio::time::timeout(patience, received.ended()).await;
-                if ended.is_ok() {
-                    break;
-                }
-                if received.moves() == before {
-                    return ProxyError::StreamIdle(patience);
-                }
+            // Boxed: most requests have no body.
+            if let Err(error) = Box::pin(self.ended(received)).await {
+                return error;
             }
             from = Instant::now();
         }
@@ -343,6 +336,22 @@ impl Late<'_> {
         let due = from + timeout.unwrap_or(self.idle);
         poll_fn(|cx| alarm.poll(due, cx)).await;
         timeout.map_or(ProxyError::StreamIdle(self.idle), ProxyError::Timeout)
+    }
+
+    /// Returns when the request's body has ended.
+    async fn ended(&self, received: &Received) -> Result<(), ProxyError> {
+        // Twice, because a silent client is told by its body's own timer.
+        let patience = self.idle.saturating_mul(2);
+        loop {
+            let before = received.moves();
+            let ended = tokio::time::timeout(patience, received.ended()).await;
+            if ended.is_ok() {
+                return Ok(());
+            }
+            if received.moves() == before {
+                return Err(ProxyError::StreamIdle(patience));
+            }
+        }
     }
 
     fn of_answer(&self) -> Option<(Instant, Duration)> {

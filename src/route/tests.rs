@@ -39,5 +39,5 @@ pub(super) fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> Reques
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    request.body(()).unwrap().into_parts().0
+    request.body(()).unwrap().into_parts().0.into()
 }

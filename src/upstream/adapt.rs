@@ -155,7 +155,7 @@ mod tests {
         ] {
             let mut headers = headers(list);
             check_answer(StatusCode::OK, &mut headers).unwrap();
-            let all: Vec<_> = headers.get_all(CONTENT_LENGTH).collect();
+            let all: Vec<_> = headers.get_all(CONTENT_LENGTH).iter().collect();
             assert_eq!(all, ["3"]);
         }
     }

@@ -41,6 +41,14 @@ struct Answer {
 /// An address, and another one of the other family.
 pub(super) type Destination = (EndpointAddr, Option<EndpointAddr>);
 
+/// The upstream has endpoints of its own.
+pub(super) fn is_balanced(slot: &Slot) -> bool {
+    matches!(
+        slot.core.spec.resolution,
+        Resolution::Static | Resolution::Dns | Resolution::DnsOne
+    )
+}
+
 /// Where `ask` goes; `None` where the upstream has endpoints of its own.
 ///
 /// # Errors

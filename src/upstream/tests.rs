@@ -78,11 +78,11 @@ fn request(host: &str) -> Request<RequestBody> {
 }
 
 async fn get(upstream: &Arc<Upstream>, host: &str) -> Result<Answer, SendFailure> {
-    upstream.send(&ask(host), request(host)).await
+    upstream.send(&ask(host), request(host).into()).await
 }
 
 async fn read(answer: Answer) -> Result<String, BodyError> {
-    let body = answer.response.into_body().collect().await?;
+    let body = answer.response.body.collect().await?;
     Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
 }
 
@@ -418,7 +418,7 @@ async fn a_warm_connection_that_closes_on_the_request_says_that_it_was_warm() {
     let mut fresh = ask("a");
     fresh.fresh = true;
     let answer = upstream
-        .send(&fresh, request("a"))
+        .send(&fresh, request("a").into())
         .await
         .unwrap_or_else(|f| panic!("{}", f.error));
     assert!(!answer.reused);
@@ -544,7 +544,7 @@ async fn trailers_of_an_answer_pass() {
         let answer = get(&upstream, "a")
             .await
             .unwrap_or_else(|f| panic!("{}", f.error));
-        let body = answer.response.into_body().collect().await.unwrap();
+        let body = answer.response.body.collect().await.unwrap();
         assert_eq!(body.trailers().unwrap()["sum"], "7");
     }
     assert_eq!(accepted.load(Ordering::Relaxed), 1);
@@ -641,7 +641,7 @@ async fn http2_with_prior_knowledge_opens_a_second_connection_when_the_first_is_
             });
             let body = RequestBody::Stream(Box::pin(StreamBody::new(stream)));
             let request = Request::post("/x").header("host", "a").body(body).unwrap();
-            let answer = upstream.send(&ask("a"), request).await;
+            let answer = upstream.send(&ask("a"), request.into()).await;
             read(answer.unwrap_or_else(|f| panic!("{}", f.error)))
                 .await
                 .unwrap()
@@ -700,7 +700,7 @@ async fn an_upgrade_gets_http1_from_a_server_that_prefers_http2() {
     request
         .headers_mut()
         .insert("upgrade", "echo".parse().unwrap());
-    let answer = upstream.send(&ask("a.test"), request).await;
+    let answer = upstream.send(&ask("a.test"), request.into()).await;
     let mut answer = answer.unwrap_or_else(|f| panic!("{}", f.error));
     assert_eq!(answer.response.status(), StatusCode::SWITCHING_PROTOCOLS);
     assert_eq!(answer.facts.as_ref().unwrap().alpn, Alpn::Http1);
@@ -740,7 +740,7 @@ async fn r16_a_busy_connection_is_closed_at_the_age_limit_and_not_before() {
     let answer = get(&upstream, "a")
         .await
         .unwrap_or_else(|f| panic!("{}", f.error));
-    let mut body = answer.response.into_body();
+    let mut body = answer.response.body;
     assert!(body.frame().await.unwrap().is_ok());
     upstream.retire(Duration::from_secs(100));
     drop(upstream);
@@ -881,7 +881,7 @@ async fn an_early_answer_is_heard_while_the_request_is_still_being_sent() {
     });
     let body = RequestBody::Stream(Box::pin(StreamBody::new(endless)));
     let request = Request::post("/x").header("host", "a").body(body).unwrap();
-    let answer = plain(spec(address)).send(&ask("a"), request).await;
+    let answer = plain(spec(address)).send(&ask("a"), request.into()).await;
     let answer = answer.unwrap_or_else(|f| panic!("{}", f.error));
     assert_eq!(answer.response.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(read(answer).await.unwrap(), "no");
@@ -901,7 +901,7 @@ async fn a_failure_of_the_clients_body_is_not_blamed_on_the_upstream() {
     let body = RequestBody::Stream(Box::pin(StreamBody::new(broken)));
     let request = Request::post("/x").header("host", "a").body(body).unwrap();
     let upstream = plain(spec(address));
-    let failure = failed(upstream.send(&ask("a"), request).await);
+    let failure = failed(upstream.send(&ask("a"), request.into()).await);
     assert!(
         matches!(failure.error, UpstreamError::BodyFromClient(_)),
         "{}",
@@ -966,14 +966,16 @@ async fn e2_an_original_destination_is_where_it_goes_and_a_host_stands_in_for_it
     let upstream = plain(spec);
     let mut captured = ask("elsewhere.example");
     captured.original_dst = Some(crate::model::OriginalDst(address));
-    let answer = upstream.send(&captured, request("elsewhere.example")).await;
+    let answer = upstream
+        .send(&captured, request("elsewhere.example").into())
+        .await;
     assert_eq!(
         answer.unwrap_or_else(|f| panic!("{}", f.error)).endpoint.0,
         address
     );
     let mut direct = ask("localhost");
     direct.port = address.port();
-    let answer = upstream.send(&direct, request("localhost")).await;
+    let answer = upstream.send(&direct, request("localhost").into()).await;
     assert_eq!(
         answer.unwrap_or_else(|f| panic!("{}", f.error)).endpoint.0,
         address
@@ -1133,7 +1135,7 @@ async fn p4_a_marked_endpoint_is_spoken_to_in_plaintext_and_no_other_ever_is() {
         ..ask("bank.example")
     };
     for _ in 0..20 {
-        let answer = upstream.send(&fresh, request("bank.example")).await;
+        let answer = upstream.send(&fresh, request("bank.example").into()).await;
         read(answer.ok().unwrap()).await.unwrap();
     }
     let (plaintext, encrypted) = (plaintext.lock().unwrap(), encrypted.lock().unwrap());
@@ -1191,7 +1193,7 @@ async fn e12_a_host_that_leads_back_to_us_is_refused() {
         fresh: true,
         ..ask("localhost")
     };
-    let failure = failed(upstream.send(&fresh, request("localhost")).await);
+    let failure = failed(upstream.send(&fresh, request("localhost").into()).await);
     assert!(
         matches!(failure.error, UpstreamError::Loop { .. }),
         "{}",

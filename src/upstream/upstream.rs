@@ -156,9 +156,13 @@ impl Upstream {
             Ok(admitted) => admitted,
             Err(error) => return Err(unsent(error, request, None)),
         };
-        let aim = match self.aim(slot, ask).await {
-            Ok(aim) => aim,
-            Err(error) => return Err(unsent(error, request, None)),
+        let aim = match self.aim_at_once(slot, ask) {
+            Some(aim) => aim,
+            // Boxed, as what follows here is: a request that has to wait is rare and its future large.
+            None => match Box::pin(self.aim(slot, ask)).await {
+                Ok(aim) => aim,
+                Err(error) => return Err(unsent(error, request, None)),
+            },
         };
         if let Some(seat) = &aim.seat {
             under.sit(Arc::clone(seat));
@@ -166,10 +170,17 @@ impl Upstream {
         let http1 = needs_http1(request.headers());
         let (mut request, mut fresh) = (request, ask.fresh);
         loop {
-            let lease = match self.lease(slot, ask, &aim, (http1, fresh), under).await {
-                Ok(lease) => lease,
-                Err(error) => return Err(unsent(error, request, Some(aim.endpoint))),
+            let held = match self.warm(slot, ask, &aim, (http1, fresh)) {
+                Ok(held) => held,
+                Err(other) => match Box::pin(self.hold(slot, ask, &aim, http1, other)).await {
+                    Ok(held) => held,
+                    Err(error) => return Err(unsent(error, request, Some(aim.endpoint))),
+                },
             };
+            let lease = Lease::new(held, under);
+            if lease.is_reused() {
+                self.core.stats.count(Event::Reuse);
+            }
             let (link, reused) = (lease.link(), lease.is_reused());
             let (endpoint, local, facts) = (link.endpoint, link.local, link.facts.clone());
             let scheme = scheme(link);
@@ -244,6 +255,19 @@ impl Upstream {
         })
     }
 
+    /// An endpoint, where one can be picked without waiting.
+    fn aim_at_once(&self, slot: &Slot, ask: &Ask<'_>) -> Option<Aim> {
+        if !destination::is_balanced(slot) {
+            return None;
+        }
+        let seat = slot.pick(ask.avoid)?;
+        Some(Aim {
+            endpoint: seat.endpoint.address,
+            seat: Some(seat),
+            other: None,
+        })
+    }
+
     pub(super) async fn aim(&self, slot: &Slot, ask: &Ask<'_>) -> Result<Aim, UpstreamError> {
         let core = &self.core;
         if let Some((endpoint, other)) = destination::find(slot, ask).await? {
@@ -271,55 +295,70 @@ impl Upstream {
         })
     }
 
-    /// A connection to use, warm or new.
-    async fn lease(
+    /// A warm connection; or what there is to do instead.
+    fn warm(
         &self,
         slot: &Arc<Slot>,
         ask: &Ask<'_>,
         aim: &Aim,
-        (http1, fresh): (bool, bool),
-        under: Under,
-    ) -> Result<Lease, UpstreamError> {
-        let key = Key {
+        (http1, alone): (bool, bool),
+    ) -> Result<Held, CheckOut> {
+        let key = self.key(ask, aim);
+        match slot.check_out(key, self.core.want(http1, alone, aim.endpoint())) {
+            CheckOut::Http1(http1) => Ok(Held::Http1(http1)),
+            CheckOut::Http2(http2) => Ok(Held::Http2(Stream::entered(http2, slot))),
+            other => Err(other),
+        }
+    }
+
+    fn key<'a>(&'a self, ask: &Ask<'a>, aim: &Aim) -> Key<'a> {
+        Key {
             ends: Ends {
                 to: aim.endpoint,
                 from: self.from(ask, aim),
             },
             name: self.core.key_name(ask.host, aim.endpoint()),
-        };
-        let mut rounds = 0;
-        let held = loop {
-            // A server that closes each connection as soon as it is open is told of as one that
-            // does, and not asked for ever: after some rounds this request opens its own.
-            let alone = fresh || rounds >= MAX_ROUNDS;
-            rounds += 1;
-            let mut connecting =
-                match slot.check_out(key, self.core.want(http1, alone, aim.endpoint())) {
-                    CheckOut::Http1(http1) => break Held::Http1(http1),
-                    CheckOut::Http2(http2) => break Held::Http2(Stream::entered(http2, slot)),
-                    CheckOut::Connect => break self.connect(slot, ask, aim, http1).await?,
-                    CheckOut::Wait(connecting) => connecting,
-                    CheckOut::Lead(lead) => self.lead(slot, ask, aim, lead),
-                };
+        }
+    }
+
+    /// A connection to use, once there is one.
+    async fn hold(
+        &self,
+        slot: &Arc<Slot>,
+        ask: &Ask<'_>,
+        aim: &Aim,
+        http1: bool,
+        mut next: CheckOut,
+    ) -> Result<Held, UpstreamError> {
+        let mut rounds = 1;
+        loop {
+            let mut connecting = match next {
+                CheckOut::Http1(http1) => return Ok(Held::Http1(http1)),
+                CheckOut::Http2(http2) => return Ok(Held::Http2(Stream::entered(http2, slot))),
+                CheckOut::Connect => return self.connect(slot, ask, aim, http1).await,
+                CheckOut::Wait(connecting) => connecting,
+                CheckOut::Lead(lead) => self.lead(slot, ask, aim, lead),
+            };
             let done = match connecting.wait_for(Option::is_some).await {
                 Ok(done) => done.clone(),
                 // Whoever led is gone; the next round finds another way.
                 Err(_) => None,
             };
+            let key = self.key(ask, aim);
             match done {
                 None | Some(Ok(())) => {}
                 Some(Err(error @ UpstreamError::Overflow { .. })) => {
                     let http2 = slot.check_out_crowded(key).ok_or(error)?;
-                    break Held::Http2(Stream::entered(http2, slot));
+                    return Ok(Held::Http2(Stream::entered(http2, slot)));
                 }
                 Some(Err(error)) => return Err(error),
             }
-        };
-        let lease = Lease::new(held, under);
-        if lease.is_reused() {
-            self.core.stats.count(Event::Reuse);
+            // A server that closes each connection as soon as it is open is told of as one that
+            // does, and not asked for ever: after some rounds this request opens its own.
+            let alone = rounds >= MAX_ROUNDS;
+            rounds += 1;
+            next = slot.check_out(key, self.core.want(http1, alone, aim.endpoint()));
         }
-        Ok(lease)
     }
 
     /// The client's address that this connection is dialled from.

@@ -180,8 +180,11 @@ fn data(text: &str) -> Frame<Bytes> {
     Frame::data(Bytes::copy_from_slice(text.as_bytes()))
 }
 
-fn begun(script: &Script, request: Request<RequestBody>) -> Result<Begun<Script>, String> {
-    let asked = now(ask(connection(script), request, false)).expect("it waits");
+fn begun(
+    script: &Script,
+    request: impl Into<crate::message::Request<RequestBody>>,
+) -> Result<Begun<Script>, String> {
+    let asked = now(ask(connection(script), request.into(), false)).expect("it waits");
     asked.map_err(|(_, unanswered)| match unanswered {
         Unanswered::Unsendable(_, words) => words.to_owned(),
         Unanswered::Broken(fault) => fault.to_string(),
@@ -229,8 +232,8 @@ fn answer_to(method: Method, turns: Vec<Turn>) -> Result<Whole, String> {
         None => rest(&mut begun.answering)?,
     };
     Ok(Whole {
-        status: begun.response.status().as_u16(),
-        headers: begun.response.headers().clone(),
+        status: begun.response.status.as_u16(),
+        headers: begun.response.headers.clone().into(),
         body,
         trailers,
         keep: begun.answering.spend().into_connection().is_some(),
@@ -308,7 +311,7 @@ proptest! {
 fn fields_and_trailers_come_as_they_were_sent() {
     let whole = get(WHOLE[1]).unwrap();
     assert_eq!((whole.status, &whole.body[..]), (200, &b"hello"[..]));
-    let cookies: Vec<_> = whole.headers.get_all("set-cookie").collect();
+    let cookies: Vec<_> = whole.headers.get_all("set-cookie").iter().collect();
     assert_eq!(cookies, ["a", "b"]);
     let trailers = get(WHOLE[4]).unwrap().trailers.unwrap();
     assert_eq!(
@@ -325,7 +328,7 @@ fn a_length_that_is_said_twice_is_said_once() {
         "content-length: 2, 2",
     ] {
         let whole = get(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\nok")).unwrap();
-        let lengths: Vec<_> = whole.headers.get_all("content-length").collect();
+        let lengths: Vec<_> = whole.headers.get_all("content-length").iter().collect();
         assert_eq!(lengths, ["2"]);
         assert_eq!(whole.body, b"ok");
     }
@@ -511,7 +514,7 @@ fn a_body_without_length_goes_in_chunks_with_the_trailers_that_were_announced() 
             .chain([Frame::trailers(trailers.clone())]);
         let request = post(headers, frames.collect());
         assert!(
-            now(ask(connection(&script), request, false)).is_none(),
+            now(ask(connection(&script), request.into(), false)).is_none(),
             "it waits"
         );
         let written = script.written();
@@ -528,7 +531,7 @@ fn a_request_arrives_whole_however_few_bytes_a_write_takes() {
     let text = "x".repeat(3000);
     let script = Script::default();
     let frames = vec![data("small"), data(&text), data(&text)];
-    let asking = ask(connection(&script), post(&[], frames), false);
+    let asking = ask(connection(&script), post(&[], frames).into(), false);
     let mut asking = pin!(asking);
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..8000 {
@@ -592,7 +595,7 @@ fn an_endless_upload_does_not_keep_an_answer_from_being_heard() {
     let endless = stream::repeat_with(move || Ok::<_, BodyError>(Frame::data(chunk.clone())));
     let body = RequestBody::Stream(Box::pin(StreamBody::new(endless)));
     let request = request(Method::POST).map(|_| body);
-    assert_eq!(begun(&script, request).unwrap().response.status(), 413);
+    assert_eq!(begun(&script, request).unwrap().response.status, 413);
 }
 
 #[test]
@@ -618,7 +621,7 @@ fn a_body_that_fails_is_told_as_that() {
     let body = RequestBody::Stream(Box::pin(StreamBody::new(broken)));
     let asked = now(ask(
         connection(&open()),
-        request(Method::POST).map(|_| body),
+        request(Method::POST).map(|_| body).into(),
         false,
     ));
     let Err((_, Unanswered::Broken(Fault::Body(error)))) = asked.unwrap() else {
@@ -633,9 +636,9 @@ async fn an_answer_that_came_before_a_write_failed_is_read() {
     script.with(|shared| shared.refuses = true);
     script.says("HTTP/1.1 413 No\r\ncontent-length: 2\r\n\r\nno");
     script.with(|shared| shared.turns.push_back(Turn::Ends));
-    let asked = ask(connection(&script), request(Method::GET), false).await;
+    let asked = ask(connection(&script), request(Method::GET).into(), false).await;
     let mut begun = asked.ok().unwrap();
-    assert_eq!(begun.response.status(), 413);
+    assert_eq!(begun.response.status, 413);
     assert_eq!(begun.answering.whole().unwrap(), "no");
 }
 
@@ -643,7 +646,7 @@ async fn an_answer_that_came_before_a_write_failed_is_read() {
 async fn bytes_behind_a_switch_belong_to_the_tunnel() {
     let script = open();
     script.says("HTTP/1.1 101 S\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\nhi");
-    let asked = ask(connection(&script), request(Method::GET), true).await;
+    let asked = ask(connection(&script), request(Method::GET).into(), true).await;
     let (http1, rest) = asked.ok().unwrap().answering.switch();
     let mut tunnel = Tunnel::new(http1, rest, Box::new(()));
     script.says(" there");
@@ -684,7 +687,7 @@ fn a_connection_that_is_not_needed_ends_properly_and_one_that_is_busy_does_not()
     drop(connection(&script));
     assert!(script.with(|shared| shared.polite));
     let script = open();
-    assert!(now(ask(connection(&script), request(Method::GET), false)).is_none());
+    assert!(now(ask(connection(&script), request(Method::GET).into(), false)).is_none());
     assert!(
         !script.with(|shared| shared.polite),
         "the answer was not waited for"
@@ -708,7 +711,7 @@ fn a_server_of_http10_is_asked_to_keep_the_connection_that_it_kept() {
     first.answering.whole().unwrap();
     let http1 = first.answering.spend().into_connection().unwrap();
     script.with(|shared| shared.writes.clear());
-    assert!(now(ask(http1, request(Method::GET), false)).is_none());
+    assert!(now(ask(http1, request(Method::GET).into(), false)).is_none());
     assert!(script.written().ends_with("connection: keep-alive\r\n\r\n"));
 }
 
@@ -725,7 +728,7 @@ async fn an_exchange_that_waits_for_both_sides_does_not_spin() {
     };
     let link = Link::new(1, endpoint, (filed, "".into()), None, None, Arc::default());
     let http1 = Http1::new(Wire::new(near, Arc::new(link), None, Box::new(|| ())));
-    let asking = tokio::spawn(ask(http1, request, false));
+    let asking = tokio::spawn(ask(http1, request.into(), false));
     // Time that is paused goes on only where nobody has anything to do.
     tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
     assert!(!asking.is_finished());
