@@ -16,6 +16,7 @@ mod dial;
 mod discover;
 mod echo;
 mod error;
+mod hold;
 mod http1;
 mod http2;
 mod lane;

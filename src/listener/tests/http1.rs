@@ -66,7 +66,8 @@ async fn answer(client: &mut TcpStream) -> (String, String) {
         seen.push(client.read_u8().await.unwrap());
     }
     let head = String::from_utf8(seen).unwrap();
-    let length = head.split("content-length: ").nth(1);
+    let lower = head.to_ascii_lowercase();
+    let length = lower.split("content-length: ").nth(1);
     let length = length.and_then(|rest| rest.split("\r\n").next());
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     client.read_exact(&mut body).await.unwrap();

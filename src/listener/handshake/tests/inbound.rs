@@ -12,7 +12,7 @@ async fn p7_a_sidecar_is_let_in_and_its_request_reaches_the_port_that_it_was_for
     let mut client = mesh.sidecar(client).await;
     assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
     let seen = served(&mut client, "httpbin.foo:8000", &app).await;
-    assert!(seen.contains("\r\nhost: httpbin.foo:8000\r\n"), "{seen}");
+    assert!(seen.contains("\r\nHost: httpbin.foo:8000\r\n"), "{seen}");
     assert_eq!(bench.context.metrics.downstream.handshakes.value(), 1);
 }
 
@@ -182,8 +182,12 @@ async fn p7_a_sidecar_that_offers_no_http_brings_bytes_and_others_are_looked_at(
         client.write_all(bytes).await.unwrap();
         let mut served = accept(&app).await;
         match is_http {
-            // As it is written by us.
-            true => assert!(head(&mut served).await.contains("\r\nhost: a\r\n")),
+            // We say how the client spoke.
+            true => assert!(
+                head(&mut served)
+                    .await
+                    .contains("\r\nx-forwarded-proto: https\r\n")
+            ),
             false => exactly(&mut served, bytes).await,
         }
     }
