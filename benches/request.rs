@@ -20,10 +20,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
+use http::Version;
 use http_body_util::BodyExt;
+use sortie::message::Fields;
 use sortie::model::{EndpointSpec, Host, Resolution, UpstreamSpec};
-use sortie::proxy::headers::{clean_request, wire_size};
+use sortie::proxy::headers::clean_request;
 use sortie::proxy::strict::{Strict, StrictLimits};
 use sortie::telemetry::Metrics;
 use sortie::upstream::{
@@ -78,14 +79,29 @@ fn head(c: &mut Criterion) {
     bench.finish();
 }
 
+/// As they are once they were read.
+fn came(lines: &[(String, String)]) -> Fields {
+    let mut text = String::new();
+    let mut places = Vec::new();
+    for (name, value) in lines {
+        let begin = text.len();
+        write!(text, "{name}: {value}\r\n").unwrap();
+        places.push((
+            begin..begin + name.len(),
+            begin + name.len() + 2..text.len() - 2,
+        ));
+    }
+    let mut fields = Fields::of(text.into());
+    for (name, value) in places {
+        fields.came(name, value);
+    }
+    fields
+}
+
 fn headers(c: &mut Criterion) {
     let mut bench = c.benchmark_group("headers");
     for more in [0, 24, 90] {
-        let mut map = HeaderMap::new();
-        for (name, value) in lines(more) {
-            let name = HeaderName::try_from(name).unwrap();
-            map.append(name, HeaderValue::try_from(value).unwrap());
-        }
+        let map: Fields = came(&lines(more));
         let count = USUAL.len() + more;
         bench.bench_function(format!("clean/{count}"), |b| {
             b.iter_batched_ref(
@@ -95,7 +111,14 @@ fn headers(c: &mut Criterion) {
             );
         });
         bench.bench_function(format!("size/{count}"), |b| {
-            b.iter(|| wire_size(black_box(&map)));
+            b.iter(|| black_box(&map).wire_size());
+        });
+        let mut out = Vec::with_capacity(64 * 1024);
+        bench.bench_function(format!("write/{count}"), |b| {
+            b.iter(|| {
+                out.clear();
+                black_box(&map).write(&mut out, |_| true);
+            });
         });
     }
     bench.finish();
@@ -140,10 +163,10 @@ async fn through(upstream: &Arc<Upstream>) -> usize {
         avoid: &[],
         fresh: false,
     };
-    let request = Request::get("/").header("host", "bank.example");
+    let request = http::Request::get("/").header("host", "bank.example");
     let request = request.body(RequestBody::Empty).unwrap();
-    let answer = upstream.send(&ask, request).await.ok().unwrap();
-    let body = answer.response.into_body().collect().await.unwrap();
+    let answer = upstream.send(&ask, request.into()).await.ok().unwrap();
+    let body = answer.response.body.collect().await.unwrap();
     body.to_bytes().len()
 }
 

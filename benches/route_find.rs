@@ -17,7 +17,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use http::request::Parts;
+use sortie::message::RequestHead;
 use sortie::model::{
     Action, Destination, HostPattern, HostRoutes, MatchSpec, Place, RuleSpec, StringMatch,
     UpstreamSpec, Weighted,
@@ -68,9 +68,9 @@ fn upstreams(cold: &tokio::runtime::Runtime) -> HashMap<Arc<str>, Arc<Upstream>>
     HashMap::from([("bank".into(), bank)])
 }
 
-fn head() -> Parts {
+fn head() -> RequestHead {
     let request = http::Request::get("/v1/accounts?limit=10").header("accept", "*/*");
-    request.body(()).unwrap().into_parts().0
+    request.body(()).unwrap().into_parts().0.into()
 }
 
 fn find(c: &mut Criterion) {
