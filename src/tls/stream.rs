@@ -101,6 +101,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         looked
     }
 
+    /// Tells the server that nothing more is sent (RFC 8446 section 6.1), for one who then closes the
+    /// socket.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.closed {
+            self.closed = true;
+            self.session.close();
+        }
+        self.poll_send(cx)
+    }
+
     /// Reads until there are plain bytes. `None` at the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Buffer>>> {
         for _ in 0..FRUITLESS {
@@ -310,11 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.closed {
-            this.closed = true;
-            this.session.close();
-        }
-        ready!(this.poll_send(cx))?;
+        ready!(this.poll_farewell(cx))?;
         match ready!(Pin::new(&mut this.socket).poll_shutdown(cx)) {
             // What is not connected need not be closed.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),

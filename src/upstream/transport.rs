@@ -29,6 +29,14 @@ pub(super) trait Chunks: AsyncRead + AsyncWrite + Send + Unpin {
     fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
         self.poll_chunk(cx)
     }
+
+    /// Says what has to be said before the socket is closed, and leaves that to its drop.
+    ///
+    /// # Errors
+    /// Those of writing.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(self).poll_shutdown(cx)
+    }
 }
 
 /// TLS or, where the configuration says so, none.
@@ -58,6 +66,13 @@ impl Chunks for Transport {
         match self {
             Transport::Plain(stream) => scratch::poll_read(stream, cx),
             Transport::Tls(stream) => stream.poll_look(cx),
+        }
+    }
+
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self {
+            Transport::Plain(_) => Poll::Ready(Ok(())),
+            Transport::Tls(stream) => stream.poll_farewell(cx),
         }
     }
 }

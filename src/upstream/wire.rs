@@ -407,6 +407,14 @@ impl<S: Chunks> Wire<S> {
         self.poll_stream(cx, S::poll_look)
     }
 
+    /// Says what has to be said before the socket is closed.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub(super) fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_farewell(cx)
+    }
+
     fn poll_stream(
         &mut self,
         cx: &mut Context<'_>,

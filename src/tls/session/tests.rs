@@ -37,6 +37,8 @@ struct Pipe {
     /// Bytes that the socket still takes.
     takes: usize,
     broken: bool,
+    /// The client has closed its half of the socket.
+    shut: bool,
     reads: usize,
     writes: usize,
 }
@@ -110,6 +112,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pipe(|pipe| pipe.shut = true);
         Poll::Ready(Ok(()))
     }
 }
@@ -203,6 +206,7 @@ impl Open {
             from_client: Vec::new(),
             takes: usize::MAX,
             broken: false,
+            shut: false,
             reads: 0,
             writes: 0,
         })));
@@ -636,6 +640,23 @@ fn our_end_is_told_with_close_notify_once() {
         open.server.read_tls(&mut sent).unwrap();
         let state = open.server.process_new_packets().unwrap();
         assert!(state.peer_has_closed());
+        assert!(open.socket.pipe(|pipe| pipe.shut));
+    }
+}
+
+#[test]
+fn a_farewell_is_close_notify_once_and_leaves_the_socket_to_its_owner() {
+    for version in BOTH {
+        let mut open = Open::new(version);
+        for _ in 0..2 {
+            assert!(open.stream.poll_farewell(&mut context()).is_ready());
+        }
+        let mut sent = &open.sent()[..];
+        assert_eq!(records(sent).len(), 1);
+        open.server.read_tls(&mut sent).unwrap();
+        let state = open.server.process_new_packets().unwrap();
+        assert!(state.peer_has_closed());
+        assert!(!open.socket.pipe(|pipe| pipe.shut));
     }
 }
 

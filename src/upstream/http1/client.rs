@@ -9,12 +9,11 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use tokio::io::AsyncWrite;
 use tokio::task::unconstrained;
 
 use crate::upstream::transport::{Chunks, Transport};
@@ -114,7 +113,7 @@ impl<S: Chunks> Drop for Http1<S> {
         if !self.0.busy {
             // A proper end in TLS, as far as it can be had without waiting.
             let mut cx = Context::from_waker(Waker::noop());
-            let _ = Pin::new(&mut self.0.wire).poll_shutdown(&mut cx);
+            let _ = self.0.wire.poll_farewell(&mut cx);
         }
     }
 }
