@@ -26,8 +26,8 @@ pub struct RequestHead {
 /// A request.
 #[derive(Debug)]
 pub struct Request<B> {
-    /// All but the content.
-    pub head: RequestHead,
+    /// All but the content; boxed, as a request goes through many hands.
+    pub head: Box<RequestHead>,
     /// The content.
     pub body: B,
 }
@@ -48,8 +48,8 @@ pub struct ResponseHead {
 /// An answer.
 #[derive(Debug)]
 pub struct Response<B> {
-    /// All but the content.
-    pub head: ResponseHead,
+    /// All but the content; boxed, as an answer goes through many hands.
+    pub head: Box<ResponseHead>,
     /// The content.
     pub body: B,
 }
@@ -58,18 +58,18 @@ impl<B> Request<B> {
     /// `GET /`.
     pub fn new(body: B) -> Self {
         Request {
-            head: RequestHead::default(),
+            head: Box::default(),
             body,
         }
     }
 
     /// Of its two halves.
-    pub fn from_parts(head: RequestHead, body: B) -> Self {
+    pub fn from_parts(head: Box<RequestHead>, body: B) -> Self {
         Request { head, body }
     }
 
     /// Its two halves.
-    pub fn into_parts(self) -> (RequestHead, B) {
+    pub fn into_parts(self) -> (Box<RequestHead>, B) {
         (self.head, self.body)
     }
 
@@ -91,18 +91,18 @@ impl<B> Response<B> {
     /// 200, with no field.
     pub fn new(body: B) -> Self {
         Response {
-            head: ResponseHead::default(),
+            head: Box::default(),
             body,
         }
     }
 
     /// Of its two halves.
-    pub fn from_parts(head: ResponseHead, body: B) -> Self {
+    pub fn from_parts(head: Box<ResponseHead>, body: B) -> Self {
         Response { head, body }
     }
 
     /// Its two halves.
-    pub fn into_parts(self) -> (ResponseHead, B) {
+    pub fn into_parts(self) -> (Box<ResponseHead>, B) {
         (self.head, self.body)
     }
 
@@ -150,7 +150,7 @@ impl<B> From<http::Request<B>> for Request<B> {
     fn from(request: http::Request<B>) -> Self {
         let (parts, body) = request.into_parts();
         Request {
-            head: parts.into(),
+            head: Box::new(parts.into()),
             body,
         }
     }
@@ -158,7 +158,7 @@ impl<B> From<http::Request<B>> for Request<B> {
 
 impl<B> From<Request<B>> for http::Request<B> {
     fn from(request: Request<B>) -> Self {
-        let Request { head, body } = request;
+        let (head, body) = (*request.head, request.body);
         let mut request = http::Request::new(body);
         *request.method_mut() = head.method;
         *request.uri_mut() = head.uri;
@@ -172,12 +172,12 @@ impl<B> From<http::Response<B>> for Response<B> {
     fn from(response: http::Response<B>) -> Self {
         let (mut parts, body) = response.into_parts();
         Response {
-            head: ResponseHead {
+            head: Box::new(ResponseHead {
                 status: parts.status,
                 version: parts.version,
                 headers: parts.headers.into(),
                 reason: parts.extensions.remove(),
-            },
+            }),
             body,
         }
     }
@@ -185,7 +185,7 @@ impl<B> From<http::Response<B>> for Response<B> {
 
 impl<B> From<Response<B>> for http::Response<B> {
     fn from(response: Response<B>) -> Self {
-        let Response { head, body } = response;
+        let (head, body) = (*response.head, response.body);
         let mut response = http::Response::new(body);
         *response.status_mut() = head.status;
         *response.version_mut() = head.version;

@@ -35,6 +35,12 @@ pub enum AuthorityError {
 impl<'a> Destination<'a> {
     /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`; `default_port` where none is named.
     pub fn parse(authority: &'a str, default_port: u16) -> Result<Self, AuthorityError> {
+        if Host::is_plain(authority.as_bytes()) {
+            return Ok(Destination {
+                host: Cow::Borrowed(authority),
+                port: default_port,
+            });
+        }
         if authority.contains('@') {
             return Err(AuthorityError::UserInfo);
         }

@@ -64,6 +64,14 @@ impl Host {
         }
     }
 
+    /// True of a name in normal form that begins with a letter, which most are: nothing more is to
+    /// be known of it. One pass, as every request asks.
+    pub fn is_plain(name: &[u8]) -> bool {
+        let letter = name.first().is_some_and(u8::is_ascii_lowercase);
+        let small = |b: &u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+        letter && name.len() <= MAX_NAME && is_sound(name, small)
+    }
+
     /// The host as text, in normal form.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -82,14 +90,18 @@ impl Borrow<str> for Host {
     }
 }
 
+/// Bytes of a name (RFC 1035 section 2.3.4).
+const MAX_NAME: usize = 253;
+
 fn check_name(name: &str) -> Result<(), HostError> {
     if name.is_empty() {
         return Err(HostError::Empty);
     }
-    if name.len() > 253 {
+    if name.len() > MAX_NAME {
         return Err(HostError::TooLong(name.len()));
     }
-    if is_sound(name.as_bytes()) {
+    let ordinary = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    if is_sound(name.as_bytes(), ordinary) {
         return Ok(());
     }
     // What is wrong with it is worth a second look.
@@ -109,15 +121,15 @@ fn check_name(name: &str) -> Result<(), HostError> {
     Ok(())
 }
 
-/// True where every label has 1 to 63 bytes that a name may have. One pass, as every request asks.
-fn is_sound(name: &[u8]) -> bool {
+/// True where every label has 1 to 63 bytes that it may have.
+fn is_sound(name: &[u8], may: impl Fn(&u8) -> bool) -> bool {
     let mut length = 0_usize;
     let sound = name.iter().all(|b| {
         if *b == b'.' {
             return (1..=63).contains(&std::mem::take(&mut length));
         }
         length += 1;
-        b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')
+        may(b)
     });
     sound && (1..=63).contains(&length)
 }

@@ -181,7 +181,7 @@ type Upgrade = (HeaderValue, Switched);
 
 /// A request, taken apart.
 struct Asked {
-    parts: RequestHead,
+    parts: Box<RequestHead>,
     body: Content,
     upgrade: Option<Upgrade>,
     destination: Destination<'static>,

@@ -100,8 +100,10 @@ fn remove_listed(headers: &mut Fields) {
             .any(|known| token.eq_ignore_ascii_case(known))
     };
     // Nothing is copied for the options that everyone sends.
+    let usual = |value: &Value<'_>| value.is("keep-alive") || value.is("close");
     let listed: Vec<HeaderName> = headers
         .get_all(Known::Connection)
+        .filter(|value| !usual(value))
         .flat_map(tokens)
         .filter(|token| !ordinary(token))
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())

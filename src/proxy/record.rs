@@ -7,6 +7,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -47,8 +48,11 @@ struct Line {
     response_headers: Captured,
 }
 
-/// One request, until it is told.
-pub(super) struct Record {
+/// One request, until it is told. Boxed, as it goes through many hands.
+pub(super) struct Record(Box<Facts>);
+
+/// What is known of a request.
+pub(super) struct Facts {
     connection: Arc<Connection>,
     began: Instant,
     line: Option<Box<Line>>,
@@ -85,7 +89,7 @@ impl Record {
             true => RequestProtocol::Grpc(None),
             false => RequestProtocol::Http,
         };
-        Record {
+        Record(Box::new(Facts {
             connection,
             began: Instant::now(),
             line,
@@ -104,7 +108,7 @@ impl Record {
             endpoint: None,
             upstream_local: None,
             told: false,
-        }
+        }))
     }
 
     /// True where the answer has no body whatever its head says.
@@ -114,6 +118,11 @@ impl Record {
 
     pub(super) fn is_grpc(&self) -> bool {
         matches!(self.protocol, RequestProtocol::Grpc(_))
+    }
+
+    /// When it came.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -145,10 +154,11 @@ impl Record {
         self.details = "via_upstream";
         self.endpoint = Some(endpoint);
         self.upstream_local = local;
-        if let Some(line) = &mut self.line {
-            self.service_time = Some(self.began.elapsed());
+        let facts = &mut *self.0;
+        if let Some(line) = &mut facts.line {
+            facts.service_time = Some(facts.began.elapsed());
             line.server_name = server_name.map(str::to_owned);
-            if let Some(log) = &self.connection.context.access_log {
+            if let Some(log) = &facts.connection.context.access_log {
                 line.response_headers = log.capture_response(answer.headers());
             }
         }
@@ -314,6 +324,20 @@ impl Record {
         let upstream = stats.map_or("", |stats| stats.name());
         let captured = (&line.request_headers, &line.response_headers);
         log.write(&self.entry(line, upstream, captured));
+    }
+}
+
+impl Deref for Record {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.0
+    }
+}
+
+impl DerefMut for Record {
+    fn deref_mut(&mut self) -> &mut Facts {
+        &mut self.0
     }
 }
 

@@ -80,7 +80,7 @@ impl Drop for Waiting<'_> {
 pub(super) async fn send(
     connection: &Connection,
     plan: &Plan<'_>,
-    parts: RequestHead,
+    parts: Box<RequestHead>,
     body: RequestBody,
     mut record: Record,
 ) -> Result<Sent, Response<AnswerBody>> {
@@ -89,7 +89,7 @@ pub(super) async fn send(
         received: received.as_deref(),
         timeout: plan.timeout,
         idle: connection.stream_idle,
-        began: Instant::now(),
+        began: record.began(),
     };
     let waiting = Waiting::new(&mut record, plan.upstream);
     let mut tries = Tries {
@@ -144,7 +144,7 @@ struct Tries<'a> {
 }
 
 impl<'a> Tries<'a> {
-    async fn run(&mut self, parts: RequestHead, body: RequestBody) -> Result<Answer, ProxyError> {
+    async fn run(&mut self, parts: Box<RequestHead>, body: RequestBody) -> Result<Answer, ProxyError> {
         let replay = matches!(body, RequestBody::Empty).then(|| Replay::of(&parts));
         let mut request = Request::from_parts(parts, body);
         // The permit of a retry lives as long as its try.

@@ -123,7 +123,12 @@ impl Slot {
         let mut state = self.lock();
         let State { view, random, .. } = &mut *state;
         view.follow(&set, random);
-        view.pick(self.core.spec.balance, avoid, self.core.clock.now(), random)
+        // One alone is picked whatever its record, and no clock is asked.
+        let now = match view.seats.len() {
+            ..=1 => 0,
+            _ => self.core.clock.now(),
+        };
+        view.pick(self.core.spec.balance, avoid, now, random)
     }
 
     /// This worker's requests under way by endpoint.

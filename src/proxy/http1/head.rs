@@ -43,7 +43,7 @@ pub(super) struct Facts {
 ///
 /// # Errors
 /// What the client is told.
-pub(super) fn read(block: Bytes) -> Result<(RequestHead, Facts), Fault> {
+pub(super) fn read(block: Bytes) -> Result<(Box<RequestHead>, Facts), Fault> {
     // Empty lines before the request line are forgiven (RFC 9112 section 2.2).
     let empty = |byte: &u8| matches!(byte, b'\r' | b'\n');
     let start = block.iter().take_while(|byte| empty(byte)).count();
@@ -69,7 +69,7 @@ pub(super) fn read(block: Bytes) -> Result<(RequestHead, Facts), Fault> {
         version,
         headers,
     };
-    Ok((head, facts))
+    Ok((Box::new(head), facts))
 }
 
 /// Method, target, whether it is HTTP/1.1, and where the next line begins.

@@ -237,7 +237,7 @@ impl Server {
         late
     }
 
-    fn ask(&mut self, head: RequestHead, facts: Facts, framing: Framing) -> State {
+    fn ask(&mut self, head: Box<RequestHead>, facts: Facts, framing: Framing) -> State {
         let (sender, receiver) = match facts.upgrades {
             true => Some(oneshot::channel()).unzip(),
             false => (None, None),

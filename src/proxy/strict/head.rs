@@ -10,7 +10,7 @@
 use super::cursor::{Cursor, is_target, is_token, misplaced};
 use super::field::{Fields, Sink};
 use super::violation::Violation;
-use crate::model::Destination;
+use crate::model::{Destination, Host};
 
 /// Empty lines that are forgiven before a request line; RFC 9112 section 2.2 asks for one at least.
 const MAX_EMPTY_LINES: u8 = 4;
@@ -303,7 +303,11 @@ fn after_target(byte: u8) -> Result<State, Violation> {
 
 /// The port of an authority, 0 where it names none; `None` where it is no authority.
 fn port_of(authority: Option<&[u8]>) -> Option<u16> {
-    let text = std::str::from_utf8(authority?).ok()?;
+    let authority = authority?;
+    if Host::is_plain(authority) {
+        return Some(0);
+    }
+    let text = std::str::from_utf8(authority).ok()?;
     Destination::parse(text, 0).ok().map(|read| read.port)
 }
 

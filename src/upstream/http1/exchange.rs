@@ -27,7 +27,7 @@ use crate::upstream::wire::Wire;
 
 /// An answer whose head is here.
 pub(in crate::upstream) struct Begun<S: Chunks = Transport> {
-    pub(in crate::upstream) response: ResponseHead,
+    pub(in crate::upstream) response: Box<ResponseHead>,
     pub(in crate::upstream) answering: Answering<S>,
 }
 

@@ -43,7 +43,7 @@ impl Asked {
 /// A head that is whole.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) response: ResponseHead,
+    pub(super) response: Box<ResponseHead>,
     pub(super) decoder: Decoder,
     /// The connection may serve again once the answer has ended.
     pub(super) keep: bool,
@@ -75,7 +75,7 @@ impl HeadReader {
         }
         while !bytes.is_empty() {
             match parse(bytes, asked)? {
-                Parsed::Head(head) => return Ok(Some(*head)),
+                Parsed::Head(head) => return Ok(Some(head)),
                 Parsed::Interim => {
                     self.interim += 1;
                     if self.interim > MAX_INTERIM {
@@ -119,7 +119,7 @@ impl Asked {
 const TOO_LARGE: Fault = Fault::Malformed("message head is too large");
 
 enum Parsed {
-    Head(Box<Head>),
+    Head(Head),
     /// 1xx: another head follows.
     Interim,
     Partial,
@@ -171,16 +171,16 @@ fn parse(bytes: &mut Bytes, asked: Asked) -> Result<Parsed, Fault> {
         headers.insert(CONTENT_LENGTH, length.into());
     }
     bytes.advance(length);
-    Ok(Parsed::Head(Box::new(Head {
+    Ok(Parsed::Head(Head {
         keep: facts.keeps(version) && status != StatusCode::SWITCHING_PROTOCOLS,
-        response: ResponseHead {
+        response: Box::new(ResponseHead {
             status,
             version,
             headers,
             reason,
-        },
+        }),
         decoder,
-    })))
+    }))
 }
 
 /// Where in `bytes` a part of them is.

@@ -47,7 +47,7 @@ pub(super) fn write(
         uri,
         headers,
         ..
-    } = &request.head;
+    } = &*request.head;
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
