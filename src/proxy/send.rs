@@ -144,7 +144,11 @@ struct Tries<'a> {
 }
 
 impl<'a> Tries<'a> {
-    async fn run(&mut self, parts: Box<RequestHead>, body: RequestBody) -> Result<Answer, ProxyError> {
+    async fn run(
+        &mut self,
+        parts: Box<RequestHead>,
+        body: RequestBody,
+    ) -> Result<Answer, ProxyError> {
         let replay = matches!(body, RequestBody::Empty).then(|| Replay::of(&parts));
         let mut request = Request::from_parts(parts, body);
         // The permit of a retry lives as long as its try.

@@ -97,6 +97,20 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// How many bytes from the first on a field value may be made of.
+#[inline]
+pub(super) fn plain_length(bytes: &[u8]) -> usize {
+    let (chunks, _) = bytes.as_chunks::<16>();
+    let odd = |chunk: &[u8; 16]| {
+        let odd = |any: bool, byte: &u8| any | (*byte < b' ') | (*byte == 0x7f);
+        chunk.iter().fold(false, odd)
+    };
+    // Sixteen at once, without a branch for each.
+    let even = 16 * chunks.iter().take_while(|chunk| !odd(chunk)).count();
+    let rest = bytes.get(even..).unwrap_or_default();
+    even + rest.iter().take_while(|byte| is_value(**byte)).count()
+}
+
 /// How many bytes of a little-endian word, from the first on, are no control characters. Eight at
 /// once, without a branch for each: the borrow of a subtraction marks the bytes that are too small.
 #[inline]
@@ -259,6 +273,19 @@ mod tests {
     fn plain_bytes_do_not_end_before_a_control_character() {
         for byte in (0..=0xff_u8).filter(|byte| *byte >= b' ' && *byte != 0x7f) {
             assert_eq!(plain_bytes(u64::from_le_bytes([byte; 8])), 8, "{byte}");
+        }
+    }
+
+    #[test]
+    fn the_plain_bytes_of_a_value_end_at_its_first_control_character_which_is_no_tab() {
+        for length in 0..70 {
+            for byte in 0..=0xff_u8 {
+                let mut value = vec![b'a'; 70];
+                value[length] = byte;
+                let ends = byte != b'\t' && (byte < b' ' || byte == 0x7f);
+                let expected = if ends { length } else { 70 };
+                assert_eq!(plain_length(&value), expected, "{byte} at {length}");
+            }
         }
     }
 
