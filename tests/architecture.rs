@@ -376,6 +376,11 @@ fn floors() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         .collect()
 }
 
+/// The roots of crates, which list rooms.
+fn is_root(source: &Source) -> bool {
+    ["lib.rs", "hot.rs"].contains(&source.name.as_str())
+}
+
 fn report(rule: &str, broken: &[String]) {
     assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
 }
@@ -385,7 +390,7 @@ fn nobody_imports_upwards() {
     let floors = floors();
     let rooms: BTreeSet<&str> = floors.keys().copied().collect();
     let mut broken = Vec::new();
-    for source in sources().iter().filter(|source| source.name != "lib.rs") {
+    for source in sources().iter().filter(|source| !is_root(source)) {
         let Some(allowed) = floors.get(source.room()) else {
             broken.push(format!("src/{}: a room without a floor", source.name));
             continue;
@@ -575,6 +580,23 @@ fn every_direct_dependency_has_its_reason_in_the_policy() {
         "one line of reason per dependency, in .cargo-deny.toml",
         &broken,
     );
+}
+
+#[test]
+fn the_hot_half_is_built_of_the_versions_and_features_that_the_root_names() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).expect("a manifest");
+    let all = read("Cargo.toml");
+    let mut broken = Vec::new();
+    let hot = read("hot/Cargo.toml");
+    let mut shared = direct_dependencies(&hot);
+    shared.extend(["version", "edition", "rust-version"].map(String::from));
+    for line in hot.lines() {
+        let key = line.split('=').next().unwrap_or_default().trim();
+        if shared.contains(key) && !all.lines().any(|theirs| theirs == line) {
+            broken.push(format!("hot/Cargo.toml: {line}"));
+        }
+    }
+    report("a line of this manifest is one of Cargo.toml", &broken);
 }
 
 fn direct_dependencies(manifest: &str) -> BTreeSet<String> {
