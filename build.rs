@@ -15,13 +15,13 @@ use std::path::Path;
 use std::process::Command;
 
 const LIST: &str = "link/order.txt";
-/// Set by `link/order`: what it measures with knows code in `.text` alone.
-const NO_ORDER: &str = "SORTIE_NO_ORDER";
+/// Set by `link/order`, to the file in which the linker says where it put what; the list is not used then.
+const MAP: &str = "SORTIE_LINK_MAP";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={LIST}");
-    println!("cargo:rerun-if-env-changed={NO_ORDER}");
+    println!("cargo:rerun-if-env-changed={MAP}");
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|is| is == value);
     // What is not optimised has other functions, and is linked often.
     if is("OPT_LEVEL", "0") || !is("CARGO_CFG_TARGET_OS", "linux") {
@@ -31,7 +31,8 @@ fn main() {
     if is("CARGO_CFG_TARGET_ENV", "gnu") && knows_packed_relocations() {
         println!("cargo:rustc-link-arg-bin=sortie=-Wl,-z,pack-relative-relocs");
     }
-    if env::var_os(NO_ORDER).is_some() {
+    if let Ok(map) = env::var(MAP) {
+        println!("cargo:rustc-link-arg-bin=sortie=-Wl,-Map={map}");
         return;
     }
     let (Ok(list), Some(out)) = (fs::read_to_string(LIST), env::var_os("OUT_DIR")) else {
@@ -58,12 +59,15 @@ fn knows_packed_relocations() -> bool {
     same && version.is_some_and(|version| version >= (2, 36))
 }
 
-/// Every line of the list is the beginning of a function's name. Assembly has no sections by function: the
-/// cryptography's is all put first.
+/// A line of the list is a function's name. Assembly and the C library have no sections by function: there it is
+/// the name of an object file.
 fn script(list: &str) -> String {
-    let mut text = String::from("SECTIONS {\n  .text_first : {\n    *(.text)\n");
-    for name in list.lines().filter(|line| !line.starts_with('#')) {
-        let _ = writeln!(text, "    *(.text.{name} .text.unlikely.{name})");
+    let mut text = String::from("SECTIONS {\n  .text_first : {\n");
+    for line in list.lines() {
+        let _ = match line.strip_prefix("file ") {
+            Some(file) => writeln!(text, "    *{file}(.text)"),
+            None => writeln!(text, "    *(.text.{line})"),
+        };
     }
     text.push_str("  }\n}\nINSERT BEFORE .text;\n");
     text
