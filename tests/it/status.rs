@@ -529,7 +529,9 @@ fn i5_probes_by_the_hundred_are_answered_and_leave_no_line_in_the_log() {
         "",
         &[&flags[..], &[log.to_str().unwrap()]].concat(),
     );
-    let before = process.said();
+    let before = eventually("the last line of the start", || {
+        Some(process.said()).filter(|said| said.contains("admin port"))
+    });
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
