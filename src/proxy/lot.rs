@@ -257,9 +257,9 @@ impl Places {
     }
 
     /// Takes out all, and there is no task any more.
-    fn stop(&mut self) -> Vec<Box<Parked>> {
+    fn stop(&mut self) -> Vec<Parked> {
         let all = (0..self.taken.len()).filter_map(|place| self.take(place));
-        let all: Vec<_> = all.collect();
+        let all: Vec<_> = all.map(|parked| *parked).collect();
         (self.taken, self.free) = (Vec::new(), Vec::new());
         self.sweep_at = None;
         self.running = false;
