@@ -168,7 +168,11 @@ impl Lot {
             places.sweep_at = Some(until);
         }
         if std::mem::replace(&mut places.running, true) {
-            let task = places.task.take().filter(|_| earlier);
+            // Left where it is unless it is used: a later one may need it.
+            let task = match earlier {
+                true => places.task.take(),
+                false => None,
+            };
             drop(places);
             if let Some(task) = task {
                 task.wake();
