@@ -8,6 +8,7 @@
 //! to be small (`Cargo.toml`, profiles). The crate is called sortie too, for the log's sake: `sortie::tls=debug`.
 
 pub mod drain;
+pub mod http2;
 pub mod listener;
 pub mod message;
 pub mod model;

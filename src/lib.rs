@@ -31,7 +31,7 @@
 //!
 //! # Rooms, floor by floor
 //! - 0 [`model`] the shared words; [`drain`] one shutdown signal; [`watch`] "a path changed";
-//!   [`scratch`] one receive buffer per thread; [`message`] a message's head; [`telemetry`] log, metrics, access log. Cold: [`inject`] a pod in, a pod with a sidecar out;
+//!   [`scratch`] one receive buffer per thread; [`message`] a message's head; [`http2`] HTTP/2's bodies; [`telemetry`] log, metrics, access log. Cold: [`inject`] a pod in, a pod with a sidecar out;
 //!   [`capture`] the kernel's rules that lead traffic to the proxy.
 //! - 1 [`tls`] credentials, verification, the handshake and why it failed. Cold: [`config`], files
 //!   to a validated configuration; [`install`] manifests that run sortie in Kubernetes.
@@ -60,12 +60,14 @@ pub mod webhook;
 // The hot half is a crate of its own (`hot.rs` says why). Unit tests and documentation see one house.
 #[cfg(not(any(test, doc)))]
 pub use hot::{
-    drain, listener, message, model, proxy, route, scratch, snapshot, telemetry, tls, upstream,
-    worker,
+    drain, http2, listener, message, model, proxy, route, scratch, snapshot, telemetry, tls,
+    upstream, worker,
 };
 
 #[cfg(any(test, doc))]
 pub mod drain;
+#[cfg(any(test, doc))]
+pub mod http2;
 #[cfg(any(test, doc))]
 pub mod listener;
 #[cfg(any(test, doc))]

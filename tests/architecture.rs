@@ -21,6 +21,7 @@ const FLOORS: &[(&str, &str)] = &[
     ("watch", ""),
     ("scratch", ""),
     ("message", ""),
+    ("http2", "message"),
     ("telemetry", "model message"),
     ("tls", "model scratch"),
     ("capture", "model"),
@@ -30,7 +31,7 @@ const FLOORS: &[(&str, &str)] = &[
     // Ports and Secrets of a gateway are those that its configuration names.
     ("install", "model config inject tls"),
     ("webhook", "model drain watch telemetry tls certs inject"),
-    ("upstream", "model message scratch tls telemetry"),
+    ("upstream", "model message http2 scratch tls telemetry"),
     ("certs", "model tls watch telemetry"),
     ("route", "model message telemetry upstream"),
     ("snapshot", "model route upstream tls"),
@@ -40,7 +41,7 @@ const FLOORS: &[(&str, &str)] = &[
     ),
     (
         "proxy",
-        "model message scratch snapshot route upstream tls drain telemetry",
+        "model message http2 scratch snapshot route upstream tls drain telemetry",
     ),
     (
         "listener",

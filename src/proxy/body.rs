@@ -289,11 +289,6 @@ impl Body for Inbound {
                 );
                 Poll::Ready(Some(Err(BodyError::Client(why.into()))))
             }
-            // hyper takes a reset with NO_ERROR for the end of the body, which it is not.
-            Poll::Ready(None) if !this.control.is_http1() && !this.body.is_end_stream() => {
-                let why = "the client reset its stream before the end of its body";
-                Poll::Ready(Some(Err(BodyError::Client(why.into()))))
-            }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.moved();

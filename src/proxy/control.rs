@@ -24,6 +24,8 @@ pub(super) struct Control {
     reset: AtomicBool,
     /// Frames of bodies that went by, either way: what moves is alive.
     moves: AtomicU64,
+    /// Nanoseconds from the guard's beginning to the last byte that came (HTTP/2).
+    heard: AtomicU64,
     /// The fault was told as part of a request.
     told: AtomicBool,
     /// The connection is to end, politely.
@@ -83,6 +85,17 @@ impl Control {
             http1,
             ..Control::default()
         }
+    }
+
+    /// A byte came, so long after the guard's beginning.
+    pub(super) fn hear(&self, after: Duration) {
+        let nanos = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        self.heard.store(nanos, Ordering::Relaxed);
+    }
+
+    /// How long after the guard's beginning the last byte came.
+    pub(super) fn heard(&self) -> Duration {
+        Duration::from_nanos(self.heard.load(Ordering::Relaxed))
     }
 
     /// A frame of some body went by.

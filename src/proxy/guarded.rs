@@ -3,7 +3,7 @@
 //! Owns: the bytes that were read before, the idle deadline, and how the socket is closed when an
 //! answer was cut off.
 //! Never: understands a byte.
-//! Called by: `proxy::serve`, which hands it to hyper for HTTP/2; `proxy::http1`, for what follows a
+//! Called by: `proxy::http2`, which hands it to h2; `proxy::http1`, for what follows a
 //! switch of protocols.
 
 use std::io;
@@ -30,6 +30,7 @@ pub(super) struct Guarded {
     idle: Duration,
     /// How long the client may take nothing.
     stall: Duration,
+    opened: Instant,
     /// When the last byte came, or the last write went on.
     moved: Instant,
     silent: Alarm,
@@ -48,17 +49,24 @@ impl Guarded {
         bounds: (Duration, Duration),
         control: Arc<Control>,
     ) -> Self {
+        let opened = Instant::now();
         Guarded {
             stream,
             first,
             control,
             idle: bounds.0,
             stall: bounds.1,
-            moved: Instant::now(),
+            opened,
+            moved: opened,
             silent: Alarm::default(),
             blocked: None,
             stalled: Alarm::default(),
         }
+    }
+
+    /// Since when it is guarded.
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
     }
 
     /// Nothing came: is that for too long?
@@ -129,6 +137,7 @@ impl AsyncRead for Guarded {
             Poll::Ready(Ok(())) => {
                 if buf.filled().len() > before {
                     this.moved = Instant::now();
+                    this.control.hear(this.moved - this.opened);
                 }
                 Poll::Ready(Ok(()))
             }

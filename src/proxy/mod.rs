@@ -26,6 +26,7 @@ mod grpc;
 mod guarded;
 pub mod headers;
 mod http1;
+mod http2;
 mod identity;
 mod lot;
 mod mirror;

@@ -1,56 +1,68 @@
 //! A request in the form that HTTP/2 wants, and its answers held to the rules.
 //!
-//! Owns: target form and authority (RFC 9113 section 8.3), and what only HTTP/1 can carry.
+//! Owns: target form and authority (RFC 9113 section 8.3), the length of its content, and what only HTTP/1
+//! can carry.
 //! Never: adds or drops anything else (that is `proxy::headers`).
 //! Called by: `connection`.
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body::Body;
 
 use super::body::RequestBody;
-use crate::message::{Fields, Known};
+use crate::http2::to_map;
+use crate::message::{Fields, Known, RequestHead};
 
 /// True where only HTTP/1.1 can carry the request (RFC 9113 section 8.6: no Upgrade in HTTP/2).
 pub(super) fn needs_http1(headers: &Fields) -> bool {
     headers.has(Known::Upgrade)
 }
 
-/// Absolute form instead of `Host`; hyper drops what HTTP/2 has no place for.
+/// Absolute form instead of `Host`, and none of what HTTP/2 has no place for.
+///
+/// # Errors
+/// Why it cannot be sent.
 pub(super) fn to_http2(
-    request: &mut Request<RequestBody>,
+    head: &RequestHead,
+    body: &RequestBody,
     scheme: Scheme,
-) -> Result<(), &'static str> {
-    let host = request.headers_mut().remove(HOST);
-    let authority = match host {
-        Some(host) => Authority::try_from(host.as_bytes()).map_err(|_| "its Host is malformed")?,
-        None => request
-            .uri()
-            .authority()
-            .cloned()
-            .ok_or("it names no host")?,
+) -> Result<Request<()>, &'static str> {
+    let authority = match head.headers.value(Known::Host) {
+        Some(host) => Authority::from_maybe_shared(Bytes::from_owner(host))
+            .map_err(|_| "its Host is malformed")?,
+        None => head.uri.authority().cloned().ok_or("it names no host")?,
     };
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(scheme);
     parts.authority = Some(authority);
-    let path = request.uri().path_and_query().cloned();
+    let path = head.uri.path_and_query().cloned();
     parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    let empty = body.is_end_stream();
+    let mut headers = to_map(&head.headers, |field| match field.known() {
+        Known::Host => false,
+        Known::ContentLength => !empty || field.value() == "0",
+        _ => true,
+    });
+    if let Some(length) = body.size_hint().exact()
+        && (length > 0 || HAVE_CONTENT.contains(&head.method))
+        && !headers.contains_key(CONTENT_LENGTH)
+    {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    let mut request = Request::new(());
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| "its target is malformed")?;
     *request.version_mut() = Version::HTTP_2;
-    if request.body().is_end_stream() {
-        let headers = request.headers_mut();
-        if headers
-            .get(CONTENT_LENGTH)
-            .is_some_and(|length| length != "0")
-        {
-            headers.remove(CONTENT_LENGTH);
-        }
-    }
-    Ok(())
+    *request.headers_mut() = headers;
+    request.method_mut().clone_from(&head.method);
+    Ok(request)
 }
 
-/// What hyper lets pass in an HTTP/2 answer and a proxy must not.
+/// Methods of which a server expects content, so that its lack is worth saying (RFC 9110 section 8.6).
+const HAVE_CONTENT: [Method; 3] = [Method::POST, Method::PUT, Method::PATCH];
+
+/// What h2 lets pass in an HTTP/2 answer and a proxy must not.
 ///
 /// # Errors
 /// What is wrong, in words.
@@ -69,7 +81,7 @@ pub(super) fn check_answer(
     Ok(())
 }
 
-/// hyper has made sure that all lengths are one number; say it once.
+/// h2 has held the body to the first of the lengths; say that one alone, once.
 fn one_length(headers: &mut HeaderMap) {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else {
@@ -93,39 +105,62 @@ fn one_length(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn request(uri: &str, headers: &[(&str, &str)]) -> Request<RequestBody> {
-        let mut request = Request::builder().uri(uri);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.body(RequestBody::Empty).unwrap()
+    /// As it would be sent, without content.
+    fn sent(
+        uri: &str,
+        headers: &[(&str, &str)],
+        scheme: Scheme,
+    ) -> Result<Request<()>, &'static str> {
+        sent_by(Method::GET, uri, headers, scheme)
+    }
+
+    fn sent_by(
+        method: Method,
+        uri: &str,
+        headers: &[(&str, &str)],
+        scheme: Scheme,
+    ) -> Result<Request<()>, &'static str> {
+        let head = RequestHead {
+            method,
+            uri: uri.parse().unwrap(),
+            headers: headers.iter().copied().collect(),
+            ..RequestHead::default()
+        };
+        to_http2(&head, &RequestBody::Empty, scheme)
     }
 
     #[test]
     fn http2_gets_the_authority() {
-        let mut r = request("/a?b", &[("host", "bank.example:8443")]);
-        to_http2(&mut r, Scheme::HTTPS).unwrap();
+        let host = [("host", "bank.example:8443")];
+        let r = sent("/a?b", &host, Scheme::HTTPS).unwrap();
         assert_eq!(r.uri(), "https://bank.example:8443/a?b");
-        assert!(r.headers().get(&HOST).is_none());
+        assert!(r.headers().is_empty());
     }
 
     #[test]
     fn the_star_target_survives() {
-        let mut r = request("*", &[("host", "x")]);
-        *r.method_mut() = http::Method::OPTIONS;
-        to_http2(&mut r, Scheme::HTTP).unwrap();
+        let r = sent_by(Method::OPTIONS, "*", &[("host", "x")], Scheme::HTTP).unwrap();
         assert_eq!(r.uri().path(), "*");
     }
 
     #[test]
     fn a_request_without_a_host_is_not_sent() {
-        assert!(to_http2(&mut request("/", &[]), Scheme::HTTPS).is_err());
+        assert!(sent("/", &[], Scheme::HTTPS).is_err());
+        assert!(sent("/", &[("host", "a b")], Scheme::HTTPS).is_err());
     }
 
     #[test]
     fn a_length_without_a_body_is_dropped() {
-        let mut r = request("/", &[("host", "x"), ("content-length", "5")]);
-        to_http2(&mut r, Scheme::HTTP).unwrap();
+        let r = sent("/", &[("host", "x"), ("content-length", "5")], Scheme::HTTP).unwrap();
+        assert!(r.headers().get(CONTENT_LENGTH).is_none());
+    }
+
+    #[test]
+    fn that_there_is_no_body_is_said_where_one_is_expected() {
+        let host = [("host", "x")];
+        let r = sent_by(Method::POST, "/", &host, Scheme::HTTP).unwrap();
+        assert_eq!(r.headers()[CONTENT_LENGTH], "0");
+        let r = sent_by(Method::GET, "/", &host, Scheme::HTTP).unwrap();
         assert!(r.headers().get(CONTENT_LENGTH).is_none());
     }
 

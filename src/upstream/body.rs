@@ -10,12 +10,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::connection::{Under, cut_off};
 use super::error::BodyError;
 use super::http1::{Answering, Tunnel};
 use super::http2::{self, Stream};
+use crate::http2::Inflow;
 use crate::telemetry::UpstreamStats;
 
 /// What is sent to an upstream.
@@ -69,7 +69,7 @@ enum Kind {
     Whole(Bytes),
     Http1(Box<Answering>),
     /// The stream is left at the body's end.
-    Http2(Incoming, Option<Stream>),
+    Http2(Inflow, Option<Stream>),
     /// It has no body; the connection speaks another protocol.
     Switched(Option<Tunnel>),
     /// It broke off, and the reader has not been told yet.
@@ -91,7 +91,7 @@ impl ResponseBody {
         ResponseBody { kind, under }
     }
 
-    pub(super) fn http2(incoming: Incoming, stream: Stream, under: Under) -> ResponseBody {
+    pub(super) fn http2(incoming: Inflow, stream: Stream, under: Under) -> ResponseBody {
         let mut body = ResponseBody {
             kind: Kind::Http2(incoming, Some(stream)),
             under,
@@ -169,18 +169,13 @@ impl Body for ResponseBody {
                 None => None,
             },
             Kind::Http2(incoming, stream) => {
-                match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                    // hyper takes a reset with NO_ERROR for the end of the answer, which it is not.
-                    None if stream.is_some() && !incoming.is_end_stream() => {
-                        Some(Err(BodyError::Reset { code: "NO_ERROR" }))
-                    }
-                    polled => polled.map(|polled| {
-                        polled.map_err(|error| match stream {
-                            Some(stream) => http2::cut_off(error, &stream.http2.link),
-                            None => BodyError::Reset { code: "CANCEL" },
-                        })
-                    }),
-                }
+                let polled = ready!(Pin::new(incoming).poll_frame(cx));
+                polled.map(|polled| {
+                    polled.map_err(|error| match stream {
+                        Some(stream) => http2::cut_off(error, &stream.http2.link),
+                        None => BodyError::Reset { code: "CANCEL" },
+                    })
+                })
             }
         };
         match &polled {

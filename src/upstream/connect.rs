@@ -1,17 +1,13 @@
 //! A new connection: dial, handshake, HTTP, all within one deadline (ISTIO.md T15).
 //!
-//! Owns: the order of the steps, and hyper's HTTP/2 client settings.
+//! Owns: the order of the steps, and the settings of HTTP/2 towards servers.
 //! Never: speaks plaintext where TLS was asked for.
 //! Called by: `Upstream`.
 
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hyper::client::conn::http2 as client;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use h2::client;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -22,6 +18,7 @@ use super::error::{ConnectFailure, Limit, Stage, UpstreamError};
 use super::http1::Http1;
 use super::http2::{self, Http2, Load};
 use super::lane::Ends;
+use super::life::Life;
 use super::pool::{Permit, Slot};
 use super::seam::UpstreamTls;
 use super::source::Source;
@@ -32,19 +29,16 @@ use crate::telemetry::{Event, Handshake};
 use crate::tls::{Alpn, ClientTls, HandshakeFacts, Stream};
 
 /// Bytes of an HTTP/2 answer's head, with its trailers.
-const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD: u32 = 64 * 1024;
+/// Bytes of one HTTP/2 frame, and what a stream may have waiting for the socket.
+const MAX_FRAME: u32 = 16 * 1024;
+const MAX_SEND_BUFFER: usize = 1 << 20;
 /// What one HTTP/2 stream may have on its way to us: enough for 80 Mbit/s at 100 ms.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// The same for all streams of a connection.
 const CONNECTION_WINDOW: u32 = 4 << 20;
 /// HTTP/2 streams assumed to be allowed until the server's SETTINGS came.
 const INITIAL_STREAMS: usize = 100;
-/// A silent connection with open streams is asked for a sign of life. gRPC servers close the
-/// connection of a client that asks more often than every five minutes.
-const PING_EVERY: Duration = Duration::from_secs(310);
-/// How long the sign may take.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Where to connect, and as whom.
 #[derive(Clone)]
 pub(super) struct Target {
@@ -378,38 +372,23 @@ async fn start_http2(
     link: Arc<Link>,
     permit: Permit,
 ) -> Result<Opened, UpstreamError> {
-    let started = http2_settings().handshake(TokioIo::new(wire)).await;
+    let started = http2_settings().handshake(wire).await;
     let (sender, connection) = started.map_err(|error| http2::classify(&error, &link, false, 0))?;
     let load = Arc::new(Load::new(INITIAL_STREAMS, core.clock.now(), permit));
-    link.driven_by(tokio::spawn(drive(connection, Arc::clone(&load))).abort_handle());
-    Ok(Opened::Http2(Http2 { sender, link, load }))
+    let life = Life::new(Arc::clone(&link), Arc::clone(&load));
+    tokio::spawn(life.drive(connection));
+    Ok(Opened::Http2(Http2::new(sender, link, load)))
 }
 
-fn http2_settings() -> client::Builder<TokioExecutor> {
-    let mut settings = client::Builder::new(TokioExecutor::new());
+fn http2_settings() -> client::Builder {
+    let mut settings = client::Builder::new();
     settings
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_max_send_streams(INITIAL_STREAMS)
-        .max_header_list_size(MAX_HEAD as u32)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT);
+        .max_header_list_size(MAX_HEAD)
+        .max_frame_size(MAX_FRAME)
+        .max_send_buffer_size(MAX_SEND_BUFFER)
+        .enable_push(false);
     settings
-}
-
-/// Drives an HTTP/2 connection and notes how many streams the server allows.
-async fn drive<T>(
-    mut connection: client::Connection<T, super::RequestBody, TokioExecutor>,
-    load: Arc<Load>,
-) where
-    T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let driven = std::future::poll_fn(|cx| {
-        let polled = Pin::new(&mut connection).poll(cx);
-        load.allows(connection.current_max_send_streams());
-        polled
-    });
-    // What it ends with is told to its streams.
-    drop(driven.await);
 }

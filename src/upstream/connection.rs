@@ -2,7 +2,7 @@
 //!
 //! Owns: the [`Lease`] under which a request uses a connection, [`Under`], by which it is counted, and
 //! the causes of failures.
-//! Never: picks or opens a connection, or moves a byte (that is `http1`, and hyper).
+//! Never: picks or opens a connection, or moves a byte (that is `http1`, and `http2`).
 //! Called by: `Upstream` (sends), `body` (tells why an answer stopped).
 
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::StatusCode;
 use http::uri::Scheme;
-use hyper::client::conn::TrySendError;
 
 use super::adapt;
 use super::balance::Seat;
@@ -20,6 +19,7 @@ use super::http1::{self, Begun, Fault, Http1, Tunnel, Unanswered};
 use super::http2::{self, Stream};
 use super::pool::Slot;
 use super::wire::Link;
+use crate::http2::Inflow;
 use crate::message::{Request, Response};
 use crate::telemetry::Level;
 
@@ -100,7 +100,7 @@ pub(super) enum Held {
 }
 
 /// A connection while a request uses it. Dropped before the answer's end, an HTTP/1 connection is
-/// closed; an HTTP/2 stream is reset by hyper.
+/// closed; an HTTP/2 stream is reset.
 pub(super) struct Lease {
     held: Held,
     under: Under,
@@ -254,24 +254,40 @@ async fn over_http2(
     scheme: Scheme,
     upgrade: bool,
 ) -> Result<Response<ResponseBody>, Box<Failed>> {
-    let mut request = http::Request::from(request);
     let link = Arc::clone(&stream.http2.link);
     let endpoint = link.endpoint;
     let fits = match upgrade {
         true => Err("HTTP/2 cannot carry an upgrade"),
-        false => adapt::to_http2(&mut request, scheme),
+        false => adapt::to_http2(&request.head, &request.body, scheme),
     };
-    if let Err(problem) = fits {
-        return Err(Box::new(Failed {
-            error: UpstreamError::Unsendable { endpoint, problem },
-            request: Some(request.into()),
-            under: None,
-        }));
-    }
+    let message = match fits {
+        Ok(message) => message,
+        Err(problem) => {
+            return Err(Box::new(Failed {
+                error: UpstreamError::Unsendable { endpoint, problem },
+                request: Some(request),
+                under: None,
+            }));
+        }
+    };
     let mark = link.received();
-    let mut answer = match stream.http2.sender.try_send_request(request).await {
+    if let Err(error) = stream.begin().await {
+        let failed = (error, Some(request));
+        return Err(Box::new(explain(failed, &link, under, reused, mark)));
+    }
+    let mut answer = match stream.ask(message, request.body).await {
         Ok(answer) => answer,
-        Err(failure) => return Err(Box::new(explain(failure, &link, under, reused, mark))),
+        Err(http2::Unanswered::Broken(error)) => {
+            let failed = (error, None);
+            return Err(Box::new(explain(failed, &link, under, reused, mark)));
+        }
+        Err(http2::Unanswered::Body(error)) => {
+            return Err(Box::new(Failed {
+                error: UpstreamError::BodyFromClient(error),
+                request: None,
+                under: None,
+            }));
+        }
     };
     let status = answer.status();
     if let Err(problem) = adapt::check_answer(status, answer.headers_mut()) {
@@ -283,26 +299,27 @@ async fn over_http2(
         }));
     }
     stream.http2.load.answered.store(true, Relaxed);
-    let answer = answer.map(|body| ResponseBody::http2(body, stream, under));
-    Ok(answer.into())
+    let (head, incoming) = answer.into_parts();
+    let incoming = Inflow::new(incoming, &head.headers);
+    let body = ResponseBody::http2(incoming, stream, under);
+    Ok(http::Response::from_parts(head, body).into())
 }
 
 fn explain(
-    mut failure: TrySendError<http::Request<RequestBody>>,
+    (error, request): (h2::Error, Option<Request<RequestBody>>),
     link: &Link,
     under: Under,
     reused: bool,
     mark: u64,
 ) -> Failed {
-    let request = failure.take_message();
     // An HTTP/2 server speaks first by rights, but it says SETTINGS and not a status line.
     let spoke = request.is_some() && !reused && link.sample().starts_with("HTTP/");
     Failed {
         error: match spoke {
             true => spoke_first(link),
-            false => http2::classify(failure.error(), link, reused, mark),
+            false => http2::classify(&error, link, reused, mark),
         },
-        request: request.map(Into::into),
+        request,
         under: Some(under),
     }
 }

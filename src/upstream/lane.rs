@@ -129,7 +129,7 @@ impl Lane {
 
     /// A shared connection with room; it is given up after `most` requests, 0 being any number.
     pub(super) fn take_shared(&mut self, most: u64) -> Option<Http2> {
-        self.shared.retain(|http2| !http2.sender.is_closed());
+        self.shared.retain_mut(|http2| !http2.is_closed());
         let at = self.shared.iter().position(|http2| http2.load.has_room())?;
         let http2 = self.shared.get(at)?.clone();
         let served = http2.load.enter() + 1;

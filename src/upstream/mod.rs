@@ -20,6 +20,7 @@ mod hold;
 mod http1;
 mod http2;
 mod lane;
+mod life;
 mod own;
 mod pool;
 mod quota;

@@ -182,13 +182,10 @@ impl Slot {
 
     /// Any live HTTP/2 connection, full or not: where no further one may be opened.
     pub(super) fn check_out_crowded(&self, key: Key<'_>) -> Option<Http2> {
-        let state = self.lock();
-        let lane = state.lanes.get(&key.ends)?.get(key.name)?;
-        let http2 = lane
-            .shared
-            .iter()
-            .find(|http2| !http2.sender.is_closed())?
-            .clone();
+        let mut state = self.lock();
+        let lane = state.lanes.get_mut(&key.ends)?.get_mut(key.name)?;
+        let mut shared = lane.shared.iter_mut();
+        let http2 = shared.find_map(|http2| (!http2.is_closed()).then(|| http2.clone()))?;
         http2.load.enter();
         Some(http2)
     }
@@ -337,10 +334,10 @@ impl Slot {
     }
 
     /// Pools a connection that many requests share.
-    pub(super) fn share(self: &Arc<Self>, http2: Http2) {
+    pub(super) fn share(self: &Arc<Self>, mut http2: Http2) {
         let mut unused = None;
         let mut state = self.lock();
-        if !self.retired.load(Relaxed) && !http2.sender.is_closed() {
+        if !self.retired.load(Relaxed) && !http2.is_closed() {
             let (ends, name) = &http2.link.filed;
             if ends.from.is_some() && state.lanes.len() >= self.core.spec.pool.max_idle {
                 unused = lane::take_unused(&mut state.lanes);

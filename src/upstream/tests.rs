@@ -46,7 +46,7 @@ fn context(own: OwnAddrs) -> UpstreamContext {
     }
 }
 
-fn spec(to: SocketAddr) -> UpstreamSpec {
+pub(super) fn spec(to: SocketAddr) -> UpstreamSpec {
     let mut spec = UpstreamSpec::new("bank");
     spec.resolution = Resolution::Static;
     spec.endpoints = vec![EndpointSpec::new(
@@ -56,7 +56,7 @@ fn spec(to: SocketAddr) -> UpstreamSpec {
     spec
 }
 
-fn plain(spec: UpstreamSpec) -> Arc<Upstream> {
+pub(super) fn plain(spec: UpstreamSpec) -> Arc<Upstream> {
     Upstream::new(spec, UpstreamTls::Plain, &context(OwnAddrs::new()))
 }
 
@@ -894,20 +894,24 @@ async fn a_failure_of_the_clients_body_is_not_blamed_on_the_upstream() {
         let _ = stream.read_to_end(&mut sink).await;
     })
     .await;
-    let broken = futures_util::stream::iter([
-        Ok(Frame::data(Bytes::from("begin"))),
-        Err(BodyError::Client("the client went away".into())),
-    ]);
-    let body = RequestBody::Stream(Box::pin(StreamBody::new(broken)));
-    let request = Request::post("/x").header("host", "a").body(body).unwrap();
-    let upstream = plain(spec(address));
-    let failure = failed(upstream.send(&ask("a"), request.into()).await);
-    assert!(
-        matches!(failure.error, UpstreamError::BodyFromClient(_)),
-        "{}",
-        failure.error
-    );
-    assert_eq!(upstream.endpoints()[0].failures, 0);
+    for http in [HttpChoice::Http1, HttpChoice::Http2] {
+        let broken = futures_util::stream::iter([
+            Ok(Frame::data(Bytes::from("begin"))),
+            Err(BodyError::Client("the client went away".into())),
+        ]);
+        let body = RequestBody::Stream(Box::pin(StreamBody::new(broken)));
+        let request = Request::post("/x").header("host", "a").body(body).unwrap();
+        let mut spec = spec(address);
+        spec.http = http;
+        let upstream = plain(spec);
+        let failure = failed(upstream.send(&ask("a"), request.into()).await);
+        assert!(
+            matches!(failure.error, UpstreamError::BodyFromClient(_)),
+            "{}",
+            failure.error
+        );
+        assert_eq!(upstream.endpoints()[0].failures, 0);
+    }
 }
 
 #[tokio::test]

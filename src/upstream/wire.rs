@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, ready};
 use std::time::Duration;
 
@@ -22,7 +22,6 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 
 use super::lane::Ends;
@@ -56,7 +55,6 @@ pub(super) struct Link {
     trouble: Mutex<Option<Trouble>>,
     closing: AtomicBool,
     waker: AtomicWaker,
-    task: OnceLock<AbortHandle>,
     /// Where it is told that something happened while it was idle.
     stir: Arc<Stir>,
     stirred: AtomicBool,
@@ -126,7 +124,6 @@ impl Link {
             trouble: Mutex::new(None),
             closing: AtomicBool::new(false),
             waker: AtomicWaker::new(),
-            task: OnceLock::new(),
             stir,
             stirred: AtomicBool::new(false),
         }
@@ -157,17 +154,17 @@ impl Link {
             .clone()
     }
 
-    /// Remembers the task that drives it.
-    pub(super) fn driven_by(&self, task: AbortHandle) {
-        let _ = self.task.set(task);
+    /// It was asked for a sign of life, and gave none.
+    pub(super) fn fell_silent(&self, patience: Duration) {
+        self.remember(Trouble {
+            explained: None,
+            detail: format!("it gave no sign of life for {patience:?}"),
+        });
     }
 
     /// Closes it, from any thread. What is under way on it fails.
     pub(super) fn close(self: &Arc<Self>) {
         self.closing.store(true, Ordering::Release);
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
         self.waker.wake();
         // It may be idle.
         Arc::clone(self).wake();
@@ -610,7 +607,7 @@ mod tests {
             (5, Ok(b"no\r\n\r\n")),
             (1, Ok(b"")),
         ]);
-        // As hyper does: one task polls the reader and then the writer.
+        // One task polls the reader and then the writer.
         let mut answer = Vec::new();
         let error = std::future::poll_fn(|cx| {
             let mut chunk = [0; 16];

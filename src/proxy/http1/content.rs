@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Content`], of HTTP/1 or HTTP/2; and the client's side of a switch of protocols.
 //! Never: reads ahead.
-//! Called by: `server` (makes it), `proxy::serve` (of HTTP/2), `proxy::ready` and `proxy::body`.
+//! Called by: `server` (makes it), `proxy::http2`, `proxy::ready` and `proxy::body`.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::wire::{Shared, lock};
+use crate::http2::Inflow;
 use crate::proxy::guarded::Guarded;
 use crate::proxy::strict::Framing;
 use crate::upstream::{Duplex, Switched};
@@ -24,10 +24,13 @@ pub(in crate::proxy) struct Content {
     switch: Option<oneshot::Receiver<Guarded>>,
 }
 
+/// A reset that tells of no error (RFC 9113 section 8.1) is none that a client may send.
+const EARLY_END: &str = "the client reset its stream before the end of its body";
+
 enum Source {
     Empty,
     Http1(OnWire),
-    Http2(Incoming),
+    Http2(Inflow),
 }
 
 /// A body that is read from the client's socket.
@@ -66,8 +69,8 @@ impl Content {
     }
 }
 
-impl From<Incoming> for Content {
-    fn from(body: Incoming) -> Self {
+impl From<Inflow> for Content {
+    fn from(body: Inflow) -> Self {
         Content {
             body: Source::Http2(body),
             switch: None,
@@ -99,7 +102,14 @@ impl Body for Content {
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
-            Source::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Source::Http2(body) => {
+                Pin::new(body)
+                    .poll_frame(cx)
+                    .map_err(|error| match error.reason() {
+                        Some(h2::Reason::NO_ERROR) => EARLY_END.into(),
+                        _ => error.into(),
+                    })
+            }
         }
     }
 
