@@ -172,7 +172,7 @@ async fn answer(
         }
     };
     let (head, body) = response.into_parts();
-    let mut headers = to_map(&head.headers, |field| field.known() != Known::Te);
+    let mut headers = to_map(head.headers, |field| field.known() != Known::Te);
     let is_whole = body.is_end_stream();
     if !is_whole
         && let Some(length) = body.size_hint().exact()
@@ -184,7 +184,6 @@ async fn answer(
     *message.status_mut() = head.status;
     *message.version_mut() = Version::HTTP_2;
     *message.headers_mut() = headers;
-    drop(head);
     match respond.send_response(message, is_whole) {
         Ok(_) if is_whole => {}
         // Who else must know of a failure has been told by the body.

@@ -5,7 +5,6 @@
 //! Never: adds or drops anything else (that is `proxy::headers`).
 //! Called by: `connection`.
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
@@ -23,24 +22,18 @@ pub(super) fn needs_http1(headers: &Fields) -> bool {
 /// Absolute form instead of `Host`, and none of what HTTP/2 has no place for.
 ///
 /// # Errors
-/// Why it cannot be sent.
+/// Why it cannot be sent, with the head as it was.
 pub(super) fn to_http2(
-    head: &RequestHead,
+    head: Box<RequestHead>,
     body: &RequestBody,
     scheme: Scheme,
-) -> Result<Request<()>, &'static str> {
-    let authority = match head.headers.value(Known::Host) {
-        Some(host) => Authority::from_maybe_shared(Bytes::from_owner(host))
-            .map_err(|_| "its Host is malformed")?,
-        None => head.uri.authority().cloned().ok_or("it names no host")?,
+) -> Result<Request<()>, (Box<RequestHead>, &'static str)> {
+    let uri = match target(&head, scheme) {
+        Ok(uri) => uri,
+        Err(problem) => return Err((head, problem)),
     };
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(scheme);
-    parts.authority = Some(authority);
-    let path = head.uri.path_and_query().cloned();
-    parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     let empty = body.is_end_stream();
-    let mut headers = to_map(&head.headers, |field| match field.known() {
+    let mut headers = to_map(head.headers, |field| match field.known() {
         Known::Host => false,
         Known::ContentLength => !empty || field.value() == "0",
         _ => true,
@@ -52,11 +45,25 @@ pub(super) fn to_http2(
         headers.insert(CONTENT_LENGTH, length.into());
     }
     let mut request = Request::new(());
-    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| "its target is malformed")?;
+    *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
-    request.method_mut().clone_from(&head.method);
+    *request.method_mut() = head.method;
     Ok(request)
+}
+
+/// The target in absolute form.
+fn target(head: &RequestHead, scheme: Scheme) -> Result<Uri, &'static str> {
+    let authority = match head.headers.get(Known::Host) {
+        Some(host) => Authority::try_from(host.as_bytes()).map_err(|_| "its Host is malformed")?,
+        None => head.uri.authority().cloned().ok_or("it names no host")?,
+    };
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(scheme);
+    parts.authority = Some(authority);
+    let path = head.uri.path_and_query().cloned();
+    parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    Uri::from_parts(parts).map_err(|_| "its target is malformed")
 }
 
 /// Methods of which a server expects content, so that its lack is worth saying (RFC 9110 section 8.6).
@@ -126,7 +133,7 @@ mod tests {
             headers: headers.iter().copied().collect(),
             ..RequestHead::default()
         };
-        to_http2(&head, &RequestBody::Empty, scheme)
+        to_http2(Box::new(head), &RequestBody::Empty, scheme).map_err(|(_, problem)| problem)
     }
 
     #[test]

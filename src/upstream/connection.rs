@@ -256,26 +256,27 @@ async fn over_http2(
 ) -> Result<Response<ResponseBody>, Box<Failed>> {
     let link = Arc::clone(&stream.http2.link);
     let endpoint = link.endpoint;
-    let fits = match upgrade {
-        true => Err("HTTP/2 cannot carry an upgrade"),
-        false => adapt::to_http2(&request.head, &request.body, scheme),
+    let unsendable = |request, problem| {
+        Err(Box::new(Failed {
+            error: UpstreamError::Unsendable { endpoint, problem },
+            request: Some(request),
+            under: None,
+        }))
     };
-    let message = match fits {
-        Ok(message) => message,
-        Err(problem) => {
-            return Err(Box::new(Failed {
-                error: UpstreamError::Unsendable { endpoint, problem },
-                request: Some(request),
-                under: None,
-            }));
-        }
-    };
+    if upgrade {
+        return unsendable(request, "HTTP/2 cannot carry an upgrade");
+    }
     let mark = link.received();
     if let Err(error) = stream.begin().await {
         let failed = (error, Some(request));
         return Err(Box::new(explain(failed, &link, under, reused, mark)));
     }
-    let mut answer = match stream.ask(message, request.body).await {
+    let (head, body) = request.into_parts();
+    let message = match adapt::to_http2(head, &body, scheme) {
+        Ok(message) => message,
+        Err((head, problem)) => return unsendable(Request::from_parts(head, body), problem),
+    };
+    let mut answer = match stream.ask(message, body).await {
         Ok(answer) => answer,
         Err(http2::Unanswered::Broken(error)) => {
             let failed = (error, None);
