@@ -40,12 +40,13 @@ fn group(pattern: &str, place: &Place) -> HostRoutes {
     };
     let to_bank = Action::Forward(vec![Weighted::new("bank", 1)]);
     HostRoutes {
-        hosts: vec![HostPattern::parse(pattern).unwrap()],
+        hosts: vec![HostPattern::parse(pattern).unwrap()].into(),
         port: None,
         rules: vec![RuleSpec {
             matches: vec![under_api],
             ..RuleSpec::new(to_bank, place.clone())
-        }],
+        }]
+        .into(),
         object: None,
         place: place.clone(),
     }

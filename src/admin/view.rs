@@ -14,8 +14,8 @@ use super::view_entrance::EntranceView;
 use super::view_stream::StreamView;
 use crate::explain;
 use crate::model::{
-    Action, Config, EntranceSpec, HostRoutes, HttpChoice, ListenerKind, Resolution, RuleSpec,
-    TlsPolicy, UnknownHosts, UpstreamSpec, Weighted,
+    Action, Config, EntranceSpec, HostRoutes, HttpChoice, ListenerKind, Place, Resolution,
+    RuleSpec, TlsPolicy, UnknownHosts, UpstreamSpec, Weighted,
 };
 use crate::telemetry::rfc3339_millis;
 
@@ -151,7 +151,7 @@ impl RoutesView {
         let streams: Vec<_> = mesh.chain(streams).collect();
         let opaque = streams.iter().flat_map(|(_, route)| &route.to);
         let opaque = opaque.map(|one| one.upstream.as_ref());
-        let rules = hosts.iter().flat_map(|(_, entry)| &entry.rules);
+        let rules = hosts.iter().flat_map(|(_, entry)| entry.rules.iter());
         let reached: HashSet<&str> = rules.flat_map(targets).chain(opaque).collect();
         let upstreams = config.upstreams.iter();
         let upstreams =
@@ -216,15 +216,19 @@ fn host_view(entry: &HostRoutes) -> HostView {
         entrance: None,
         object: entry.object.as_deref().map(str::to_owned),
         place: entry.place.to_string(),
-        rules: entry.rules.iter().map(rule_view).collect(),
+        rules: entry
+            .rules
+            .iter()
+            .map(|rule| rule_view(rule, &entry.rules.place(rule)))
+            .collect(),
     }
 }
 
-fn rule_view(rule: &RuleSpec) -> RuleView {
+fn rule_view(rule: &RuleSpec, place: &Place) -> RuleView {
     let (action, target) = action(&rule.action);
     RuleView {
         name: rule.name.as_deref().map(str::to_owned),
-        place: rule.place.to_string(),
+        place: place.to_string(),
         matches: rule.matches.iter().map(explain::condition).collect(),
         action: action.to_owned(),
         target,
@@ -448,9 +452,9 @@ mod tests {
     fn config() -> Config {
         let to = |name: &str, weight| Weighted::new(name, weight);
         let entry = |host: &str, action| HostRoutes {
-            hosts: vec![HostPattern::parse(host).unwrap()],
+            hosts: vec![HostPattern::parse(host).unwrap()].into(),
             port: None,
-            rules: vec![rule(action)],
+            rules: vec![rule(action)].into(),
             object: None,
             place: Place::default(),
         };

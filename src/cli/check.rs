@@ -278,9 +278,9 @@ mod tests {
     fn the_summary_counts_objects_and_names_istio_would_not_check() {
         let config = Config {
             hosts: vec![HostRoutes {
-                hosts: vec![HostPattern::Any],
+                hosts: vec![HostPattern::Any].into(),
                 port: None,
-                rules: Vec::new(),
+                rules: Vec::new().into(),
                 object: None,
                 place: Place::default(),
             }],

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use crate::model::Place;
 
+use super::alike::{LEFT_OUT_OF, Left};
 use super::diagnostic::{Code, Diagnostic, Diagnostics};
+use super::document::Document;
 use super::node::{Entry, Mark, Node, ScalarKind, Value, push_key};
 use super::units;
 
@@ -36,19 +38,28 @@ pub struct At<'a> {
 
 #[derive(Clone, Copy)]
 enum Step<'a> {
-    Root,
+    /// With the lines that its list of routes was read without.
+    Root(&'a [Left]),
     Key(&'a str),
     Item(usize),
 }
 
 impl<'a> At<'a> {
-    /// The whole document.
+    /// The whole document, read as it stands.
     pub fn root(source: &'a Source, node: &'a Node) -> At<'a> {
         At {
             source,
             node,
-            step: Step::Root,
+            step: Step::Root(&[]),
             parent: None,
+        }
+    }
+
+    /// The whole document. Of its list of routes see [`At::each`].
+    pub fn of(document: &'a Document) -> At<'a> {
+        At {
+            step: Step::Root(&document.left),
+            ..At::root(&document.source, &document.root)
         }
     }
 
@@ -95,6 +106,39 @@ impl<'a> At<'a> {
         };
         let child = |(n, node)| self.child(node, Step::Item(n));
         items.iter().enumerate().map(child)
+    }
+
+    /// What was left out of the list, where it is a document's list of routes.
+    fn left(&self) -> &'a [Left] {
+        match (self.step, self.parent.map(|parent| parent.step)) {
+            (Step::Key(LEFT_OUT_OF), Some(Step::Root(left))) => left,
+            _ => &[],
+        }
+    }
+
+    /// Every item of a list in its turn, those among them that were not read yet: each of these is made for this call
+    /// alone. How a document's list of routes is to be read.
+    pub fn each(&self, mut see: impl FnMut(&At<'_>)) {
+        let mut left = self.left().iter().peekable();
+        let mut late = 0;
+        for (index, item) in self.items().enumerate() {
+            see(&At {
+                step: Step::Item(index + late),
+                ..item
+            });
+            while let Some(lines) = left.next_if(|left| left.after == index) {
+                lines.each(item.node, |node| {
+                    late += 1;
+                    see(&self.child(node, Step::Item(index + late)));
+                });
+            }
+        }
+    }
+
+    /// How many items [`At::each`] gives.
+    pub fn count(&self) -> usize {
+        let left: usize = self.left().iter().map(|left| left.count).sum();
+        self.items().count() + left
     }
 
     /// The items of a list, or the value itself where it is none.
@@ -201,7 +245,7 @@ impl<'a> At<'a> {
     pub fn field(&self) -> String {
         let mut path = self.parent.map(At::field).unwrap_or_default();
         match self.step {
-            Step::Root => {}
+            Step::Root(_) => {}
             Step::Key(key) => push_key(&mut path, key),
             Step::Item(n) => path.push_str(&format!("[{n}]")),
         }

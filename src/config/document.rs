@@ -4,6 +4,7 @@
 //! Never: knows what a document means.
 //! Called by: load (makes it), native and istio (read it).
 
+use super::alike::Left;
 use super::cursor::Source;
 use super::node::Node;
 
@@ -13,4 +14,6 @@ pub struct Document {
     pub source: Source,
     /// The tree.
     pub root: Node,
+    /// Lines that its list of routes was read without; they are made into items as the list is gone through.
+    pub left: Vec<Left>,
 }

@@ -91,6 +91,7 @@ fn finish(reader: Reader, sources: &[PathBuf], options: &LoadOptions) -> Inspect
     let mut config = native::lower(&reader.documents, &mut out);
     config.facts = Arc::clone(&options.facts);
     let said = native::says_unknown_hosts(&reader.documents);
+    drop(reader.documents);
     let mut manifests = Manifests {
         native_unknown: said.then_some(config.unknown_hosts),
         ..Manifests::default()
@@ -223,28 +224,41 @@ impl Reader {
                     "name a file or folder",
                 ));
             }
-            Ok(Bytes::All(bytes)) => match std::str::from_utf8(&bytes) {
+            Ok(Bytes::All(bytes)) => match String::from_utf8(bytes) {
                 Ok(text) => match &mut self.texts {
-                    Some(texts) => texts.push((path.to_owned(), text.to_owned())),
-                    None => self.text(path, file, text),
+                    Some(texts) => texts.push((path.to_owned(), text)),
+                    None => self.text(path, file, Arc::new(text)),
                 },
-                Err(error) => self.not_utf8(file, &bytes, error.valid_up_to()),
+                Err(error) => {
+                    let valid = error.utf8_error().valid_up_to();
+                    self.not_utf8(file, error.as_bytes(), valid);
+                }
             },
         }
     }
 
-    fn text(&mut self, path: &Path, file: Arc<str>, text: &str) {
-        let parsed = yaml::parse(text);
+    fn text(&mut self, path: &Path, file: Arc<str>, text: Arc<String>) {
+        let mut parsed = yaml::parse_shared(&text);
+        let left = parsed.left.iter().zip(&parsed.documents);
+        if left
+            .into_iter()
+            .any(|(left, root)| !left.is_empty() && is_foreign(root))
+        {
+            // Whoever reads those knows of no lines that are read later.
+            parsed = yaml::parse(&text);
+        }
+        drop(text);
         let mistakes = parsed.mistakes.into_iter();
         self.out.extend(mistakes.map(|one| mistake(&file, one)));
         let source = Source {
             file,
             folder: path.parent().map(Path::to_owned).unwrap_or_default(),
         };
-        for root in parsed.documents {
+        for (root, left) in parsed.documents.into_iter().zip(parsed.left) {
             let document = Document {
                 source: source.clone(),
                 root,
+                left,
             };
             match is_foreign(&document.root) {
                 true => self.foreign.push(document),
@@ -455,6 +469,7 @@ fn texts(files: &[(&str, &str)], options: &LoadOptions) -> Result<Loaded, Diagno
     let mut reader = Reader::default();
     for (name, text) in files {
         reader.names.push((*name).into());
+        let text = Arc::new((*text).to_owned());
         reader.text(Path::new(name), (*name).into(), text);
     }
     let names: Vec<_> = files.iter().map(|(name, _)| PathBuf::from(name)).collect();

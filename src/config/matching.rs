@@ -172,7 +172,7 @@ mod tests {
             "routes:\n- host: a\n  rules:\n  - respond: {{status: 200}}\n    match: {block}\n"
         );
         match load_texts(&[("a.yaml", &text)]) {
-            Ok(mut loaded) => Ok(loaded.config.hosts.remove(0).rules.remove(0).matches),
+            Ok(loaded) => Ok(loaded.config.hosts[0].rules[0].matches.clone()),
             Err(_) => Err(said(&text)
                 .iter()
                 .map(|line| line.replace(" routes[0].rules[0].match", ""))

@@ -57,7 +57,7 @@ static DOCUMENT_SHAPE: Shape = Shape::Object(&DOCUMENT);
 pub fn lower(documents: &[Document], out: &mut Diagnostics) -> Config {
     let (mut listeners, mut settings) = (Listeners::default(), Settings::default());
     let (mut upstreams, mut routes) = (Upstreams::default(), Routes::default());
-    let roots = || documents.iter().map(|d| At::root(&d.source, &d.root));
+    let roots = || documents.iter().map(At::of);
     for root in roots() {
         validate::check(&root, &DOCUMENT_SHAPE, out);
         settings.lower(&root, out);
@@ -65,6 +65,8 @@ pub fn lower(documents: &[Document], out: &mut Diagnostics) -> Config {
         each(&root, "upstreams", |at| upstreams.lower(at, out));
     }
     // Only now are all names known.
+    let lists = || roots().filter_map(|root| Some(root.key("routes")?.count()));
+    routes.expect(lists().sum());
     for root in roots() {
         each(&root, "routes", |at| routes.lower(at, &mut upstreams, out));
     }
@@ -92,15 +94,13 @@ pub fn lower(documents: &[Document], out: &mut Diagnostics) -> Config {
 
 /// True where one of the documents says `unknownHosts`, be it the default.
 pub fn says_unknown_hosts(documents: &[Document]) -> bool {
-    let mut roots = documents.iter().map(|d| At::root(&d.source, &d.root));
+    let mut roots = documents.iter().map(At::of);
     roots.any(|root| root.has("unknownHosts"))
 }
 
-fn each(root: &At<'_>, section: &str, mut lower: impl FnMut(&At<'_>)) {
+fn each(root: &At<'_>, section: &str, lower: impl FnMut(&At<'_>)) {
     if let Some(list) = root.key(section) {
-        for at in list.items() {
-            lower(&at);
-        }
+        list.each(lower);
     }
 }
 
@@ -269,10 +269,10 @@ mod tests {
             panic!()
         };
         assert_eq!((bank.port, bank.place.line), (Some(80), 32));
-        assert_eq!(bank.hosts, [HostPattern::parse("bank.example").unwrap()]);
+        assert_eq!(*bank.hosts, [HostPattern::parse("bank.example").unwrap()]);
         assert!(bank.rules[0].matches.is_empty() && bank.rules[0].timeout.is_none());
         assert_eq!(
-            shop.hosts,
+            *shop.hosts,
             [
                 HostPattern::parse("*.shop.example").unwrap(),
                 HostPattern::Any
@@ -489,7 +489,8 @@ mod tests {
             folder: "".into(),
         };
         let mut out = Diagnostics::new();
-        lower(&[Document { source, root }], &mut out);
+        let left = Vec::new();
+        lower(&[Document { source, root, left }], &mut out);
         out
     }
 

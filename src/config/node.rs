@@ -72,7 +72,9 @@ pub enum ScalarKind {
 impl Scalar {
     /// The kind that YAML gives it.
     pub fn kind(&self) -> ScalarKind {
-        if !self.plain {
+        // No other word begins with any other letter.
+        let special = |byte: u8| !byte.is_ascii_alphabetic() || b"nNtTfF".contains(&byte);
+        if !self.plain || self.text.bytes().next().is_some_and(|byte| !special(byte)) {
             return ScalarKind::Text;
         }
         match self.text.as_ref() {

@@ -169,8 +169,8 @@ mod tests {
     }
 
     fn read(retries: &str) -> Retries {
-        let mut config = load_texts(&[("a.yaml", &rule(retries))]).unwrap().config;
-        config.hosts.remove(0).rules.remove(0).retries
+        let config = load_texts(&[("a.yaml", &rule(retries))]).unwrap().config;
+        config.hosts[0].rules[0].retries.clone()
     }
 
     #[test]

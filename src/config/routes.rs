@@ -4,10 +4,11 @@
 //! Never: finds a route for a request (that is `route`).
 //! Called by: native.
 
-use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 
-use crate::model::{Action, HostPattern, HostRoutes, NameMap, Place, RuleSpec, Weighted};
+use crate::model::{
+    Action, HostPattern, HostRoutes, Hosts, NamePlaces, Place, RuleSpec, Rules, Weighted,
+};
 
 use super::cursor::At;
 use super::diagnostic::{Code, Diagnostics};
@@ -56,83 +57,147 @@ pub static ROUTE: Table = Table::new(
 pub struct Routes {
     /// In the order in which they were written.
     pub list: Vec<HostRoutes>,
-    /// Where each of them stands: which of `files`, and the line.
-    seen: NameMap<(HostPattern, Option<u16>), (usize, u32)>,
-    files: Vec<Arc<str>>,
+    /// Every host and port so far; see `stands`.
+    places: NamePlaces,
+    stands: Vec<Stands>,
+    /// The route before, where it has the short form.
+    last: Option<Short>,
+}
+
+/// Where a host stands, of which the route has pattern and port.
+struct Stands {
+    route: u32,
+    /// Which of its hosts.
+    host: u32,
+    line: u32,
+}
+
+/// A route that says where everything goes, and no more.
+struct Short {
+    upstream: Arc<str>,
+    rules: Rules,
+    place: Place,
 }
 
 impl Routes {
-    /// One more route.
-    pub fn lower(&mut self, at: &At<'_>, upstreams: &mut Upstreams, out: &mut Diagnostics) {
-        let port: Option<u16> = at.whole("port");
-        // Neither list grows step by step: of 100,000 routes each would keep room that none needs.
-        let (one, list) = (at.key("host"), at.key("hosts"));
-        let count = list.as_ref().map_or(1, |list| list.items().count());
-        let mut hosts = Vec::with_capacity(count);
-        self.seen.reserve(count);
-        if let Some(host) = one {
-            self.host(&host, port, &mut hosts, out);
-        }
-        if let Some(list) = list {
-            for host in list.items() {
-                self.host(&host, port, &mut hosts, out);
-            }
-        }
-        let mut rules = Vec::new();
-        if let Some(name) = at.key("upstream")
-            && let Some(upstream) = upstreams.refer(&name, out)
-        {
-            rules = vec![all_to(upstream, at.place())];
-        }
-        if let Some(list) = at.key("rules") {
-            let lower = |rule: At<'_>| rules::lower(&rule, upstreams, out);
-            rules.extend(list.items().filter_map(lower));
-            unreachable(&list, &rules, out);
-        }
-        self.list.push(HostRoutes {
-            hosts,
-            port,
-            rules,
-            object: None,
-            place: at.place(),
-        });
+    /// Makes room for so many routes: growing step by step, the list would keep room that none needs.
+    pub fn expect(&mut self, count: usize) {
+        self.list.reserve_exact(count);
+        self.stands.reserve_exact(count);
+        self.places = NamePlaces::with_capacity(count);
     }
 
+    /// One more route.
+    pub fn lower(&mut self, at: &At<'_>, upstreams: &mut Upstreams, out: &mut Diagnostics) {
+        let place = at.place();
+        let mut route = HostRoutes {
+            hosts: Vec::new().into(),
+            port: at.whole("port"),
+            rules: self.rules(at, &place, upstreams, out),
+            object: None,
+            place,
+        };
+        match (at.key("host"), at.key("hosts")) {
+            (Some(host), None) => {
+                if let Some(host) = self.host(&host, &route, &[], out) {
+                    route.hosts = Hosts::One(host);
+                }
+            }
+            (one, list) => {
+                let many = list.as_ref().map_or(0, |list| list.items().count());
+                let mut hosts = Vec::with_capacity(many + 1);
+                for host in one.into_iter().chain(list.iter().flat_map(At::items)) {
+                    let host = self.host(&host, &route, &hosts, out);
+                    hosts.extend(host);
+                }
+                route.hosts = hosts.into();
+            }
+        }
+        self.list.push(route);
+    }
+
+    /// What a route does: what the one before it does, where that is all it says.
+    fn rules(
+        &mut self,
+        at: &At<'_>,
+        place: &Place,
+        upstreams: &mut Upstreams,
+        out: &mut Diagnostics,
+    ) -> Rules {
+        let list = at.key("rules");
+        let upstream = at.key("upstream");
+        if let (None, Some(last)) = (&list, &self.last)
+            && upstream.as_ref().and_then(At::as_text) == Some(&*last.upstream)
+            && last.place.file == place.file
+            && let Some(lines) = place.line.checked_sub(last.place.line)
+        {
+            return last.rules.further_down(lines);
+        }
+        let mut rules = Vec::new();
+        let upstream = upstream.and_then(|name| upstreams.refer(&name, out));
+        if let Some(upstream) = &upstream {
+            rules = vec![all_to(Arc::clone(upstream), place.clone())];
+        }
+        if let Some(list) = &list {
+            let lower = |rule: At<'_>| rules::lower(&rule, upstreams, out);
+            rules.extend(list.items().filter_map(lower));
+            unreachable(list, &rules, out);
+        }
+        let rules = Rules::from(rules);
+        if let (None, Some(upstream)) = (list, upstream) {
+            self.last = Some(Short {
+                upstream,
+                rules: rules.clone(),
+                place: place.clone(),
+            });
+        }
+        rules
+    }
+
+    /// A host of `route`, of which those in `before` are read already; `None` where it stands twice.
     fn host(
         &mut self,
         at: &At<'_>,
-        port: Option<u16>,
-        hosts: &mut Vec<HostPattern>,
+        route: &HostRoutes,
+        before: &[HostPattern],
         out: &mut Diagnostics,
-    ) {
-        let Some(host) = at.as_text().and_then(|text| HostPattern::parse(text).ok()) else {
-            return;
+    ) -> Option<HostPattern> {
+        let host = at
+            .as_text()
+            .and_then(|text| HostPattern::parse(text).ok())?;
+        let port = route.port;
+        let is = |place: usize| {
+            let Some(stands) = self.stands.get(place) else {
+                return false;
+            };
+            let there = self.list.get(stands.route as usize);
+            let (hosts, on) = there.map_or((before, port), |there| (&there.hosts, there.port));
+            on == port && hosts.get(stands.host as usize) == Some(&host)
         };
-        let Place { file, line } = at.place();
-        match self.seen.entry((host.clone(), port)) {
-            Slot::Occupied(seen) => {
-                let (file, line) = *seen.get();
-                let file = self.files.get(file).map(Arc::clone);
-                let first = Place {
-                    file: file.unwrap_or_default(),
-                    line,
-                };
-                let port = match port {
-                    Some(port) => format!("port {port}"),
-                    None => "any port".to_owned(),
-                };
-                let problem = format!("{host}, {port}, is routed already at {first}");
-                let advice = "keep one of the two, with all the rules of that host";
-                at.report(out, Code::HostTwice, problem, advice);
-            }
-            Slot::Vacant(slot) => {
-                if self.files.last().is_none_or(|last| *last != file) {
-                    self.files.push(file);
-                }
-                slot.insert((self.files.len() - 1, line));
-                hosts.push(host);
-            }
+        if let Some(place) = self.places.find(&(&host, port), is) {
+            let stands = self.stands.get(place)?;
+            let there = self.list.get(stands.route as usize).unwrap_or(route);
+            let first = Place {
+                file: Arc::clone(&there.place.file),
+                line: stands.line,
+            };
+            let port = match port {
+                Some(port) => format!("port {port}"),
+                None => "any port".to_owned(),
+            };
+            let problem = format!("{host}, {port}, is routed already at {first}");
+            let advice = "keep one of the two, with all the rules of that host";
+            at.report(out, Code::HostTwice, problem, advice);
+            return None;
         }
+        self.places.insert(&(&host, port), self.stands.len());
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        self.stands.push(Stands {
+            route: number(self.list.len()),
+            host: number(before.len()),
+            line: at.node().at.line,
+        });
+        Some(host)
     }
 }
 
@@ -256,6 +321,52 @@ mod tests {
                      {match: {path: {prefix: /}, method: GET}, respond: {status: 200}}\n  - {respond: \
                      {status: 200}}\n";
         assert_eq!(respond(rules), [""; 0]);
+    }
+
+    /// The rules of each route by number, in the order in which they are seen first, with their lines.
+    fn rules_of(routes: &str) -> Vec<(usize, u32)> {
+        let upstream = |name| format!("{{name: {name}, endpoints: 'a:1', tls: {{mode: disable}}}}");
+        let upstreams = format!("upstreams: [{}, {}]\n", upstream("a"), upstream("b"));
+        let text = format!("{upstreams}routes:\n{routes}");
+        let config = load_texts(&[("a.yaml", &text)]).unwrap().config;
+        let mut seen = Vec::new();
+        let numbered = config.hosts.iter().map(|group| {
+            let id = group.rules.id();
+            let known = seen.iter().position(|one| *one == id);
+            let number = known.unwrap_or(seen.len());
+            if known.is_none() {
+                seen.push(id);
+            }
+            (number, group.rules.place(&group.rules[0]).line)
+        });
+        numbered.collect()
+    }
+
+    #[test]
+    fn routes_that_only_say_the_same_upstream_share_a_rule_and_keep_their_lines() {
+        let routes = "- {host: x, upstream: a}\n\n- {host: y, port: 80, upstream: a}\n- host: z\n  \
+                      upstream: a\n";
+        assert_eq!(rules_of(routes), [(0, 3), (0, 5), (0, 6)]);
+    }
+
+    #[test]
+    fn routes_that_say_another_upstream_or_more_share_no_rule() {
+        let routes = "- {host: w, upstream: a}\n- {host: x, upstream: b}\n- {host: y, rules: \
+                      [{upstream: b}]}\n- {host: z, upstream: b}\n";
+        assert_eq!(rules_of(routes), [(0, 3), (1, 4), (2, 5), (1, 6)]);
+    }
+
+    #[test]
+    fn routes_of_another_file_share_no_rule() {
+        let route = |host: &str| format!("routes: [{{host: {host}, upstream: a}}]\n");
+        let upstream = "upstreams: [{name: a, endpoints: 'a:1', tls: {mode: disable}}]\n";
+        let (one, two) = (upstream.to_owned() + &route("x"), route("y"));
+        let config = load_texts(&[("a.yaml", &one), ("b.yaml", &two)])
+            .unwrap()
+            .config;
+        assert_ne!(config.hosts[0].rules.id(), config.hosts[1].rules.id());
+        let place = config.hosts[1].rules.place(&config.hosts[1].rules[0]);
+        assert_eq!(place.to_string(), "b.yaml:1");
     }
 
     #[test]

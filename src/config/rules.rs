@@ -440,8 +440,8 @@ mod tests {
     }
 
     fn read(rule: &str) -> RuleSpec {
-        let mut config = load_texts(&[("a.yaml", &text(rule))]).unwrap().config;
-        config.hosts.remove(0).rules.remove(0)
+        let config = load_texts(&[("a.yaml", &text(rule))]).unwrap().config;
+        config.hosts[0].rules[0].clone()
     }
 
     fn errors(rule: &str) -> Vec<String> {

@@ -326,9 +326,7 @@ fn list(at: &At<'_>, of: &Shape, shape: &Shape, out: &mut Diagnostics) {
             advice,
         );
     }
-    for item in at.items() {
-        check(&item, of, out);
-    }
+    at.each(|item| check(item, of, out));
 }
 
 fn map(at: &At<'_>, keys: Format, of: &Shape, shape: &Shape, out: &mut Diagnostics) {

@@ -6,10 +6,11 @@
 //! Called by: load.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
-use super::alike::Short;
+use super::alike::{LEFT_OUT_OF, Left, Short};
 use super::diagnostic::Code;
 use super::node::{Entry, Mark, Node, Scalar, ScalarKind, Value, push_key};
 
@@ -45,6 +46,8 @@ pub struct Mistake {
 pub struct Parsed {
     /// The documents that are not empty; all that came before a syntax error.
     pub documents: Vec<Node>,
+    /// Of each document the lines that its list of routes lacks; see [`parse_shared`].
+    pub left: Vec<Vec<Left>>,
     /// Empty where the file is sound.
     pub mistakes: Vec<Mistake>,
 }
@@ -52,7 +55,18 @@ pub struct Parsed {
 /// Parses every document of `text`. A byte order mark is skipped. Linear in the length of `text`
 /// and of what its aliases stand for.
 pub fn parse(text: &str) -> Parsed {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    parse_as(text, None)
+}
+
+/// The same, but that lines of a document's list of routes may be left for later, where they are alike.
+pub fn parse_shared(text: &Arc<String>) -> Parsed {
+    parse_as(text, Some(text))
+}
+
+fn parse_as(text: &str, later: Option<&Arc<String>>) -> Parsed {
+    let read = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let later = later.map(|whole| (Arc::clone(whole), text.len() - read.len()));
+    let text = read;
     let mut builder = Builder::default();
     if text.len() > MAX_BYTES {
         builder.mistake(
@@ -63,7 +77,7 @@ pub fn parse(text: &str) -> Parsed {
         );
         return builder.out;
     }
-    let short = Short::of(text).and_then(parse_short);
+    let short = Short::of(text).and_then(|short| parse_short(short, later));
     short.unwrap_or_else(|| parse_whole(text, builder))
 }
 
@@ -87,10 +101,11 @@ fn parse_whole(text: &str, mut builder: Builder<'_>) -> Parsed {
 }
 
 /// The same of a text without most of its lines; `None` where it is not plain sailing.
-fn parse_short(mut short: Short<'_>) -> Option<Parsed> {
+fn parse_short(mut short: Short<'_>, later: Option<(Arc<String>, usize)>) -> Option<Parsed> {
     let text = std::mem::take(&mut short.text);
     let mut builder = Builder {
         short: Some(short),
+        later,
         ..Builder::default()
     };
     let mut parser: Parser<'_, StrInput<'_>> = Parser::new_from_str(&text);
@@ -131,6 +146,10 @@ struct Builder<'t> {
     out: Parsed,
     /// Where lines were left out of the text.
     short: Option<Short<'t>>,
+    /// Where they may stay out: the text, and where in it what is read begins.
+    later: Option<(Arc<String>, usize)>,
+    /// Those of this document that do.
+    left: Vec<Left>,
     stack: Vec<Frame>,
     /// Complete anchored values of this document, with their sizes.
     anchors: HashMap<usize, (Node, usize)>,
@@ -187,10 +206,12 @@ impl Builder<'_> {
     }
 
     fn document(&mut self) {
+        let left = std::mem::take(&mut self.left);
         if let Some(root) = self.root.take() {
             let empty = matches!(&root.value, Value::Scalar(s) if s.kind() == ScalarKind::Null);
             if !empty {
                 self.out.documents.push(root);
+                self.out.left.push(left);
             }
         }
     }
@@ -272,15 +293,25 @@ impl Builder<'_> {
         if self.needs_key() {
             return self.key(node);
         }
+        let later = self
+            .later
+            .as_ref()
+            .filter(|_| is_left_for_later(&self.stack));
         match self.stack.last_mut() {
             None => self.root = Some(node),
             Some(Frame::List { items, .. }) => {
                 items.push(node);
-                if let Some(short) = &mut self.short {
-                    let mut more = short.more(items);
+                if let Some(middle) = self.short.as_mut().and_then(|short| short.next(items))
+                    && let Some(item) = items.last()
+                {
                     // They stand for as much as if they had been read.
-                    self.nodes += more.iter().map(Node::count).sum::<usize>();
-                    items.append(&mut more);
+                    self.nodes += middle.count * item.count();
+                    match later {
+                        Some((text, offset)) => {
+                            self.left.push(middle.later(items.len() - 1, text, *offset));
+                        }
+                        None => items.append(&mut middle.items(item)),
+                    }
                 }
             }
             Some(Frame::Map { entries, key, .. }) => {
@@ -430,6 +461,21 @@ impl Builder<'_> {
     }
 }
 
+/// True in a document's list of routes. One that an alias may repeat is read as it stands.
+fn is_left_for_later(stack: &[Frame]) -> bool {
+    match stack {
+        [
+            Frame::Map {
+                anchor: 0,
+                key: Some((key, _)),
+                ..
+            },
+            Frame::List { anchor: 0, .. },
+        ] => **key == *LEFT_OUT_OF,
+        _ => false,
+    }
+}
+
 fn mark(marker: &Marker) -> Mark {
     let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Mark {
@@ -463,7 +509,7 @@ mod tests {
 
     /// What is read of `text`, and whether lines of it were left out.
     fn both_ways(text: &str) -> bool {
-        let short = Short::of(text).and_then(parse_short);
+        let short = Short::of(text).and_then(|short| parse_short(short, None));
         let whole = parse_whole(text, Builder::default());
         if let Some(short) = &short {
             assert_eq!(short.documents, whole.documents, "{text}");

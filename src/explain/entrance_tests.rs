@@ -11,9 +11,9 @@ use crate::model::{
 fn routes(host: &str) -> HostRoutes {
     let action = Action::Forward(vec![Weighted::new("bank", 1)]);
     HostRoutes {
-        hosts: vec![HostPattern::parse(host).unwrap()],
+        hosts: vec![HostPattern::parse(host).unwrap()].into(),
         port: None,
-        rules: vec![RuleSpec::new(action, Place::default())],
+        rules: vec![RuleSpec::new(action, Place::default())].into(),
         object: Some("VirtualService default/bank".into()),
         place: Place::default(),
     }

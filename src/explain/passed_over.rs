@@ -47,9 +47,9 @@ fn is_met(spec: &MatchSpec, parts: &RequestHead) -> bool {
         ..RuleSpec::new(respond, Place::default())
     };
     let group = HostRoutes {
-        hosts: vec![HostPattern::Any],
+        hosts: vec![HostPattern::Any].into(),
         port: None,
-        rules: vec![rule],
+        rules: vec![rule].into(),
         object: None,
         place: Place::default(),
     };

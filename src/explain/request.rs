@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::model::{
     Abort, Action, Config, Destination, HostPattern, HostRoutes, ListenerKind, MatchSpec,
-    OriginalDst, PeerAddr, Respond, RuleSpec, Share, Weighted,
+    OriginalDst, PeerAddr, Place, Respond, RuleSpec, Share, Weighted,
 };
 use crate::proxy::{self, Arrived, Foreseen, Spoken};
 use crate::route::{self, Entry, Found, Matched, Route, RouteAction, RouteTable, Scheme, Split};
@@ -143,17 +143,17 @@ pub(super) fn request(
     };
     let group = group_of(&entry, tables.groups);
     it.steps.push(virtual_host(&entry, group));
-    let specs = group
-        .map(|group| group.rules.as_slice())
-        .unwrap_or_default();
+    let specs: &[RuleSpec] = group.map(|group| &*group.rules).unwrap_or_default();
+    let below = group.map_or(0, |group| group.rules.below());
     match table.find(&destination, &question.parts, tables.scheme) {
         Found::UnknownHost => nobody(question, tables, &destination, known, it),
         Found::NoRule => {
-            it.steps.extend(passed_over(specs, question));
+            it.steps.extend(passed_over(specs, below, question));
             let words = format!("no rule of {destination} matches this request");
             it.outcome = Outcome::failed(404, "NR", words);
         }
-        Found::Route(route, matched) => {
+        Found::Route(found, matched) => {
+            let route = found.route;
             let index = entry
                 .rules
                 .iter()
@@ -161,6 +161,7 @@ pub(super) fn request(
             let index = index.unwrap_or_default();
             it.steps.extend(passed_over(
                 specs.get(..index).unwrap_or_default(),
+                below,
                 question,
             ));
             let met = Met {
@@ -170,6 +171,9 @@ pub(super) fn request(
                 route,
                 matched,
                 spec: specs.get(index),
+                place: specs
+                    .get(index)
+                    .map_or_else(|| found.place(), |spec| spec.place.below(below)),
             };
             it.steps.push(rule(&met, index, entry.rules.len()));
             follow(&met, known, it);
@@ -185,6 +189,8 @@ struct Met<'a> {
     route: &'a Route,
     matched: Matched,
     spec: Option<&'a RuleSpec>,
+    /// Where the rule was written.
+    place: Place,
 }
 
 /// The group that the entry was built from.
@@ -200,16 +206,18 @@ fn virtual_host(entry: &Entry<'_>, group: Option<&HostRoutes>) -> Step {
         None => "any port".to_owned(),
     };
     let object = group.and_then(|group| group.object.as_deref());
-    let place = group.map_or(entry.place, |group| &group.place);
+    let place = group.map_or(&entry.place, |group| &group.place);
     Step::new("virtual host", format!("{}, {port}", entry.host)).by(object, Some(place))
 }
 
-fn passed_over(specs: &[RuleSpec], question: &Question) -> Vec<Step> {
+/// `below`: by how many lines the rules stand below the places that they name.
+fn passed_over(specs: &[RuleSpec], below: u32, question: &Question) -> Vec<Step> {
     let numbered = specs.iter().enumerate();
     let one = |(index, spec): (usize, &RuleSpec)| {
         let why = why_not(&spec.matches, &question.parts);
         let how = format!("rule {}: {why}", index + 1);
-        Step::new("passed over", how).by(spec.object.as_deref(), Some(&spec.place))
+        let place = spec.place.below(below);
+        Step::new("passed over", how).by(spec.object.as_deref(), Some(&place))
     };
     numbered.map(one).collect()
 }
@@ -229,9 +237,8 @@ fn rule(met: &Met<'_>, index: usize, all: usize) -> Step {
         None => String::new(),
     };
     let object = met.spec.and_then(|spec| spec.object.as_deref());
-    let place = met.spec.map_or(&met.route.place, |spec| &spec.place);
     let how = format!("{} of {all}{name}: {why}", index + 1);
-    Step::new("rule", how).by(object, Some(place))
+    Step::new("rule", how).by(object, Some(&met.place))
 }
 
 fn follow(met: &Met<'_>, known: &Known<'_>, it: &mut Explanation) {

@@ -239,13 +239,13 @@ fn with_reasons(change: impl FnOnce(&mut UpstreamSpec)) -> Config {
     change(&mut bank);
     config.upstreams.push(bank);
     config.hosts[0].object = Some("VirtualService default/bank".into());
-    config.hosts[0].rules.truncate(1);
-    let rule = &mut config.hosts[0].rules[0];
+    let mut rule = config.hosts[0].rules[0].clone();
     rule.matches.clear();
     rule.action = crate::model::Action::Forward(vec![crate::model::Weighted::new(
         "outbound|443|v2|bank.example",
         0,
     )]);
+    config.hosts[0].rules = vec![rule].into();
     config
 }
 

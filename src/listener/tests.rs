@@ -87,9 +87,9 @@ fn tcp(port: u16, to: &str) -> StreamRoute {
 fn host(port: u16, name: &str, to: &str) -> HostRoutes {
     let action = Action::Forward(vec![Weighted::new(to, 1)]);
     HostRoutes {
-        hosts: vec![HostPattern::parse(name).unwrap()],
+        hosts: vec![HostPattern::parse(name).unwrap()].into(),
         port: Some(port),
-        rules: vec![RuleSpec::new(action, Place::default())],
+        rules: vec![RuleSpec::new(action, Place::default())].into(),
         object: None,
         place: Place::default(),
     }

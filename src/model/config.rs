@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::entrance::EntranceSpec;
 use super::facts::ProxyFacts;
+use super::group::HostRoutes;
 use super::listener::ListenerSpec;
-use super::rule::HostRoutes;
 use super::stream::StreamRoute;
 use super::tls::{CredentialSpec, CredentialUse, TlsPolicy, Uses};
 use super::upstream::UpstreamSpec;
@@ -103,6 +103,16 @@ impl std::fmt::Display for Place {
         match self.line {
             0 => f.write_str(&self.file),
             line => write!(f, "{}:{line}", self.file),
+        }
+    }
+}
+
+impl Place {
+    /// So many lines further down in the same file.
+    pub fn below(&self, lines: u32) -> Place {
+        Place {
+            file: Arc::clone(&self.file),
+            line: self.line.saturating_add(lines),
         }
     }
 }

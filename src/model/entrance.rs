@@ -11,9 +11,9 @@
 use std::sync::Arc;
 
 use super::config::Place;
+use super::group::HostRoutes;
 use super::host::HostPattern;
 use super::listener::GatewayPort;
-use super::rule::HostRoutes;
 use super::stream::StreamRoute;
 use super::tls::{CredentialSpec, TlsVersion};
 use super::upstream::{Reasons, ServiceLabels};

@@ -1,6 +1,6 @@
 //! A hash for maps whose keys the configuration alone chooses, such as hosts: a look-up for each request.
 //!
-//! Owns: [`ByName`].
+//! Owns: [`ByName`], and [`NamePlaces`], an index of names that somebody else keeps.
 //! Never: hashes what a client may add to a map: it is made for speed, and only its seed is secret.
 //! Called by: config (routes), route (the table).
 //!
@@ -8,7 +8,7 @@
 //! the time that 10,000 routes need to load.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 /// Odd, with as many ones as zeroes in no order: the fractional part of pi.
 const PI: u64 = 0x243f_6a88_85a3_08d3;
@@ -70,6 +70,82 @@ impl Hasher for Folding {
     }
 }
 
+/// Where in a list each name stands, for whoever keeps the list: eight bytes for a name, and no second copy of it.
+///
+/// Open addressing, each name at the first free slot from where its hash says. Names are never taken out.
+#[derive(Clone, Debug, Default)]
+pub struct NamePlaces {
+    by: ByName,
+    /// The upper half of a name's hash, above its place and one; 0 is free. A power of two of them, an eighth free.
+    slots: Vec<u64>,
+    count: usize,
+}
+
+/// Slots that hold `count` names.
+fn slots_for(count: usize) -> usize {
+    match count {
+        0 => 0,
+        some => (some + some.div_ceil(7)).next_power_of_two().max(8),
+    }
+}
+
+/// The upper half.
+fn tag(hash: u64) -> u64 {
+    hash >> 32
+}
+
+impl NamePlaces {
+    /// With room for `count` names.
+    pub fn with_capacity(count: usize) -> NamePlaces {
+        NamePlaces {
+            slots: vec![0; slots_for(count)],
+            ..NamePlaces::default()
+        }
+    }
+
+    /// The place of `name`; `is` tells whether it stands at a place that may be it.
+    pub fn find<N: Hash + ?Sized>(&self, name: &N, is: impl Fn(usize) -> bool) -> Option<usize> {
+        let tag = tag(self.by.hash_one(name));
+        self.from(tag)
+            .map_while(|slot| self.slots.get(slot).copied().filter(|slot| *slot != 0))
+            .filter(|slot| slot >> 32 == tag)
+            .map(|slot| (slot & 0xffff_ffff) as usize - 1)
+            .find(|place| is(*place))
+    }
+
+    /// Adds a name that is not there yet, which the owner has at `place`. Of places beyond what 32 bits hold none is
+    /// ever found; a file has no such number of names.
+    pub fn insert<N: Hash + ?Sized>(&mut self, name: &N, place: usize) {
+        let Ok(place) = u32::try_from(place + 1) else {
+            return;
+        };
+        self.count += 1;
+        let needed = slots_for(self.count);
+        if needed > self.slots.len() {
+            let old = std::mem::replace(&mut self.slots, vec![0; needed]);
+            for slot in old.into_iter().filter(|slot| *slot != 0) {
+                self.put(slot);
+            }
+        }
+        self.put(tag(self.by.hash_one(name)) << 32 | u64::from(place));
+    }
+
+    fn put(&mut self, name: u64) {
+        let free = self
+            .from(tag(name))
+            .find(|at| self.slots.get(*at) == Some(&0));
+        if let Some(slot) = free.and_then(|at| self.slots.get_mut(at)) {
+            *slot = name;
+        }
+    }
+
+    /// Every slot, beginning with the one of this hash.
+    fn from(&self, tag: u64) -> impl Iterator<Item = usize> + use<> {
+        let (slots, first) = (self.slots.len(), tag as usize);
+        (0..slots).map(move |step| (first + step) & (slots - 1))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -111,5 +187,41 @@ mod tests {
         ];
         let hashes: HashSet<u64> = names.iter().map(|name| by.hash_one(name)).collect();
         assert_eq!(hashes.len(), names.len());
+    }
+
+    #[test]
+    fn every_name_is_found_at_its_place_and_no_other_name_is() {
+        let names: Vec<String> = (0..10_000).map(|n| format!("host-{n}.example")).collect();
+        for mut places in [NamePlaces::default(), NamePlaces::with_capacity(10_000)] {
+            for (place, name) in names.iter().enumerate() {
+                assert_eq!(places.find(name.as_str(), |at| names[at] == *name), None);
+                places.insert(name.as_str(), place);
+            }
+            for (place, name) in names.iter().enumerate() {
+                let found = places.find(name.as_str(), |at| names[at] == *name);
+                assert_eq!(found, Some(place));
+            }
+            let other = "host-10000.example";
+            assert_eq!(places.find(other, |at| names[at] == other), None);
+        }
+    }
+
+    #[test]
+    fn names_whose_hashes_are_the_same_are_told_apart_by_their_owner() {
+        /// Hashes like every other.
+        struct Same;
+        impl Hash for Same {
+            fn hash<H: Hasher>(&self, _: &mut H) {}
+        }
+        let mut places = NamePlaces::default();
+        (0..100).for_each(|place| places.insert(&Same, place));
+        let found: Vec<_> = (0..101).map(|n| places.find(&Same, |at| at == n)).collect();
+        assert_eq!(found[..100], (0..100).map(Some).collect::<Vec<_>>());
+        assert_eq!(found[100], None);
+    }
+
+    #[test]
+    fn an_index_of_nothing_finds_nothing() {
+        assert_eq!(NamePlaces::default().find("a", |_| true), None);
     }
 }

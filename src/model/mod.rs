@@ -11,6 +11,7 @@ mod config;
 mod destination;
 mod entrance;
 mod facts;
+mod group;
 mod hash;
 mod host;
 mod listener;
@@ -34,13 +35,14 @@ pub use entrance::{
     EntranceSpec, ForwardClientCert, ServerAlpn, ServerTlsSpec,
 };
 pub use facts::{MeshIdentity, ProxyFacts, Role};
-pub use hash::{ByName, NameMap};
+pub use group::{HostRoutes, Hosts, Rules};
+pub use hash::{ByName, NameMap, NamePlaces};
 pub use host::{Host, HostError, HostPattern};
 pub use listener::{GatewayPort, ListenerKind, ListenerSpec};
 pub use rule::{
-    Abort, Action, Fault, HeaderMatch, HeaderOps, HeaderText, HostRoutes, MatchSpec, Mirror,
-    PathRewrite, QueryMatch, Redirect, RedirectPath, RedirectPort, Respond, Retries, RetryOn,
-    Rewrite, RuleSpec, Share, StringMatch, Weighted,
+    Abort, Action, Fault, HeaderMatch, HeaderOps, HeaderText, MatchSpec, Mirror, PathRewrite,
+    QueryMatch, Redirect, RedirectPath, RedirectPort, Respond, Retries, RetryOn, Rewrite, RuleSpec,
+    Share, StringMatch, Weighted,
 };
 pub use stream::{StreamMatch, StreamRoute};
 pub use tls::{

@@ -1,4 +1,4 @@
-//! What becomes of a request: the hosts of the table, their rules, and what a rule may do.
+//! What becomes of a request: rules, and what a rule may do.
 //!
 //! Owns: conditions, actions, rewrites, header changes, retries, faults and mirrors, as values.
 //! Never: compiles or matches anything (that is `route`).
@@ -8,23 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::Place;
-use super::host::HostPattern;
-
-/// Rules for a set of hosts.
-#[derive(Clone, Debug)]
-pub struct HostRoutes {
-    /// At least one.
-    pub hosts: Vec<HostPattern>,
-    /// The destination port it is for; `None`: any.
-    pub port: Option<u16>,
-    /// Tried in order, the first match decides (ISTIO.md V7).
-    pub rules: Vec<RuleSpec>,
-    /// Kind, namespace and name of the document that says it: `VirtualService ns/name`; `None`: one of
-    /// sortie's own.
-    pub object: Option<Arc<str>>,
-    /// Where it was written.
-    pub place: Place,
-}
 
 /// One rule: when, what, and with which changes.
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ use super::send::{Plan, Sent, send};
 use super::tunnel;
 use crate::message::{Known, Request, RequestHead, Response};
 use crate::model::{AlpnOffer, Destination, ListenerKind, TlsPolicy, UnknownHosts};
-use crate::route::{self, Choice, Found, Matched, Route, RouteAction, RouteTable, Scheme};
+use crate::route::{self, Choice, Found, Hit, Matched, RouteAction, RouteTable, Scheme};
 use crate::snapshot::{Entrance, Snapshot};
 use crate::upstream::{self, Switched, Upstream};
 
@@ -63,8 +63,8 @@ pub(super) async fn forward(
     }
     let scheme = scheme(&connection, ground.entrance, &parts);
     match ground.table.find(&destination, &parts, scheme) {
-        Found::Route(route, matched) => {
-            record.routed(route.name.as_deref());
+        Found::Route(hit, matched) => {
+            record.routed(hit.route.name.as_deref());
             let asked = Asked {
                 parts,
                 body,
@@ -72,7 +72,7 @@ pub(super) async fn forward(
                 destination,
                 scheme,
             };
-            follow(&connection, route, matched, asked, record).await
+            follow(&connection, hit, matched, asked, record).await
         }
         Found::NoRule => answer::error(
             &ProxyError::NoRule(destination.to_string()),
@@ -191,11 +191,12 @@ struct Asked {
 /// Does what a route says.
 async fn follow(
     connection: &Arc<Connection>,
-    route: &Route,
+    hit: Hit<'_>,
     matched: Matched,
     asked: Asked,
     mut record: Record,
 ) -> Response<AnswerBody> {
+    let route = hit.route;
     match &route.action {
         RouteAction::Respond(respond) => {
             let status = StatusCode::from_u16(respond.status).unwrap_or(StatusCode::OK);
@@ -216,7 +217,7 @@ async fn follow(
                 }
                 Err(source) => {
                     let error = ProxyError::Rewrite {
-                        place: route.place.to_string(),
+                        place: hit.place().to_string(),
                         source,
                     };
                     answer::error(&error, record, None, false)
@@ -233,7 +234,7 @@ async fn follow(
                     Err(aborted) => return aborted,
                 };
             }
-            to_upstream(connection, (route, choice), matched, asked, record).await
+            to_upstream(connection, (hit, choice), matched, asked, record).await
         }
     }
 }
@@ -241,7 +242,7 @@ async fn follow(
 /// Rewrites and sends.
 async fn to_upstream(
     connection: &Arc<Connection>,
-    (route, choice): (&Route, &Choice),
+    (hit, choice): (Hit<'_>, &Choice),
     matched: Matched,
     asked: Asked,
     mut record: Record,
@@ -253,12 +254,12 @@ async fn to_upstream(
         destination,
         scheme: _,
     } = asked;
-    let (upstream, own) = (&choice.upstream, choice.own.as_deref());
+    let (route, upstream, own) = (hit.route, &choice.upstream, choice.own.as_deref());
     let rewrite = match route::apply(&route.rewrite, matched, &parts.uri) {
         Ok(rewrite) => rewrite,
         Err(source) => {
             let error = ProxyError::Rewrite {
-                place: route.place.to_string(),
+                place: hit.place().to_string(),
                 source,
             };
             return answer::error(&error, record, Some(upstream.stats()), false);
@@ -291,7 +292,7 @@ async fn to_upstream(
         port: destination.port,
         original_dst: connection.original_dst,
         retries: &route.retries,
-        budget: &route.retry_budget,
+        budget: hit.budget,
         timeout: route.timeout,
     };
     let body = match &route.extras {

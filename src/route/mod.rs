@@ -6,6 +6,8 @@
 //! Called by: proxy (find, then the changes of the route), publish (build), admin (shows it).
 
 mod changes;
+mod groups;
+mod hosts;
 mod matcher;
 mod redirect;
 mod retry;
@@ -20,6 +22,7 @@ mod tests;
 mod text;
 
 pub use changes::{HeaderChanges, NewValue};
+pub use groups::Hit;
 pub use matcher::{Matched, Specificity};
 pub use redirect::{CompiledRedirect, Scheme, location};
 pub use retry::{RetryBudget, RetryPermit};

@@ -10,17 +10,19 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::groups::{Group, Groups, Hit, Making};
+use super::hosts::{Exact, Lengths, Ports};
 use super::matcher::{Matched, Specificity};
 use super::redirect::Scheme;
-use super::rule::{Compiler, Route, Rule, RuleProblem};
+use super::rule::{Rule, RuleProblem};
 use crate::message::RequestHead;
-use crate::model::{ByName, Destination, Host, HostPattern, HostRoutes, NameMap, Place};
+use crate::model::{Destination, Host, HostPattern, HostRoutes, NameMap, Place};
 use crate::upstream::Upstream;
 
 /// Which rule a request meets. Immutable.
 #[derive(Default)]
 pub struct RouteTable {
-    exact: NameMap<Host, Ports>,
+    exact: Exact,
     /// Keyed by what follows `*.`.
     suffix: NameMap<Host, Ports>,
     /// Lengths that a key of `suffix` has, so that no other length is ever hashed.
@@ -29,6 +31,7 @@ pub struct RouteTable {
     /// Ports that an entry names, and whether one names none.
     ports: HashSet<u16>,
     any_port: bool,
+    groups: Groups,
 }
 
 /// Whether HTTP is routed on a port (ISTIO.md V20).
@@ -42,28 +45,10 @@ pub enum HostsOn {
     None,
 }
 
-/// The rules of one host pattern, by destination port.
-#[derive(Default)]
-struct Ports {
-    any: Option<Arc<HostRules>>,
-    /// Sorted by port once the table is built.
-    exact: Vec<(u16, Arc<HostRules>)>,
-}
-
-/// The rules of one group of hosts, shared by its patterns.
-struct HostRules {
-    rules: Box<[Rule]>,
-    place: Place,
-}
-
-/// A set of lengths from 0 to 255: a host has at most 253 bytes.
-#[derive(Default)]
-struct Lengths([u64; 4]);
-
 /// What a find gives.
 pub enum Found<'a> {
     /// The rule's route, and what a rewrite must know of the match.
-    Route(&'a Route, Matched),
+    Route(Hit<'a>, Matched),
     /// The host is known, and none of its rules holds: 404 NR (ISTIO.md V7).
     NoRule,
     /// No entry for this host and port.
@@ -79,7 +64,7 @@ pub struct Entry<'a> {
     /// In the order tried.
     pub rules: &'a [Rule],
     /// Where its group was written.
-    pub place: &'a Place,
+    pub place: Place,
 }
 
 /// Why a table cannot be built.
@@ -126,57 +111,53 @@ impl RouteTable {
         hosts: &[HostRoutes],
         upstreams: &HashMap<Arc<str>, Arc<Upstream>>,
     ) -> Result<RouteTable, Vec<RouteError>> {
-        let mut compiler = Compiler::new(upstreams);
         let exact = |host: &&HostPattern| matches!(host, HostPattern::Exact(_));
         let names = hosts.iter().flat_map(|group| &group.hosts).filter(exact);
         let mut table = RouteTable {
-            // Growing step by step would hash every host several times.
-            exact: NameMap::with_capacity_and_hasher(names.count(), ByName::default()),
+            exact: Exact::with_capacity(names.count()),
+            groups: Groups::with_capacity(hosts.len()),
             ..RouteTable::default()
         };
-        let mut errors = Vec::new();
+        let mut making = Making::new(upstreams);
         for group in hosts {
-            let rules = Arc::new(compile_group(group, &mut compiler, &mut errors));
+            let number = table.groups.add(group, &mut making);
             for host in &group.hosts {
-                if let Some(first) = table.insert(host, group.port, &rules) {
-                    errors.push(RouteError {
+                if let Some(first) = table.insert(host, group.port, number) {
+                    making.errors.push(RouteError {
                         place: group.place.clone(),
                         problem: RouteProblem::Duplicate {
                             host: host.to_string(),
                             port: group.port,
-                            first: first.place.clone(),
+                            first: table.groups.place(first),
                         },
                     });
                 }
             }
         }
-        if errors.is_empty() {
+        table.exact.shrink();
+        table.groups.shrink();
+        if making.errors.is_empty() {
             Ok(table)
         } else {
-            Err(errors)
+            Err(making.errors)
         }
     }
 
     /// Adds an entry; gives the one that was there already.
-    fn insert(
-        &mut self,
-        host: &HostPattern,
-        port: Option<u16>,
-        rules: &Arc<HostRules>,
-    ) -> Option<Arc<HostRules>> {
+    fn insert(&mut self, host: &HostPattern, port: Option<u16>, group: u32) -> Option<u32> {
         match port {
             Some(port) => drop(self.ports.insert(port)),
             None => self.any_port = true,
         }
         let ports = match host {
-            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
+            HostPattern::Exact(name) => return self.exact.insert(name, port, group),
             HostPattern::Suffix(suffix) => {
                 self.suffix_lengths.insert(suffix.as_str().len());
                 self.suffix.entry(suffix.clone()).or_default()
             }
             HostPattern::Any => &mut self.any,
         };
-        ports.insert(port, rules)
+        ports.insert(port, group)
     }
 
     /// The route of a request for `destination`. Allocates nothing.
@@ -193,9 +174,9 @@ impl RouteTable {
         let Some(group) = self.entry(&destination.host, destination.port) else {
             return Found::UnknownHost;
         };
-        for rule in &group.rules {
+        for (index, rule) in self.groups.rules(group).iter().enumerate() {
             if let Some(matched) = rule.test(parts, scheme) {
-                return Found::Route(rule.route(), matched);
+                return Found::Route(self.groups.hit(group, index, rule), matched);
             }
         }
         Found::NoRule
@@ -212,7 +193,7 @@ impl RouteTable {
 
     /// The rules of requests for `host` (in normal form) on `port`, whatever they ask for.
     pub fn rules_of(&self, host: &str, port: u16) -> Option<&[Rule]> {
-        Some(&self.entry(host, port)?.rules)
+        Some(self.groups.rules(self.entry(host, port)?))
     }
 
     /// The entry that [`RouteTable::find`] asks for this destination. For people.
@@ -232,25 +213,26 @@ impl RouteTable {
             .chain(suffixes)
             .chain(std::iter::once(("*".to_owned(), &self.any)));
         candidates.find_map(|(host, ports)| {
-            let found = ports.find(port)?;
+            let found = self.groups.get(ports.find(port)?)?;
             std::ptr::eq(found, group).then(|| Entry {
                 host,
                 port: ports.has(port).then_some(port),
-                rules: &group.rules,
-                place: &group.place,
+                rules: self.groups.rules(group),
+                place: self.groups.place_of(group),
             })
         })
     }
 
-    fn entry(&self, host: &str, port: u16) -> Option<&HostRules> {
+    fn entry(&self, host: &str, port: u16) -> Option<&Group> {
         let exact = self.exact.get(host).and_then(|ports| ports.find(port));
-        exact
+        let number = exact
             .or_else(|| self.suffix_entry(host, port))
-            .or_else(|| self.any.find(port))
+            .or_else(|| self.any.find(port));
+        self.groups.get(number?)
     }
 
     /// Strips labels from the left, so that the longest suffix comes first (ISTIO.md H2).
-    fn suffix_entry(&self, host: &str, port: u16) -> Option<&HostRules> {
+    fn suffix_entry(&self, host: &str, port: u16) -> Option<u32> {
         if self.suffix.is_empty() {
             return None;
         }
@@ -268,10 +250,8 @@ impl RouteTable {
 
     /// Every entry, the most specific first, then by name. For people; costs a sort.
     pub fn entries(&self) -> Vec<Entry<'_>> {
-        let exact = self
-            .exact
-            .iter()
-            .map(|(host, ports)| (host.to_string(), ports));
+        let exact = self.exact.iter();
+        let exact = exact.map(|(host, ports)| (host.to_string(), ports));
         let suffix = self
             .suffix
             .iter()
@@ -283,13 +263,17 @@ impl RouteTable {
             .flat_map(|(host, ports)| {
                 ports
                     .all()
+                    .into_iter()
                     .map(move |(port, group)| (host.clone(), port, group))
             })
-            .map(|(host, port, group)| Entry {
-                host,
-                port,
-                rules: &group.rules,
-                place: &group.place,
+            .filter_map(|(host, port, group)| {
+                let group = self.groups.get(group)?;
+                Some(Entry {
+                    host,
+                    port,
+                    rules: self.groups.rules(group),
+                    place: self.groups.place_of(group),
+                })
             })
             .collect();
         entries.sort_by_cached_key(|entry| {
@@ -299,94 +283,6 @@ impl RouteTable {
             (std::cmp::Reverse(rank), entry.host.clone(), entry.port)
         });
         entries
-    }
-}
-
-fn compile_group(
-    group: &HostRoutes,
-    compiler: &mut Compiler<'_>,
-    errors: &mut Vec<RouteError>,
-) -> HostRules {
-    if group.hosts.is_empty() {
-        errors.push(RouteError {
-            place: group.place.clone(),
-            problem: RouteProblem::NoHost,
-        });
-    }
-    let mut rules = Vec::with_capacity(group.rules.len());
-    for spec in &group.rules {
-        match compiler.rule(spec) {
-            Ok(rule) => rules.push(rule),
-            Err(problem) => errors.push(RouteError {
-                place: spec.place.clone(),
-                problem: problem.into(),
-            }),
-        }
-    }
-    HostRules {
-        rules: rules.into(),
-        place: group.place.clone(),
-    }
-}
-
-impl Ports {
-    fn insert(&mut self, port: Option<u16>, rules: &Arc<HostRules>) -> Option<Arc<HostRules>> {
-        let Some(port) = port else {
-            return match &self.any {
-                Some(first) => Some(Arc::clone(first)),
-                None => {
-                    self.any = Some(Arc::clone(rules));
-                    None
-                }
-            };
-        };
-        match self.exact.binary_search_by_key(&port, |(port, _)| *port) {
-            Ok(index) => self.exact.get(index).map(|(_, first)| Arc::clone(first)),
-            Err(index) => {
-                if self.exact.is_empty() {
-                    // Mostly it stays the only one.
-                    self.exact.reserve_exact(1);
-                }
-                self.exact.insert(index, (port, Arc::clone(rules)));
-                None
-            }
-        }
-    }
-
-    /// An entry with the port beats one without.
-    fn find(&self, port: u16) -> Option<&HostRules> {
-        let exact = self.exact.binary_search_by_key(&port, |(port, _)| *port);
-        let exact = exact.ok().and_then(|index| self.exact.get(index));
-        exact
-            .map(|(_, rules)| rules)
-            .or(self.any.as_ref())
-            .map(Arc::as_ref)
-    }
-
-    fn has(&self, port: u16) -> bool {
-        self.exact
-            .binary_search_by_key(&port, |(port, _)| *port)
-            .is_ok()
-    }
-
-    fn all(&self) -> impl Iterator<Item = (Option<u16>, &HostRules)> {
-        let exact = self.exact.iter().map(|(port, rules)| (Some(*port), rules));
-        let any = self.any.iter().map(|rules| (None, rules));
-        exact.chain(any).map(|(port, rules)| (port, rules.as_ref()))
-    }
-}
-
-impl Lengths {
-    fn insert(&mut self, length: usize) {
-        if let Some(word) = self.0.get_mut(length / 64) {
-            *word |= 1 << (length % 64);
-        }
-    }
-
-    fn contains(&self, length: usize) -> bool {
-        self.0
-            .get(length / 64)
-            .is_some_and(|word| word & (1 << (length % 64)) != 0)
     }
 }
 
@@ -425,9 +321,9 @@ mod tests {
     fn entry(host: &str, port: Option<u16>, line: u32) -> HostRoutes {
         let name = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         HostRoutes {
-            hosts: vec![HostPattern::parse(host).unwrap()],
+            hosts: vec![HostPattern::parse(host).unwrap()].into(),
             port,
-            rules: vec![rule(&name, None)],
+            rules: vec![rule(&name, None)].into(),
             object: None,
             place: place(line),
         }
@@ -444,7 +340,7 @@ mod tests {
     fn find<'a>(table: &'a RouteTable, authority: &str) -> Option<&'a str> {
         let destination = Destination::parse(authority, 80).unwrap();
         match table.find(&destination, &parts("GET", "/", &[]), Scheme::Http) {
-            Found::Route(route, _) => route.name.as_deref(),
+            Found::Route(met, _) => met.route.name.as_deref(),
             Found::NoRule => Some("no rule"),
             Found::UnknownHost => None,
         }
@@ -482,12 +378,15 @@ mod tests {
             let destination = Destination::parse(authority, 80).unwrap();
             let told = table.decides(&destination).unwrap();
             assert_eq!((told.host.as_str(), told.port), (host, port));
-            let Found::Route(route, _) =
+            let Found::Route(met, _) =
                 table.find(&destination, &parts("GET", "/", &[]), Scheme::Http)
             else {
                 panic!("{authority} has a route");
             };
-            assert!(std::ptr::eq(told.rules[0].route(), route), "{authority}");
+            assert!(
+                std::ptr::eq(told.rules[0].route(), met.route),
+                "{authority}"
+            );
         }
         let nowhere = Destination::parse("other:81", 80).unwrap();
         assert!(table.decides(&nowhere).is_none());
@@ -542,14 +441,15 @@ mod tests {
             rule("one", Some("/x")),
             rule("two", None),
             rule("three", None),
-        ];
+        ]
+        .into();
         let table = RouteTable::build(&[group], &upstreams(&[])).ok().unwrap();
         let found = |uri| match table.find(
             &Destination::parse("a", 80).unwrap(),
             &parts("GET", uri, &[]),
             Scheme::Http,
         ) {
-            Found::Route(route, matched) => (route.name.clone(), matched.prefix),
+            Found::Route(met, matched) => (met.route.name.clone(), matched.prefix),
             Found::NoRule | Found::UnknownHost => panic!("nothing found"),
         };
         assert_eq!(found("/xy"), (Some("one".into()), Some(2)));
@@ -559,7 +459,7 @@ mod tests {
     #[test]
     fn v7_a_host_without_a_rule_that_holds_does_not_ask_a_less_specific_one() {
         let mut group = entry("a.example", Some(80), 1);
-        group.rules = vec![rule("one", Some("/x"))];
+        group.rules = vec![rule("one", Some("/x"))].into();
         let groups = [group, entry("a.example", None, 2), entry("*", None, 3)];
         let table = RouteTable::build(&groups, &upstreams(&[])).ok().unwrap();
         assert_eq!(find(&table, "a.example"), Some("no rule"));
@@ -568,10 +468,69 @@ mod tests {
     #[test]
     fn hosts_of_one_group_share_their_rules() {
         let mut group = entry("a", None, 1);
-        group.hosts.push(HostPattern::parse("*.a").unwrap());
+        group.hosts = ["a", "*.a"]
+            .map(|host| HostPattern::parse(host).unwrap())
+            .to_vec()
+            .into();
         let table = RouteTable::build(&[group], &upstreams(&[])).ok().unwrap();
         let get = |host| std::ptr::from_ref(table.entry(host, 80).unwrap());
         assert_eq!(get("a"), get("x.a"));
+    }
+
+    /// Two groups with one rule between them, at lines 3 and 10.
+    fn sharing() -> [HostRoutes; 2] {
+        let mut first = entry("a", None, 3);
+        let mut rule = rule("shared", None);
+        rule.place = place(4);
+        first.rules = vec![rule].into();
+        let mut second = entry("b", None, 10);
+        second.rules = first.rules.further_down(7);
+        [first, second]
+    }
+
+    fn met<'a>(table: &'a RouteTable, host: &str) -> Hit<'a> {
+        let destination = Destination::parse(host, 80).unwrap();
+        match table.find(&destination, &parts("GET", "/", &[]), Scheme::Http) {
+            Found::Route(met, _) => met,
+            Found::NoRule | Found::UnknownHost => panic!("{host} has a route"),
+        }
+    }
+
+    #[test]
+    fn groups_that_say_the_same_have_one_compiled_rule_and_places_of_their_own() {
+        let table = RouteTable::build(&sharing(), &upstreams(&[])).ok().unwrap();
+        let (a, b) = (met(&table, "a"), met(&table, "b"));
+        assert!(std::ptr::eq(a.route, b.route));
+        assert_eq!(a.place().to_string(), "routes.yaml:4");
+        assert_eq!(b.place().to_string(), "routes.yaml:11");
+        let places: Vec<_> = table.entries().iter().map(|one| one.place.line).collect();
+        assert_eq!(places, [3, 10]);
+    }
+
+    #[test]
+    fn groups_that_say_the_same_have_retry_budgets_of_their_own() {
+        let table = RouteTable::build(&sharing(), &upstreams(&[])).ok().unwrap();
+        let (a, b) = (met(&table, "a"), met(&table, "b"));
+        let held: Vec<_> = std::iter::from_fn(|| a.budget.begin(&a.route.retries, || 1)).collect();
+        assert_eq!(held.len(), 3);
+        assert!(b.budget.begin(&b.route.retries, || 1).is_some());
+        assert!(
+            met(&table, "a")
+                .budget
+                .begin(&a.route.retries, || 1)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_mistake_in_rules_that_are_shared_is_reported_once() {
+        let [mut first, mut second] = sharing();
+        let mut rules = first.rules.to_vec();
+        rules[0].action = Action::Forward(Vec::new());
+        first.rules = rules.into();
+        second.rules = first.rules.further_down(7);
+        let errors = RouteTable::build(&[first, second], &upstreams(&[]));
+        assert_eq!(errors.err().unwrap().len(), 1);
     }
 
     #[test]
@@ -599,12 +558,13 @@ mod tests {
     #[test]
     fn every_mistake_is_reported_at_once() {
         let mut bad = entry("a", None, 1);
-        bad.rules = vec![rule("one", None), rule("two", None)];
-        for rule in &mut bad.rules {
+        let mut rules = vec![rule("one", None), rule("two", None)];
+        for rule in &mut rules {
             rule.action = Action::Forward(Vec::new());
         }
+        bad.rules = rules.into();
         let mut empty = entry("b", None, 2);
-        empty.hosts.clear();
+        empty.hosts = Vec::new().into();
         let errors = RouteTable::build(&[bad, empty], &upstreams(&[]))
             .err()
             .unwrap();

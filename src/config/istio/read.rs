@@ -334,7 +334,11 @@ pub fn read_text(text: &str, options: &LoadOptions) -> (Manifests, Vec<String>) 
             file: "a.yaml".into(),
             folder: std::path::PathBuf::new(),
         };
-        let document = Document { source, root };
+        let document = Document {
+            source,
+            root,
+            left: Vec::new(),
+        };
         read(&document, options, &mut manifests, &mut out);
     }
     manifests.report_ignored(&mut out);

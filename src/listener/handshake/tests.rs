@@ -189,9 +189,9 @@ fn entrance(at: EntranceAt, tls: DownstreamTls, carries: Carries, to: &str) -> E
 fn host(name: &str, to: &str) -> HostRoutes {
     let action = Action::Forward(vec![Weighted::new(to, 1)]);
     HostRoutes {
-        hosts: vec![HostPattern::parse(name).unwrap()],
+        hosts: vec![HostPattern::parse(name).unwrap()].into(),
         port: None,
-        rules: vec![RuleSpec::new(action, Place::default())],
+        rules: vec![RuleSpec::new(action, Place::default())].into(),
         object: None,
         place: Place::default(),
     }

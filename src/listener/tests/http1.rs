@@ -28,7 +28,8 @@ fn before(there: SocketAddr, change: impl FnOnce(&mut Limits)) -> Bench {
             body: "own".into(),
         }),
         Place::default(),
-    )];
+    )]
+    .into();
     config.hosts = vec![host(there.port(), "a.example", "a"), own];
     change(&mut config.limits);
     Bench::new(&config)

@@ -328,12 +328,13 @@ fn group(
     if let Some(fails) = fails.and_then(|index| failing.get(index)) {
         let action = Action::Forward(vec![Weighted::new(&fails.upstream, 1)]);
         return Some(HostRoutes {
-            hosts: names,
+            hosts: names.into(),
             port: None,
             rules: vec![RuleSpec {
                 object: Some(Arc::clone(&fails.object)),
                 ..RuleSpec::new(action, fails.place.clone())
-            }],
+            }]
+            .into(),
             object: Some(Arc::clone(&fails.object)),
             place: fails.place.clone(),
         });
@@ -353,9 +354,9 @@ fn group(
     };
     let (object, place) = owner.or_else(of_redirect)?;
     Some(HostRoutes {
-        hosts: names,
+        hosts: names.into(),
         port: None,
-        rules: redirect.into_iter().chain(found).collect(),
+        rules: redirect.into_iter().chain(found).collect::<Vec<_>>().into(),
         object: Some(object),
         place,
     })

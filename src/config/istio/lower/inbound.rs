@@ -232,9 +232,9 @@ impl<'a> Room<'a> {
             tls: self.tls(*mode),
             carries,
             hosts: vec![HostRoutes {
-                hosts: vec![HostPattern::Any],
+                hosts: vec![HostPattern::Any].into(),
                 port: None,
-                rules,
+                rules: rules.into(),
                 object: None,
                 place: place.clone(),
             }],

@@ -324,12 +324,13 @@ impl Refusal {
             config.streams.push(stream(None, on));
             let action = Action::Forward(to.clone());
             config.hosts.push(HostRoutes {
-                hosts,
+                hosts: hosts.into(),
                 port: None,
                 rules: vec![RuleSpec {
                     object: Some(Arc::clone(&self.object)),
                     ..RuleSpec::new(action, self.place.clone())
-                }],
+                }]
+                .into(),
                 object: Some(Arc::clone(&self.object)),
                 place: self.place.clone(),
             });

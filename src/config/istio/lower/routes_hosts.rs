@@ -80,9 +80,9 @@ pub fn lower(
                     ports.push(port);
                 }
                 active.get(index).map(|one| HostRoutes {
-                    hosts: names,
+                    hosts: names.into(),
                     port: Some(port),
-                    rules: ground.rules(one, port, Side::Mesh),
+                    rules: ground.rules(one, port, Side::Mesh).into(),
                     object: Some(Arc::clone(&one.object)),
                     place: one.vs.meta.place.clone(),
                 })
@@ -197,13 +197,14 @@ fn default_route(
     let upstream = ground.refer(wanted, &service.object, &service.place);
     let action = Action::Forward(vec![Weighted::new(&upstream, 1)]);
     HostRoutes {
-        hosts,
+        hosts: hosts.into(),
         port: Some(port),
         rules: vec![RuleSpec {
             name: Some("default".into()),
             object: Some(Arc::clone(&service.object)),
             ..RuleSpec::new(action, service.place.clone())
-        }],
+        }]
+        .into(),
         object: Some(Arc::clone(&service.object)),
         place: service.place.clone(),
     }

@@ -77,7 +77,11 @@ impl Lab {
                 file: "t.yaml".into(),
                 folder: PathBuf::new(),
             };
-            let document = Document { source, root };
+            let document = Document {
+                source,
+                root,
+                left: Vec::new(),
+            };
             read(&document, &self.options, &mut manifests, &mut out);
         }
         traffic::refuse(&mut manifests, &self.options, &mut out);

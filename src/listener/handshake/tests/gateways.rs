@@ -195,7 +195,7 @@ async fn g7_http_2_is_agreed_on_by_alpn_and_its_streams_are_answered_one_by_one(
         status: 200,
         body: b"a"[..].into(),
     });
-    one.hosts[0].rules = vec![RuleSpec::new(respond, Place::default())];
+    one.hosts[0].rules = vec![RuleSpec::new(respond, Place::default())].into();
     let two = server(&["b.example"], mesh.simple(), Carries::Http);
     let config = gateway(there, vec![one, two]);
     let bench = Bench::with(&config, &mesh.credentials());
@@ -243,7 +243,7 @@ async fn v9_the_scheme_is_https_where_tls_ended_here_and_http_in_clear_text() {
     };
     let mut secured = server(&["a.example"], mesh.simple(), Carries::Http);
     let mut clear = server(&[], DownstreamTls::Disable, Carries::Http);
-    (secured.hosts[0].rules, clear.hosts[0].rules) = (rules(), rules());
+    (secured.hosts[0].rules, clear.hosts[0].rules) = (rules().into(), rules().into());
     let config = gateway(there, vec![secured, clear]);
     let bench = Bench::with(&config, &mesh.credentials());
     let request = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
@@ -289,7 +289,7 @@ async fn g10_what_a_trusted_proxy_took_in_https_is_https_and_what_others_say_is_
             body: bytes::Bytes::new(),
         });
         let rules = vec![redirect, RuleSpec::new(respond, Place::default())];
-        clear.hosts[0].rules = rules;
+        clear.hosts[0].rules = rules.into();
         let bench = Bench::with(&gateway(there, vec![clear]), &Credentials::default());
         let mut client = to_gateway(&bench).await;
         // Its own port is what the client knows (G11).
