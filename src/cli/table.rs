@@ -64,10 +64,11 @@ impl Table {
 }
 
 fn line(cells: &[&str], widths: &[usize]) -> String {
-    let padded = cells
-        .iter()
-        .zip(widths)
-        .map(|(cell, width)| format!("{cell:<width$}"));
+    // Not `{cell:<width$}`: that panics over 65,535, and a route may name 10,000 hosts.
+    let padded = cells.iter().zip(widths).map(|(cell, width)| {
+        let room = width.saturating_sub(cell.chars().count());
+        format!("{cell}{}", " ".repeat(room))
+    });
     let line = padded.collect::<Vec<_>>().join(GAP);
     line.trim_end().to_owned()
 }
@@ -117,6 +118,15 @@ bank            -      healthy
 a-longer-näme   443    -
 ";
         assert_eq!(table().render(false), expected);
+    }
+
+    #[test]
+    fn a_cell_may_be_as_long_as_a_list_of_10_000_hosts() {
+        let mut table = Table::new(&["HOST", "PORT"]);
+        table.row(["h".repeat(70_000), "80".to_owned()]);
+        table.row(["a".to_owned(), "81".to_owned()]);
+        let lines: Vec<usize> = table.render(false).lines().map(str::len).collect();
+        assert_eq!(lines, [70_007, 70_005, 70_005]);
     }
 
     #[test]
