@@ -16,6 +16,7 @@ mod matching;
 mod native;
 pub(crate) mod node;
 mod options;
+mod parsed;
 mod retries;
 mod routes;
 mod rules;

@@ -8,11 +8,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::alike::{LEFT_OUT_OF, Left, Short};
 use super::diagnostic::Code;
 use super::node::{Entry, Mark, Node, Scalar, ScalarKind, Value, push_key};
+pub use super::parsed::{Mistake, Parsed};
+use super::parsed::{indented_by_tab, mark};
 
 /// Bytes of one file. 100,000 hosts need about 5 MiB.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -25,32 +27,6 @@ pub const MAX_NODES: usize = 4_000_000;
 const MAX_MISTAKES: usize = 100;
 /// From this many keys on, a mapping is indexed to find duplicates.
 const INDEX_FROM: usize = 16;
-
-/// A mistake of the YAML itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// Where.
-    pub at: Mark,
-    /// What kind.
-    pub code: Code,
-    /// The path to it, as in a diagnostic; empty where there is none.
-    pub field: String,
-    /// What is wrong.
-    pub problem: String,
-    /// What to write instead.
-    pub advice: &'static str,
-}
-
-/// What one file holds.
-#[derive(Debug, Default)]
-pub struct Parsed {
-    /// The documents that are not empty; all that came before a syntax error.
-    pub documents: Vec<Node>,
-    /// Of each document the lines that its list of routes lacks; see [`parse_shared`].
-    pub left: Vec<Vec<Left>>,
-    /// Empty where the file is sound.
-    pub mistakes: Vec<Mistake>,
-}
 
 /// Parses every document of `text`. A byte order mark is skipped. Linear in the length of `text`
 /// and of what its aliases stand for.
@@ -474,31 +450,6 @@ fn is_left_for_later(stack: &[Frame]) -> bool {
         ] => **key == *LEFT_OUT_OF,
         _ => false,
     }
-}
-
-fn mark(marker: &Marker) -> Mark {
-    let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Mark {
-        line: small(marker.line()),
-        column: small(marker.col() + 1),
-    }
-}
-
-/// The tab that indents the line of the error, or the line before it; where the parser itself
-/// speaks of a tab it may be the line after it.
-fn indented_by_tab(text: &str, at: Mark, info: &str) -> Option<Mark> {
-    let line = (at.line as usize).max(1) - 1;
-    let after = info.contains("tab").then_some(line + 1);
-    let candidates = [Some(line), line.checked_sub(1), after];
-    candidates.into_iter().flatten().find_map(|n| {
-        let line = text.lines().nth(n)?;
-        let blank = line.len() - line.trim_start_matches([' ', '\t']).len();
-        let tab = line.get(..blank)?.find('\t')?;
-        Some(Mark {
-            line: u32::try_from(n + 1).unwrap_or(u32::MAX),
-            column: u32::try_from(tab + 1).unwrap_or(u32::MAX),
-        })
-    })
 }
 
 #[cfg(test)]
