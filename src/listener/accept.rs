@@ -319,12 +319,14 @@ fn spawn(
     let context = Arc::clone(context);
     let original_dst = Arc::clone(original_dst);
     let arrival_kind = arrival.learns.kind;
-    tokio::spawn(connection::serve(
+    let guard = drain.guard(side(arrival_kind));
+    // Boxed: the runtime would copy it ten times on its way.
+    tokio::spawn(Box::pin(connection::serve(
         arrival,
         context,
         original_dst,
-        drain.guard(side(arrival_kind)),
-    ));
+        guard,
+    )));
 }
 
 /// ISTIO.md I11: the application's own calls go on longest.

@@ -4,9 +4,12 @@
 //! Never: looks at a request.
 //! Called by: `listener::accept`.
 
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +23,9 @@ use super::original_dst::{self, OriginalDestination};
 use super::sniff::{Sniffer, Spoken};
 use crate::drain::DrainGuard;
 use crate::model::{Limits, ListenerKind, OriginalDst, PeerAddr};
-use crate::proxy::{self, Downstream, FirstStep, Opaque, Protocol, ProxyContext, Resume, Socket};
+use crate::proxy::{
+    self, Alarm, Downstream, FirstStep, Opaque, Protocol, ProxyContext, Resume, Socket,
+};
 
 /// What a connection that came with the drain has for its first bytes. They may be here already
 /// without the runtime having noticed, and closing would lose the request.
@@ -98,6 +103,7 @@ pub(super) async fn serve(
         entrance: None,
         secured: None,
         made_with: None,
+        lively: false,
         held: Box::new(open),
     };
     match proxy::has_entrances(kind) {
@@ -179,6 +185,24 @@ pub(super) enum First {
     Over,
 }
 
+/// Reads once; `None` where nothing comes for so long.
+async fn more_within(
+    limit: Duration,
+    sniffer: &mut Sniffer,
+    stream: &mut Socket,
+) -> Option<io::Result<Option<Spoken>>> {
+    let mut more = pin!(sniffer.more(stream));
+    let (mut alarm, mut due) = (Alarm::default(), None);
+    poll_fn(|cx| {
+        if let Poll::Ready(read) = more.as_mut().poll(cx) {
+            return Poll::Ready(Some(read));
+        }
+        let due = *due.get_or_insert_with(|| Instant::now() + limit);
+        alarm.poll(due, cx).map(|()| None)
+    })
+    .await
+}
+
 /// Reads it. `silence`: how long it may say nothing; what has begun has the time of a head.
 pub(super) async fn first_bytes(
     mut sniffer: Sniffer,
@@ -188,18 +212,23 @@ pub(super) async fn first_bytes(
     guard: &mut DrainGuard,
 ) -> First {
     // Not `readable`: that a new socket is, it may say without a byte.
-    let begun = tokio::select! {
-        biased;
-        read = tokio::time::timeout(silence, sniffer.more(stream)) => match read {
-            Ok(read) => read,
-            Err(_) => return First::Silent,
-        },
-        () = guard.started() => {
-            match tokio::time::timeout(LAST_CHANCE, sniffer.more(stream)).await {
-                Ok(read) => read,
-                Err(_) => return First::Over,
+    let begun = if silence <= proxy::PATIENCE && !guard.has_started() {
+        // What is over so soon need not look for the drain meanwhile.
+        more_within(silence, &mut sniffer, stream).await
+    } else {
+        tokio::select! {
+            biased;
+            read = more_within(silence, &mut sniffer, stream) => read,
+            () = guard.started() => {
+                match more_within(LAST_CHANCE, &mut sniffer, stream).await {
+                    None => return First::Over,
+                    read => read,
+                }
             }
         }
+    };
+    let Some(begun) = begun else {
+        return First::Silent;
     };
     let spoken = match begun {
         Err(_) | Ok(Some(Spoken::Nothing)) => return First::Over,

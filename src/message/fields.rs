@@ -15,6 +15,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::known::{Known, Set};
+use super::plain::Plain;
+use super::value::Value;
 
 /// Lists of lines that one thread keeps for its next messages, and how long they may be.
 const KEPT: usize = 64;
@@ -104,54 +106,6 @@ impl<'a> From<&'a str> for Key<'a> {
     fn from(text: &'a str) -> Self {
         let known = Known::of(text.as_bytes());
         Key { known, text }
-    }
-}
-
-/// A value's bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Value<'a>(&'a [u8]);
-
-impl<'a> Value<'a> {
-    /// All of it.
-    pub fn as_bytes(self) -> &'a [u8] {
-        self.0
-    }
-
-    /// As text, where it is visible ASCII, spaces and tabs.
-    pub fn to_str(self) -> Option<&'a str> {
-        let text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
-        match self.0.iter().all(text) {
-            true => std::str::from_utf8(self.0).ok(),
-            false => None,
-        }
-    }
-
-    /// True where it is this text, in any case of letters.
-    pub fn is(self, text: &str) -> bool {
-        self.0.eq_ignore_ascii_case(text.as_bytes())
-    }
-
-    /// True where it has no byte.
-    pub fn is_empty(self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Debug for Value<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&String::from_utf8_lossy(self.0), f)
-    }
-}
-
-impl PartialEq<str> for Value<'_> {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other.as_bytes()
-    }
-}
-
-impl PartialEq<&str> for Value<'_> {
-    fn eq(&self, other: &&str) -> bool {
-        *self == **other
     }
 }
 
@@ -256,6 +210,23 @@ impl Fields {
             name: Span::of(&name),
             value: Span::of(&value),
         });
+    }
+
+    /// Adds a line that was found at this place of the block; `bytes` begin with it.
+    pub fn found(&mut self, at: usize, line: &Plain, bytes: &[u8]) {
+        self.seen.add(line.known);
+        let tidy = line.is_tidy(bytes);
+        self.store.lines.push(Line {
+            known: line.known,
+            kind: if tidy { Kind::Tidy } else { Kind::Came },
+            name: Span::of(&(at..at + line.name)),
+            value: Span::of(&(at + line.value.start..at + line.value.end)),
+        });
+    }
+
+    /// Says, once its lines were found, what their places point into.
+    pub fn lie_in(&mut self, block: Bytes) {
+        self.block = block;
     }
 
     fn bytes(&self, span: Span) -> &[u8] {
@@ -589,13 +560,5 @@ mod tests {
         let again = Fields::from(map);
         assert_eq!(again.get_all("x-one").collect::<Vec<_>>(), ["1", "3"]);
         assert!(again.has(Known::Via) && again.len() == 6);
-    }
-
-    #[test]
-    fn only_what_is_visible_is_text() {
-        assert_eq!(Value(b"a\tb ~").to_str(), Some("a\tb ~"));
-        for odd in [b"\xc3\xa4".as_slice(), b"\x7f", b"\x01"] {
-            assert_eq!(Value(odd).to_str(), None);
-        }
     }
 }

@@ -11,7 +11,11 @@
 mod fields;
 mod head;
 mod known;
+mod plain;
+mod value;
 
-pub use fields::{Field, Fields, Key, Value};
+pub use fields::{Field, Fields, Key};
 pub use head::{Request, RequestHead, Response, ResponseHead};
 pub use known::{Known, Set};
+pub use plain::{Plain, is_token, is_value, plain_bytes};
+pub use value::Value;

@@ -43,6 +43,9 @@ impl Host {
 
     /// The normal form of `text`, borrowed when it is normal already (the common case per request).
     pub fn normalise(text: &str) -> Result<Cow<'_, str>, HostError> {
+        if Host::is_plain(text.as_bytes()) {
+            return Ok(Cow::Borrowed(text));
+        }
         if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
             return match inner.parse::<std::net::Ipv6Addr>() {
                 Ok(ip) => Ok(Cow::Owned(ip.to_string())),

@@ -2,33 +2,29 @@
 //!
 //! Owns: when it is moved: only when it fires, or must fire earlier, and so not for every request.
 //! Never: knows what is late.
-//! Called by: `proxy::guarded`, `proxy::http1`, `proxy::send`.
+//! Called by: `proxy::guarded`, `proxy::http1`, `proxy::send`, `proxy::lot`, listener.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
+
+use super::clock::Bell;
 
 /// Costs nothing until something has to be waited for.
 #[derive(Default)]
-pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+pub struct Alarm(Option<Bell>);
 
 impl Alarm {
     /// Ready once `due` is over. A later call may name another time.
-    pub(super) fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if sleep.deadline() > due {
-            sleep.as_mut().reset(due);
+    pub fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let fresh = self.0.is_none();
+        let bell = self.0.get_or_insert_with(Bell::new);
+        // It may have been set for an earlier wait.
+        if bell.set(due, cx) && !fresh && Instant::now() >= due {
+            self.0 = None;
+            return Poll::Ready(());
         }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if Instant::now() >= due {
-                self.0 = None;
-                return Poll::Ready(());
-            }
-            // It was set for an earlier wait.
-            sleep.as_mut().reset(due);
-        }
+        Poll::Pending
     }
 }
 

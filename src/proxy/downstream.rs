@@ -38,6 +38,8 @@ pub struct Downstream {
     pub secured: Option<Arc<AcceptFacts>>,
     /// What it was agreed by: when that is replaced, the connection has had its time.
     pub made_with: Option<Weak<ServerTls>>,
+    /// It asked again soon after it had been parked.
+    pub lively: bool,
     /// What is let go when the connection has ended, whatever it has become by then.
     pub held: Box<dyn Any + Send + Sync>,
 }

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::context::ProxyContext;
+use super::crowd::Crowd;
 use super::downstream::Downstream;
 use super::socket::Socket;
 use crate::drain::DrainGuard;
@@ -53,6 +54,8 @@ pub type Resume =
 #[derive(Default)]
 pub struct Lot {
     places: Arc<Mutex<Places>>,
+    /// Those who are not parked yet.
+    pub(super) crowd: Crowd,
 }
 
 #[derive(Default)]
@@ -274,6 +277,8 @@ impl Places {
 
 impl Parked {
     fn go_on(self, context: &Arc<ProxyContext>) {
+        let idle_timeout = context.cell.load().limits.idle_timeout;
+        let lively = Instant::now() + idle_timeout < self.until + PATIENCE;
         let peer = PeerAddr(self.peer.whole());
         let stream = match tokio::net::TcpStream::from_std(self.stream) {
             Ok(stream) => stream,
@@ -293,6 +298,7 @@ impl Parked {
             entrance: None,
             secured: None,
             made_with: None,
+            lively,
             held: self.held,
         };
         tokio::spawn((self.resume)(downstream, Arc::clone(context), self.guard));

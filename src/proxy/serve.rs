@@ -51,7 +51,9 @@ pub async fn serve(
     });
     let bytes = (downstream.stream, downstream.first);
     match protocol {
-        Protocol::Http1 => http1::serve(bytes, connection, &limits, guard).await,
+        Protocol::Http1 => {
+            http1::serve(bytes, connection, &limits, (guard, downstream.lively)).await
+        }
         // Boxed, so that connections of HTTP/1 need not have room for it.
         Protocol::Http2 => Box::pin(http2::serve(bytes, connection, &limits, guard)).await,
     }

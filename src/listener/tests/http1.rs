@@ -10,6 +10,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::*;
@@ -476,6 +477,32 @@ async fn a_silent_connection_is_served_once_it_speaks_and_ends_when_it_never_doe
     bench.drain.finished().await;
     assert_eq!(bench.context.metrics.downstream.connections.value(), 0);
     assert_eq!(bench.context.places.available_permits(), 100);
+}
+
+#[tokio::test]
+async fn of_many_connections_that_asked_once_few_stay_tasks_and_all_are_served_again() {
+    let there = address("127.0.0.1:9");
+    let bench = before(there, |_| ());
+    let runtime = Handle::current();
+    let tasks = || runtime.metrics().num_alive_tasks();
+    let others = tasks();
+    let mut waiting = Vec::new();
+    for _ in 0..100 {
+        let mut client = bench.captured(there).await;
+        client.write_all(OWN).await.unwrap();
+        assert_eq!(answer(&mut client).await.1, "own");
+        waiting.push(client);
+    }
+    seen().await;
+    // The crowd, and those who watch the rest.
+    let alive = tasks() - others;
+    assert!(alive <= 64 + 2, "{alive}");
+    for _ in 0..3 {
+        for client in &mut waiting {
+            client.write_all(OWN).await.unwrap();
+            assert_eq!(answer(client).await.1, "own");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,9 +12,9 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use httparse::Header;
 use memchr::{memchr, memrchr};
 
-use crate::message::{Fields, Known, RequestHead, Value};
+use crate::message::{Fields, Known, Plain, RequestHead, Value};
 use crate::proxy::control::Fault;
-use crate::proxy::strict::Violation;
+use crate::proxy::strict::{Lines, RequestLine, Violation};
 
 /// A target is not longer than `http::Uri` can hold, whatever the bound on heads.
 const MAX_TARGET: usize = u16::MAX as usize - 1;
@@ -39,6 +39,52 @@ pub(super) struct Facts {
     pub(super) upgrades: bool,
 }
 
+/// Where the lines of a head are, as `strict` has found them.
+#[derive(Default)]
+pub(super) struct Found {
+    request: Option<RequestLine>,
+    fields: Fields,
+    /// Of some line it is not known.
+    missed: bool,
+}
+
+impl Lines for Found {
+    fn request(&mut self, line: RequestLine) {
+        self.request = Some(line);
+    }
+
+    fn found(&mut self, at: usize, line: &Plain, bytes: &[u8]) {
+        self.fields.found(at, line, bytes);
+    }
+
+    fn missed(&mut self) {
+        self.missed = true;
+    }
+}
+
+impl Found {
+    /// Nothing yet.
+    pub(super) fn new() -> Found {
+        Found {
+            fields: Fields::of(Bytes::new()),
+            ..Found::default()
+        }
+    }
+
+    /// A whole head that came in one piece.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub(super) fn read(self, block: Bytes) -> Result<(Box<RequestHead>, Facts), Fault> {
+        let Some(line) = self.request.filter(|_| !self.missed) else {
+            return read(block);
+        };
+        let mut fields = self.fields;
+        fields.lie_in(block.clone());
+        made(&block, &line, || Some(fields))
+    }
+}
+
 /// Reads a whole head.
 ///
 /// # Errors
@@ -48,17 +94,32 @@ pub(super) fn read(block: Bytes) -> Result<(Box<RequestHead>, Facts), Fault> {
     let empty = |byte: &u8| matches!(byte, b'\r' | b'\n');
     let start = block.iter().take_while(|byte| empty(byte)).count();
     let wrong = Fault::Violation(Violation::RequestLine);
-    let (method, target, modern, end) = request_line(&block, start).ok_or(wrong)?;
+    let (line, end) = request_line(&block, start).ok_or(wrong)?;
+    let lines = block.clone();
+    made(&block, &line, || fields(lines, end))
+}
+
+/// A head of its parts.
+fn made(
+    block: &Bytes,
+    line: &RequestLine,
+    fields: impl FnOnce() -> Option<Fields>,
+) -> Result<(Box<RequestHead>, Facts), Fault> {
+    let RequestLine {
+        method,
+        target,
+        modern,
+    } = line;
     if target.len() > MAX_TARGET {
         return Err(Fault::TargetTooLong);
     }
     let part = |range: &Range<usize>| block.get(range.clone()).unwrap_or_default();
     let method =
-        Method::from_bytes(part(&method)).map_err(|_| Fault::Violation(Violation::Method))?;
-    let uri = Uri::from_maybe_shared(block.slice_ref(part(&target)))
+        Method::from_bytes(part(method)).map_err(|_| Fault::Violation(Violation::Method))?;
+    let uri = Uri::from_maybe_shared(block.slice_ref(part(target)))
         .map_err(|_| Fault::Violation(Violation::Target))?;
-    let headers = fields(block, end).ok_or(Fault::Violation(Violation::FieldName))?;
-    let facts = Facts::of(&method, modern, &headers);
+    let headers = fields().ok_or(Fault::Violation(Violation::FieldName))?;
+    let facts = Facts::of(&method, *modern, &headers);
     let version = match modern {
         true => Version::HTTP_11,
         false => Version::HTTP_10,
@@ -72,8 +133,8 @@ pub(super) fn read(block: Bytes) -> Result<(Box<RequestHead>, Facts), Fault> {
     Ok((Box::new(head), facts))
 }
 
-/// Method, target, whether it is HTTP/1.1, and where the next line begins.
-fn request_line(block: &[u8], start: usize) -> Option<(Range<usize>, Range<usize>, bool, usize)> {
+/// The line that begins here, and where the next one does.
+fn request_line(block: &[u8], start: usize) -> Option<(RequestLine, usize)> {
     let end = start + memchr(b'\n', block.get(start..)?)?;
     let line = block.get(start..end)?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -84,8 +145,12 @@ fn request_line(block: &[u8], start: usize) -> Option<(Range<usize>, Range<usize
         b"HTTP/1.0" => false,
         _ => return None,
     };
-    let target = start + method + 1..start + version;
-    Some((start..start + method, target, modern, end + 1))
+    let line = RequestLine {
+        method: start..start + method,
+        target: start + method + 1..start + version,
+        modern,
+    };
+    Some((line, end + 1))
 }
 
 /// The lines of a block, up to the empty one.

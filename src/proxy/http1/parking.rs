@@ -40,6 +40,7 @@ pub(super) fn park(
         entrance: None,
         secured: None,
         made_with: None,
+        lively: false,
         held: std::mem::replace(&mut connection.held, Box::new(())),
     };
     let context = &connection.context;

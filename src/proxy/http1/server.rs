@@ -21,7 +21,7 @@ use super::batch::Batch;
 use super::content::Content;
 use super::encode;
 use super::exchange::{Answering, Cut, Out, Switch, Work, length_of};
-use super::head::{self, Facts};
+use super::head::{self, Facts, Found};
 use super::leaving::Leaving;
 use super::parking;
 use super::wire::{Shared, Wire, lock};
@@ -32,6 +32,7 @@ use crate::proxy::answer;
 use crate::proxy::body::AnswerBody;
 use crate::proxy::connection::Connection;
 use crate::proxy::control::Fault;
+use crate::proxy::crowd::Member;
 use crate::proxy::forward::forward;
 use crate::proxy::guarded::Guarded;
 use crate::proxy::lot::{PATIENCE, can_park};
@@ -49,9 +50,10 @@ pub(in crate::proxy) async fn serve(
     (stream, first): (Socket, Bytes),
     connection: Arc<Connection>,
     limits: &Limits,
-    guard: DrainGuard,
+    (guard, lively): (DrainGuard, bool),
 ) {
     let mut server = Server::new((stream, first), connection, limits, guard);
+    server.lively = lively;
     poll_fn(|cx| server.poll(cx)).await;
 }
 
@@ -67,6 +69,10 @@ struct Server {
     idle_timeout: Duration,
     /// It may be parked where it waits.
     parks: bool,
+    /// It has asked again soon after an answer.
+    lively: bool,
+    /// Waits for whether it does.
+    member: Option<Member>,
     /// What has come of a head that did not come at once.
     head: BytesMut,
     head_began: Option<Instant>,
@@ -115,6 +121,8 @@ impl Server {
             head_timeout: limits.head_timeout,
             idle_timeout: limits.idle_timeout,
             parks,
+            lively: false,
+            member: None,
             head: BytesMut::new(),
             head_began: None,
             idle_since: None,
@@ -171,15 +179,19 @@ impl Server {
                     Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(State::Over),
                 }
             }
-            match wire.strict.next(&wire.rest) {
+            let mut found = Found::new();
+            match wire.strict.next_with(&wire.rest, &mut found) {
                 Ok((Piece::HeadEnd(framing), count)) => {
-                    let mut bytes = wire.rest.split_to(count);
-                    if !self.head.is_empty() {
-                        self.head.extend_from_slice(&bytes);
-                        bytes = std::mem::take(&mut self.head).freeze();
-                    }
+                    let bytes = wire.rest.split_to(count);
+                    let request = match self.head.is_empty() {
+                        true => found.read(bytes),
+                        false => {
+                            self.head.extend_from_slice(&bytes);
+                            head::read(std::mem::take(&mut self.head).freeze())
+                        }
+                    };
                     (self.head_began, self.idle_since) = (None, None);
-                    let request = head::read(bytes);
+                    self.lively |= self.member.take().is_some();
                     if let Ok((_, facts)) = &request
                         && wire.strict.in_body()
                     {
@@ -215,7 +227,11 @@ impl Server {
         let since = *self.idle_since.get_or_insert_with(Instant::now);
         let end = since + self.idle_timeout;
         if self.parks && PATIENCE < self.idle_timeout {
-            if self.poll_alarm(since + PATIENCE, cx).is_ready() {
+            if !self.lively && self.member.is_none() {
+                self.member = self.connection.context.lot.crowd.join();
+            }
+            let crowded = !self.lively && self.member.is_none();
+            if crowded || self.poll_alarm(since + PATIENCE, cx).is_ready() {
                 if parking::park(&mut self.connection, &self.wire, &mut self.leaving, end) {
                     return Poll::Ready(State::Over);
                 }

@@ -4,10 +4,11 @@
 //! Never: looks at the data.
 //! Called by: `machine`.
 
-use super::cursor::{Cursor, is_value, misplaced};
+use super::cursor::{Cursor, misplaced};
 use super::field::{Fields, Sink};
 use super::machine::Piece;
 use super::violation::Violation;
+use crate::message::{Known, is_value};
 
 /// Bytes of extensions in one body, as each costs a reader work and carries nothing.
 const MAX_EXTENSIONS: usize = 8 * 1024;
@@ -64,7 +65,7 @@ impl Chunked {
             }
             State::Trailers => {
                 let read = |cursor: &mut Cursor<'_>| {
-                    let over = fields.read(cursor, max_headers, &mut Forbidden)?;
+                    let over = fields.read(cursor, max_headers, &mut Forbidden, &mut ())?;
                     if over {
                         cursor.bump();
                     }
@@ -188,7 +189,7 @@ impl Sink for Forbidden {
         )
     }
 
-    fn field(&mut self, _name: &[u8], _value: Option<&[u8]>) -> Result<(), Violation> {
+    fn field(&mut self, _name: Known, _value: Option<&[u8]>) -> Result<(), Violation> {
         Err(Violation::TrailerField)
     }
 }

@@ -5,6 +5,7 @@
 //! Called by: its neighbours in this folder.
 
 use super::violation::Violation;
+use crate::message::plain_bytes;
 
 /// A reader of the bytes at hand. After an error it stands at the byte that is wrong.
 pub(super) struct Cursor<'a> {
@@ -97,96 +98,25 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// How many bytes from the first on a field value may be made of.
-#[inline]
-pub(super) fn plain_length(bytes: &[u8]) -> usize {
-    let (chunks, _) = bytes.as_chunks::<16>();
-    let odd = |chunk: &[u8; 16]| {
-        let odd = |any: bool, byte: &u8| any | (*byte < b' ') | (*byte == 0x7f);
-        chunk.iter().fold(false, odd)
-    };
-    // Sixteen at once, without a branch for each.
-    let even = 16 * chunks.iter().take_while(|chunk| !odd(chunk)).count();
-    let rest = bytes.get(even..).unwrap_or_default();
-    even + rest.iter().take_while(|byte| is_value(**byte)).count()
-}
-
-/// How many bytes of a little-endian word, from the first on, are no control characters. Eight at
-/// once, without a branch for each: the borrow of a subtraction marks the bytes that are too small.
-#[inline]
-fn plain_bytes(word: u64) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * ONES;
-    let small = word.wrapping_sub(0x20 * ONES) & !word;
-    let flipped = word ^ (0x7f * ONES);
-    let delete = flipped.wrapping_sub(ONES) & !flipped;
-    // A borrow may mark bytes behind the first marked one, never the first itself.
-    (((small | delete) & HIGH).trailing_zeros() / 8) as usize
-}
-
-/// RFC 9110 section 5.6.2: what names and methods are made of.
-#[inline]
-pub(super) fn is_token(byte: u8) -> bool {
-    class(byte) & TOKEN != 0
-}
-
-/// RFC 9110 section 5.5: visible characters, space, tab and bytes beyond ASCII.
-#[inline]
-pub(super) fn is_value(byte: u8) -> bool {
-    (byte >= b' ' && byte != 0x7f) || byte == b'\t'
-}
-
 /// What a path and query are made of, with the few characters that clients do not escape though
 /// RFC 3986 asks for it. No fragment: it is never sent (RFC 9112 section 3.2).
 #[inline]
 pub(super) fn is_target(byte: u8) -> bool {
-    class(byte) & TARGET != 0
+    TARGET.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
-const TOKEN: u8 = 1;
-const TARGET: u8 = 2;
-
-#[inline]
-fn class(byte: u8) -> u8 {
-    CLASS.get(usize::from(byte)).copied().unwrap_or(0)
-}
-
-static CLASS: [u8; 256] = classes();
+static TARGET: [bool; 256] = targets();
 
 #[expect(
     clippy::indexing_slicing,
     reason = "runs when compiled, where an index out of bounds is an error"
 )]
-const fn classes() -> [u8; 256] {
-    let mut table = [0; 256];
+const fn targets() -> [bool; 256] {
+    let mut table = [false; 256];
     let mut byte = 0_u8;
     while byte < 0x80 {
-        let mut class = 0;
-        if byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'!' | b'#'
-                    | b'$'
-                    | b'%'
-                    | b'&'
-                    | b'\''
-                    | b'*'
-                    | b'+'
-                    | b'-'
-                    | b'.'
-                    | b'^'
-                    | b'_'
-                    | b'`'
-                    | b'|'
-                    | b'~'
-            )
-        {
-            class |= TOKEN;
-        }
-        if byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\' | b'<' | b'>') {
-            class |= TARGET;
-        }
-        table[byte as usize] = class;
+        table[byte as usize] =
+            byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\' | b'<' | b'>');
         byte += 1;
     }
     table
@@ -253,41 +183,6 @@ impl<const N: usize> Small<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn plain_bytes_are_counted_up_to_the_first_control_character() {
-        for odd in (0..=0xff).filter(|byte| *byte < b' ' || *byte == 0x7f) {
-            for at in 0..8 {
-                for filler in [b' ', b'!', b'a', b'~', 0x80, 0xa0, 0xff] {
-                    let mut word = [filler; 8];
-                    word[at] = odd;
-                    assert_eq!(plain_bytes(u64::from_le_bytes(word)), at, "{odd} {filler}");
-                    word[at..].fill(odd);
-                    assert_eq!(plain_bytes(u64::from_le_bytes(word)), at, "{odd} {filler}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn plain_bytes_do_not_end_before_a_control_character() {
-        for byte in (0..=0xff_u8).filter(|byte| *byte >= b' ' && *byte != 0x7f) {
-            assert_eq!(plain_bytes(u64::from_le_bytes([byte; 8])), 8, "{byte}");
-        }
-    }
-
-    #[test]
-    fn the_plain_bytes_of_a_value_end_at_its_first_control_character_which_is_no_tab() {
-        for length in 0..70 {
-            for byte in 0..=0xff_u8 {
-                let mut value = vec![b'a'; 70];
-                value[length] = byte;
-                let ends = byte != b'\t' && (byte < b' ' || byte == 0x7f);
-                let expected = if ends { length } else { 70 };
-                assert_eq!(plain_length(&value), expected, "{byte} at {length}");
-            }
-        }
-    }
 
     #[test]
     fn a_small_buffer_forgets_what_is_too_much_and_knows_it() {

@@ -4,8 +4,10 @@
 //! Never: knows what a field means (that is the [`Sink`]).
 //! Called by: `head` and `chunked`.
 
-use super::cursor::{Cursor, Small, is_token, is_value, misplaced, plain_length};
+use super::cursor::{Cursor, Small, misplaced};
+use super::lines::Lines;
 use super::violation::Violation;
+use crate::message::{Known, Plain, is_token, is_value};
 
 /// Longer than every name that is looked at.
 const NAME: usize = 32;
@@ -20,8 +22,15 @@ pub(super) trait Sink {
     /// True where the value of this name, in lower case, is wanted.
     fn wants(&self, name: &[u8]) -> bool;
 
+    /// The same of a name that was told already.
+    fn wants_known(&self, known: Known, name: &[u8]) -> bool {
+        let _ = known;
+        let first = name.first().map(u8::to_ascii_lowercase);
+        first.is_some_and(|first| self.watches(first)) && is_wanted(name, self)
+    }
+
     /// A field whose value is wanted; without the spaces around it, `None` where it is too long.
-    fn field(&mut self, name: &[u8], value: Option<&[u8]>) -> Result<(), Violation>;
+    fn field(&mut self, name: Known, value: Option<&[u8]>) -> Result<(), Violation>;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,18 +88,18 @@ impl Fields {
         cursor: &mut Cursor<'_>,
         max: usize,
         sink: &mut impl Sink,
+        lines: &mut impl Lines,
     ) -> Result<bool, Violation> {
         while let Some(byte) = cursor.peek() {
             match self.state {
                 State::LineStart => {
-                    if self.count < max
-                        && let Some(length) = plain_line(cursor.rest(), sink)
-                    {
-                        self.count += 1;
-                        cursor.skip(length);
+                    if self.count < max && self.plain(cursor, sink, lines)? {
                         continue;
                     }
                     self.start(byte, max, sink)?;
+                    if byte != b'\r' {
+                        lines.missed();
+                    }
                 }
                 State::Name => {
                     cursor.take_while(is_token);
@@ -127,6 +136,32 @@ impl Fields {
             cursor.bump();
         }
         Ok(false)
+    }
+
+    /// Reads a line that is whole and plain, as nearly every line is, at once. False: its bytes have
+    /// to be looked at one by one.
+    fn plain(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        sink: &mut impl Sink,
+        lines: &mut impl Lines,
+    ) -> Result<bool, Violation> {
+        let bytes = cursor.rest();
+        let Some(line) = Plain::at_front(bytes) else {
+            return Ok(false);
+        };
+        self.count += 1;
+        lines.found(cursor.at(), &line, bytes);
+        cursor.skip(line.length - 1);
+        let name = bytes.get(..line.name).unwrap_or_default();
+        if sink.wants_known(line.known, name) {
+            let value = bytes.get(line.written()).unwrap_or_default();
+            let value = trim_start(value);
+            let value = (value.len() <= VALUE).then(|| trim_end(value));
+            sink.field(line.known, value)?;
+        }
+        cursor.bump();
+        Ok(true)
     }
 
     fn start(&mut self, byte: u8, max: usize, sink: &impl Sink) -> Result<(), Violation> {
@@ -180,32 +215,15 @@ impl Fields {
     fn finish(&mut self, sink: &mut impl Sink) -> Result<(), Violation> {
         self.state = State::LineStart;
         match self.name.get() {
-            Some(name) if self.wanted => sink.field(name, self.value.get().map(trim_end)),
+            Some(name) if self.wanted => {
+                sink.field(Known::of(name), self.value.get().map(trim_end))
+            }
             _ => Ok(()),
         }
     }
 }
 
-/// The length of a line that begins here, where all of it is here, nothing is wrong with it and nobody
-/// wants it. `None`: the machine has to look at its bytes one by one.
-///
-/// Why beside the machine: nearly every line of nearly every head is such a one.
-fn plain_line(bytes: &[u8], sink: &impl Sink) -> Option<usize> {
-    let name = bytes.iter().position(|byte| !is_token(*byte))?;
-    let (name, rest) = bytes.split_at_checked(name)?;
-    let (b':', value) = rest.split_first()? else {
-        return None;
-    };
-    let first = name.first()?.to_ascii_lowercase();
-    if sink.watches(first) && is_wanted(name, sink) {
-        return None;
-    }
-    let length = plain_length(value);
-    let end = value.get(length..length + 2)?;
-    (end == b"\r\n").then_some(name.len() + 1 + length + 2)
-}
-
-fn is_wanted(name: &[u8], sink: &impl Sink) -> bool {
+fn is_wanted(name: &[u8], sink: &(impl Sink + ?Sized)) -> bool {
     let mut lower = [0; NAME];
     // A longer one is none that is looked for.
     let Some(lower) = lower.get_mut(..name.len()) else {
@@ -214,6 +232,15 @@ fn is_wanted(name: &[u8], sink: &impl Sink) -> bool {
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
     sink.wants(lower)
+}
+
+/// As [`trim_end`].
+fn trim_start(value: &[u8]) -> &[u8] {
+    let mut value = value;
+    while let Some((b' ', shorter)) = value.split_first() {
+        value = shorter;
+    }
+    value
 }
 
 /// Only spaces: a tab beside a value that frames or routes is a trick and not a habit.

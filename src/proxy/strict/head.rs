@@ -7,9 +7,11 @@
 //! Why stricter than RFC 9112 allows us to be lax: each leniency that it permits a receiver is one
 //! that another receiver may not share.
 
-use super::cursor::{Cursor, is_target, is_token, misplaced};
+use super::cursor::{Cursor, is_target, misplaced};
 use super::field::{Fields, Sink};
+use super::lines::{Lines, RequestLine};
 use super::violation::Violation;
+use crate::message::{Known, is_token};
 use crate::model::{Destination, Host};
 
 /// Empty lines that are forgiven before a request line; RFC 9112 section 2.2 asks for one at least.
@@ -123,7 +125,16 @@ impl Head {
         &mut self,
         cursor: &mut Cursor<'_>,
         max_headers: usize,
+        lines: &mut impl Lines,
     ) -> Result<bool, Violation> {
+        if self.state == State::Start
+            && let Some((line, length)) = plain_request(cursor.rest(), cursor.at())
+        {
+            cursor.skip(length);
+            self.facts.modern = line.modern;
+            self.state = State::Fields;
+            lines.request(line);
+        }
         while self.state != State::Fields {
             let Some(byte) = cursor.peek() else {
                 return Ok(false);
@@ -135,7 +146,8 @@ impl Head {
             self.line(byte)?;
             cursor.bump();
         }
-        if !self.fields.read(cursor, max_headers, &mut self.facts)? {
+        let facts = &mut self.facts;
+        if !self.fields.read(cursor, max_headers, facts, lines)? {
             return Ok(false);
         }
         self.facts.judge()?;
@@ -291,6 +303,43 @@ impl Head {
     }
 }
 
+/// A request line that is whole, with a target in origin form, as nearly every one is; where its parts
+/// are from `at` on, and its length. `None`: its bytes have to be looked at one by one.
+fn plain_request(bytes: &[u8], at: usize) -> Option<(RequestLine, usize)> {
+    let method = bytes.iter().position(|byte| !is_token(*byte))?;
+    let (word, rest) = bytes.split_at_checked(method)?;
+    // It has a target of its own kind.
+    if word.is_empty() || word == b"CONNECT" || !rest.starts_with(b" /") {
+        return None;
+    }
+    let rest = rest.get(1..)?;
+    let target = rest.iter().position(|byte| !is_target(*byte))?;
+    let modern = match rest.get(target..)? {
+        [
+            b' ',
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            b'1',
+            b'.',
+            minor @ (b'0' | b'1'),
+            b'\r',
+            b'\n',
+            ..,
+        ] => *minor == b'1',
+        _ => return None,
+    };
+    let start = at + method + 1;
+    let line = RequestLine {
+        method: at..at + method,
+        target: start..start + target,
+        modern,
+    };
+    Some((line, method + 1 + target + b" HTTP/1.1\r\n".len()))
+}
+
 /// Behind a target: a space, or an error.
 fn after_target(byte: u8) -> Result<State, Violation> {
     match byte {
@@ -370,10 +419,17 @@ impl Sink for Facts {
         matches!(name, b"content-length" | b"transfer-encoding" | b"host")
     }
 
-    fn field(&mut self, name: &[u8], value: Option<&[u8]>) -> Result<(), Violation> {
+    fn wants_known(&self, known: Known, _name: &[u8]) -> bool {
+        matches!(
+            known,
+            Known::ContentLength | Known::TransferEncoding | Known::Host
+        )
+    }
+
+    fn field(&mut self, name: Known, value: Option<&[u8]>) -> Result<(), Violation> {
         match name {
-            b"content-length" => self.content_length(value),
-            b"transfer-encoding" => self.transfer_encoding(value),
+            Known::ContentLength => self.content_length(value),
+            Known::TransferEncoding => self.transfer_encoding(value),
             _ if self.host => Err(Violation::HostRepeated),
             _ => {
                 self.host = true;

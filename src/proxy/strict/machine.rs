@@ -7,6 +7,7 @@
 use super::chunked::Chunked;
 use super::cursor::Cursor;
 use super::head::{Framing, Head};
+use super::lines::Lines;
 use super::violation::Violation;
 
 /// Bounds on a head.
@@ -117,7 +118,7 @@ impl Strict {
 
     fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Violation> {
         while cursor.peek().is_some() {
-            self.step(cursor)?;
+            self.step(cursor, &mut ())?;
         }
         Ok(())
     }
@@ -127,8 +128,21 @@ impl Strict {
     /// # Errors
     /// What is wrong. Once it has refused it refuses everything, for the same reason.
     pub fn next(&mut self, bytes: &[u8]) -> Result<(Piece, usize), Violation> {
+        self.next_with(bytes, &mut ())
+    }
+
+    /// The same; tells where the lines of a head are. `lines` of a head that came in pieces are told from
+    /// where the latest begins.
+    ///
+    /// # Errors
+    /// As those of [`Strict::next`].
+    pub fn next_with(
+        &mut self,
+        bytes: &[u8],
+        lines: &mut impl Lines,
+    ) -> Result<(Piece, usize), Violation> {
         let mut cursor = Cursor::new(bytes);
-        match self.step(&mut cursor) {
+        match self.step(&mut cursor, lines) {
             Ok(piece) => Ok((piece, cursor.at())),
             Err(reason) => {
                 self.state = State::Refused(reason);
@@ -142,7 +156,11 @@ impl Strict {
         matches!(self.state, State::Length(_) | State::Chunked(_))
     }
 
-    fn step(&mut self, cursor: &mut Cursor<'_>) -> Result<Piece, Violation> {
+    fn step(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        lines: &mut impl Lines,
+    ) -> Result<Piece, Violation> {
         let StrictLimits {
             max_head_bytes,
             max_headers,
@@ -155,7 +173,7 @@ impl Strict {
             State::Refused(reason) => Err(*reason),
             State::Head => {
                 let head = &mut self.head;
-                let read = |cursor: &mut Cursor<'_>| head.read(cursor, max_headers);
+                let read = |cursor: &mut Cursor<'_>| head.read(cursor, max_headers, lines);
                 let large = Violation::HeadTooLarge;
                 if !cursor.within(&mut self.head_bytes, max_head_bytes, large, read)? {
                     return Ok(Piece::Head);

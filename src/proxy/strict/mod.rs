@@ -12,11 +12,13 @@ mod chunked;
 mod cursor;
 mod field;
 mod head;
+mod lines;
 mod machine;
 #[cfg(test)]
 mod tests;
 mod violation;
 
 pub use head::Framing;
+pub use lines::{Lines, RequestLine};
 pub use machine::{Piece, Strict, StrictLimits, Verdict};
 pub use violation::Violation;

@@ -15,7 +15,7 @@ use hyper::ext::ReasonPhrase;
 
 use super::decode::Decoder;
 use super::fault::Fault;
-use crate::message::{Fields, Known, ResponseHead, Value};
+use crate::message::{Fields, Known, Plain, ResponseHead, Set, Value};
 
 /// Bytes of an answer's head; the same for its trailers.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -125,44 +125,72 @@ enum Parsed {
     Partial,
 }
 
-fn parse(bytes: &mut Bytes, asked: Asked) -> Result<Parsed, Fault> {
-    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut answer = httparse::Response::new(&mut []);
-    // All that is lenient is off, which is the default: an answer is HTTP or it is refused.
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut answer,
-        bytes,
-        &mut fields,
-    );
-    let length = match parsed {
-        Ok(httparse::Status::Complete(length)) if length > MAX_HEAD => return Err(TOO_LARGE),
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
-        Err(error) => return Err(Fault::Malformed(in_words(error))),
+/// A head as it was read.
+struct Read {
+    status: StatusCode,
+    version: Version,
+    /// The words behind the status, where they are not the usual ones.
+    reason: Option<ReasonPhrase>,
+    headers: Fields,
+    length: usize,
+}
+
+/// A head of plain lines alone, as nearly every one is. `None`: it is for the parser, which knows all that
+/// is HTTP and what is wrong with what is not.
+fn plain(bytes: &Bytes) -> Option<Read> {
+    let (version, rest) = match bytes.split_first_chunk()? {
+        (b"HTTP/1.1 ", rest) => (Version::HTTP_11, rest),
+        (b"HTTP/1.0 ", rest) => (Version::HTTP_10, rest),
+        _ => return None,
     };
-    let status = StatusCode::from_u16(answer.code.unwrap_or_default())
-        .map_err(|_| Fault::Malformed("invalid HTTP status-code parsed"))?;
+    let (code, rest) = rest.split_first_chunk::<3>()?;
+    let status = StatusCode::from_bytes(code).ok()?;
+    let words = rest.strip_prefix(b" ")?;
+    let usual = status.canonical_reason().unwrap_or_default();
+    let rest = words.strip_prefix(usual.as_bytes())?;
+    let mut rest = rest.strip_prefix(b"\r\n")?;
+    let mut headers = Fields::of(bytes.clone());
+    while !rest.starts_with(b"\r\n") {
+        let line = Plain::at_front(rest).filter(|_| headers.len() < MAX_FIELDS)?;
+        headers.found(bytes.len() - rest.len(), &line, rest);
+        rest = rest.get(line.length..)?;
+    }
+    Some(Read {
+        status,
+        version,
+        reason: None,
+        headers,
+        length: bytes.len() - rest.len() + 2,
+    })
+}
+
+fn parse(bytes: &mut Bytes, asked: Asked) -> Result<Parsed, Fault> {
+    let read = match plain(bytes) {
+        Some(read) => read,
+        None => match parsed(bytes)? {
+            Some(read) => read,
+            None => return Ok(Parsed::Partial),
+        },
+    };
+    let Read {
+        status,
+        version,
+        reason,
+        mut headers,
+        length,
+    } = read;
+    if length > MAX_HEAD {
+        return Err(TOO_LARGE);
+    }
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         bytes.advance(length);
         return Ok(Parsed::Interim);
     }
-    let version = match answer.version {
-        Some(1) => Version::HTTP_11,
-        _ => Version::HTTP_10,
-    };
-    let unusual = |reason: &&str| Some(*reason) != status.canonical_reason();
-    let reason = answer.reason.filter(unusual);
-    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
-    let mut headers = Fields::of(bytes.slice(..length));
-    for field in answer.headers.iter() {
-        headers.came(
-            place(bytes, field.name.as_bytes()),
-            place(bytes, field.value),
-        );
-    }
     let mut facts = Facts::default();
-    for field in headers.iter() {
-        facts.note(field.known(), field.value());
+    if headers.has_any(FRAMING) {
+        for field in headers.iter() {
+            facts.note(field.known(), field.value());
+        }
     }
     let decoder = facts.decoder(status, version, asked)?;
     if facts.lengths > 1
@@ -180,6 +208,54 @@ fn parse(bytes: &mut Bytes, asked: Asked) -> Result<Parsed, Fault> {
             reason,
         }),
         decoder,
+    }))
+}
+
+/// What is read for framing.
+const FRAMING: Set = Set::of(&[
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::Connection,
+]);
+
+/// `None`: more bytes are needed.
+fn parsed(bytes: &Bytes) -> Result<Option<Read>, Fault> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut answer = httparse::Response::new(&mut []);
+    // All that is lenient is off, which is the default: an answer is HTTP or it is refused.
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut answer,
+        bytes,
+        &mut fields,
+    );
+    let length = match parsed {
+        Ok(httparse::Status::Complete(length)) if length > MAX_HEAD => return Err(TOO_LARGE),
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(error) => return Err(Fault::Malformed(in_words(error))),
+    };
+    let status = StatusCode::from_u16(answer.code.unwrap_or_default())
+        .map_err(|_| Fault::Malformed("invalid HTTP status-code parsed"))?;
+    let version = match answer.version {
+        Some(1) => Version::HTTP_11,
+        _ => Version::HTTP_10,
+    };
+    let unusual = |reason: &&str| Some(*reason) != status.canonical_reason();
+    let reason = answer.reason.filter(unusual);
+    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let mut headers = Fields::of(bytes.slice(..length));
+    for field in answer.headers.iter() {
+        headers.came(
+            place(bytes, field.name.as_bytes()),
+            place(bytes, field.value),
+        );
+    }
+    Ok(Some(Read {
+        status,
+        version,
+        reason,
+        headers,
+        length,
     }))
 }
 
