@@ -131,6 +131,13 @@ class Process:
     def end(self):
         """All of its group."""
         if self._child is not None:
+            if "LLVM_PROFILE_FILE" in os.environ:
+                # A program that counts for link/profile writes down what it has counted as it ends.
+                self._child.terminate()
+                try:
+                    self._child.wait(10)
+                except subprocess.TimeoutExpired:
+                    pass
             try:
                 os.killpg(self._child.pid, signal.SIGKILL)
             except ProcessLookupError:
