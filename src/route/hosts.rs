@@ -16,7 +16,7 @@ pub(super) struct Exact {
     hosts: Vec<(Host, Ports)>,
 }
 
-/// The groups of one host pattern, by destination port: numbers of [`Groups`].
+/// The groups of one host pattern, by destination port: numbers of `groups::Groups`.
 #[derive(Default)]
 pub(super) enum Ports {
     #[default]
