@@ -479,13 +479,8 @@ async fn a_silent_connection_is_served_once_it_speaks_and_ends_when_it_never_doe
     assert_eq!(bench.context.places.available_permits(), 100);
 }
 
-#[tokio::test]
-async fn of_many_connections_that_asked_once_few_stay_tasks_and_all_are_served_again() {
-    let there = address("127.0.0.1:9");
-    let bench = before(there, |_| ());
-    let runtime = Handle::current();
-    let tasks = || runtime.metrics().num_alive_tasks();
-    let others = tasks();
+/// Clients that have each asked once.
+async fn a_hundred(bench: &Bench, there: SocketAddr) -> Vec<TcpStream> {
     let mut waiting = Vec::new();
     for _ in 0..100 {
         let mut client = bench.captured(there).await;
@@ -493,6 +488,17 @@ async fn of_many_connections_that_asked_once_few_stay_tasks_and_all_are_served_a
         assert_eq!(answer(&mut client).await.1, "own");
         waiting.push(client);
     }
+    waiting
+}
+
+#[tokio::test]
+async fn of_many_connections_that_asked_once_few_stay_tasks_and_all_are_served_again() {
+    let there = address("127.0.0.1:9");
+    let bench = before(there, |_| ());
+    let runtime = Handle::current();
+    let tasks = || runtime.metrics().num_alive_tasks();
+    let others = tasks();
+    let mut waiting = a_hundred(&bench, there).await;
     seen().await;
     // The crowd, and those who watch the rest.
     let alive = tasks() - others;
@@ -509,13 +515,7 @@ async fn of_many_connections_that_asked_once_few_stay_tasks_and_all_are_served_a
 async fn the_drain_ends_connections_that_have_waited_long() {
     let there = address("127.0.0.1:9");
     let bench = before(there, |_| ());
-    let mut waiting = Vec::new();
-    for _ in 0..100 {
-        let mut client = bench.captured(there).await;
-        client.write_all(OWN).await.unwrap();
-        assert_eq!(answer(&mut client).await.1, "own");
-        waiting.push(client);
-    }
+    let mut waiting = a_hundred(&bench, there).await;
     tokio::time::sleep(Duration::from_secs(600)).await;
     let last = &mut waiting[50];
     last.write_all(OWN).await.unwrap();
