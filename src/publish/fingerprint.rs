@@ -7,16 +7,22 @@
 //! Why content and not times: a Kubernetes volume swaps whole folders, and a file that was written
 //! again with the same content is no change.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest;
+use aws_lc_rs::digest::{self, Digest};
 
 use crate::config;
+
+/// Bytes that are read at a time: the room for a file of 100,000 routes would be as much again as all that they need.
+const PIECE: usize = 64 * 1024;
 
 /// Hash of what the sources say now. Files that cannot be read count with their error, so that
 /// becoming readable is a change.
 pub(super) fn fingerprint(sources: &[PathBuf]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
+    let mut piece = vec![0; PIECE];
     let mut add = |bytes: &[u8]| {
         context.update(&(bytes.len() as u64).to_be_bytes());
         context.update(bytes);
@@ -31,8 +37,8 @@ pub(super) fn fingerprint(sources: &[PathBuf]) -> [u8; 32] {
         };
         for file in files {
             add(file.as_os_str().as_encoded_bytes());
-            match std::fs::read(&file) {
-                Ok(content) => add(&content),
+            match content(&file, &mut piece) {
+                Ok(content) => add(content.as_ref()),
                 Err(error) => add(error.to_string().as_bytes()),
             }
         }
@@ -42,4 +48,18 @@ pub(super) fn fingerprint(sources: &[PathBuf]) -> [u8; 32] {
         *to = *from;
     }
     hash
+}
+
+/// Hash of one file, read through `piece`.
+fn content(file: &Path, piece: &mut [u8]) -> io::Result<Digest> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut file = File::open(file)?;
+    loop {
+        match file.read(piece) {
+            Ok(0) => return Ok(context.finish()),
+            Ok(count) => context.update(piece.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
