@@ -1,16 +1,16 @@
 //! Long runs of lines that differ in their words alone, such as 10,000 hosts: read once, and copied.
 //!
-//! Owns: finding such runs in a text, and making the items of a list that they stand for.
-//! Never: judges YAML. A run counts only where the parser found its first two lines to be two items of
-//! one list, each word a plain scalar; else the text is read again as it stands (`yaml`).
+//! Owns: finding such runs in a text, and the text without them.
+//! Never: judges YAML, or makes an item (that is `left`). A run counts only where the parser found its first two
+//! lines to be two items of one list, each word a plain scalar; else the text is read again as it stands (`yaml`).
 //! Called by: yaml.
 //!
 //! Why it is sound: a line that is an item of a block sequence, whole by its end, leaves the parser where it
 //! was at its beginning. The next line of the same indentation and punctuation is then the next item.
 
 use std::ops::Range;
-use std::sync::Arc;
 
+use super::left::Middle;
 use super::node::{Mark, Node, Value};
 
 /// Fewer lines are not worth it.
@@ -25,77 +25,16 @@ struct Run<'t> {
     number: u32,
     first: &'t str,
     second: &'t str,
+    /// What these two have in common, where they differ in one word.
+    frame: Option<Frame<'t>>,
     /// All but the first two and the last, each with its end.
     middle: Range<usize>,
     /// How many there are.
     count: u32,
 }
 
-/// The lines of a run that were left out.
-#[derive(Debug)]
-pub struct Middle<'t> {
-    text: &'t str,
-    range: Range<usize>,
-    /// Number of the first.
-    line: u32,
-    /// How many there are.
-    pub count: usize,
-}
-
-impl Middle<'_> {
-    /// The items that they are. `item`: of a line before them.
-    pub fn items(&self, item: &Node) -> Vec<Node> {
-        let mut items = Vec::with_capacity(self.count);
-        each(self.text, self.line, item, |node| items.push(node.clone()));
-        items
-    }
-
-    /// To be read later. `text` holds what was read, behind `offset` bytes.
-    pub fn later(&self, after: usize, text: &Arc<String>, offset: usize) -> Left {
-        Left {
-            after,
-            count: self.count,
-            text: Arc::clone(text),
-            range: self.range.start + offset..self.range.end + offset,
-            line: self.line,
-        }
-    }
-}
-
-/// The list of a document whose lines may be read later: the long one of sortie's own format.
-pub const LEFT_OUT_OF: &str = "routes";
-
-/// Lines of a list that are not items yet: a text of 100,000 routes takes a tenth of the room of their tree.
-#[derive(Debug)]
-pub struct Left {
-    /// The position of the item behind which they belong, of those that were read.
-    pub after: usize,
-    /// How many they are.
-    pub count: usize,
-    text: Arc<String>,
-    range: Range<usize>,
-    line: u32,
-}
-
-impl Left {
-    /// Each line as an item, for the time of one call. `item`: the one behind which they belong.
-    pub fn each(&self, item: &Node, see: impl FnMut(&Node)) {
-        let text = self.text.get(self.range.clone()).unwrap_or_default();
-        each(text, self.line, item, see);
-    }
-}
-
-/// Each line of `text` as a node like `item`, which is of a line of the same run.
-fn each(text: &str, line: u32, item: &Node, mut see: impl FnMut(&Node)) {
-    let mut node = item.clone();
-    for (text, line) in lines(text).zip(line..) {
-        renew(&mut node, text.as_bytes(), line, &mut 0);
-        see(&node);
-    }
-}
-
 /// The lines of a text, what is behind its last end of a line among them where it is not empty.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let end = memchr::memchr(b'\n', rest.as_bytes());
@@ -172,6 +111,7 @@ impl<'t> Short<'t> {
         self.done += 1;
         Some(Middle {
             text: self.whole.get(run.middle.clone())?,
+            before: run.middle.start.checked_sub(run.second.len() + 1)?..run.middle.start,
             range: run.middle.clone(),
             line: run.number + 2,
             count: run.count as usize - 3,
@@ -193,7 +133,7 @@ fn runs(text: &str) -> Vec<Run<'_>> {
         if run.count > 0 && goes_on(&run, before.as_bytes(), line.as_bytes()) {
             run.count += 1;
             match run.count {
-                2 => run.second = line,
+                2 => (run.second, run.frame) = (line, Frame::of_both(before, line)),
                 3 => run.middle = start..start,
                 _ => run.middle.end = start,
             }
@@ -225,12 +165,19 @@ fn begins_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-fn is_in_word(byte: u8) -> bool {
-    begins_word(byte) || matches!(byte, b'.' | b'-')
+/// The bytes that words are made of, below 64 and from there to 127.
+const IN_WORD: (u64, u64) = (
+    0x3ff << b'0' | 1 << b'.' | 1 << b'-',
+    0x3ff_ffff << (b'A' - 64) | 0x3ff_ffff << (b'a' - 64) | 1 << (b'_' - 64),
+);
+
+pub(super) fn is_in_word(byte: u8) -> bool {
+    let half = if byte & 64 == 0 { IN_WORD.0 } else { IN_WORD.1 };
+    byte.is_ascii() && half >> (byte & 63) & 1 == 1
 }
 
 /// Where the word ends that begins at `from`.
-fn end_of_word(line: &[u8], from: usize) -> usize {
+pub(super) fn end_of_word(line: &[u8], from: usize) -> usize {
     let rest = line.get(from..).unwrap_or_default();
     let length = rest.iter().position(|byte| !is_in_word(*byte));
     from + length.unwrap_or(rest.len())
@@ -238,8 +185,66 @@ fn end_of_word(line: &[u8], from: usize) -> usize {
 
 /// True where `line` is alike `before`, which is the last one of the run.
 fn goes_on(run: &Run<'_>, before: &[u8], line: &[u8]) -> bool {
+    if run.frame.is_some_and(|frame| frame.holds_word(line)) {
+        return line.len() <= LONGEST;
+    }
     // Those behind the first are sound as that one is.
     (run.count > 1 || is_sound(before)) && are_alike(before, line)
+}
+
+/// A line without one of its words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame<'t> {
+    ahead: &'t [u8],
+    behind: &'t [u8],
+}
+
+impl<'t> Frame<'t> {
+    /// Of two lines that are alike, where they differ in one word.
+    fn of_both(a: &'t str, b: &'t str) -> Option<Frame<'t>> {
+        let (a, b) = (a.as_bytes(), b.as_bytes());
+        let (ahead, _) = a.split_at_checked(common(a, b))?;
+        let begun = ahead.iter().rev().take_while(|byte| is_in_word(**byte));
+        let start = ahead.len() - begun.count();
+        let frame = Frame {
+            ahead: a.get(..start)?,
+            behind: a.get(end_of_word(a, start)..)?,
+        };
+        (frame.holds_word(a) && frame.holds_word(b)).then_some(frame)
+    }
+
+    /// Of `line` and its scalar `but`.
+    pub(super) fn of(but: &Node, line: &'t str) -> Option<Frame<'t>> {
+        let Value::Scalar(scalar) = &but.value else {
+            return None;
+        };
+        let start = (but.at.column as usize).checked_sub(1)?;
+        let (ahead, rest) = line.as_bytes().split_at_checked(start)?;
+        let behind = rest.strip_prefix(scalar.text.as_bytes())?;
+        Some(Frame { ahead, behind })
+    }
+
+    /// What another line has in it.
+    pub(super) fn held<'l>(&self, line: &'l [u8]) -> Option<&'l [u8]> {
+        let end = line.len().checked_sub(self.behind.len())?;
+        let held = line.get(self.ahead.len()..end)?;
+        let same = is_same(line.get(..self.ahead.len())?, self.ahead)
+            && is_same(line.get(end..)?, self.behind);
+        same.then_some(held)
+    }
+
+    /// True where that is one word.
+    fn holds_word(&self, line: &[u8]) -> bool {
+        self.held(line).is_some_and(|held| {
+            held.first().copied().is_some_and(begins_word) && end_of_word(held, 0) == held.len()
+        })
+    }
+}
+
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let ((words, rest), (others, other)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    // Eight bytes a step, without a call.
+    words.iter().eq(others) && rest.iter().eq(other)
 }
 
 /// True where a line holds nothing but words and what punctuates lists and mappings, and every word ends where a
@@ -343,163 +348,4 @@ fn is_of(node: &Node, words: &mut dyn Iterator<Item = &str>) -> bool {
         }
     }
     walk(node, words) && words.next().is_none()
-}
-
-/// Makes of `node`, which is of one line of a run, what another one says. All that lines of runs hold is ASCII, so
-/// that a column is a place in the line; `moved` is by how much things stand further right than in the line before.
-fn renew(node: &mut Node, text: &[u8], line: u32, moved: &mut u32) {
-    let to = |at: Mark, moved: u32| Mark {
-        line,
-        column: at.column.wrapping_add(moved),
-    };
-    node.at = to(node.at, *moved);
-    match &mut node.value {
-        Value::Scalar(scalar) => {
-            let start = node.at.column as usize - 1;
-            let rest = text.get(start..).unwrap_or_default();
-            let same = rest.strip_prefix(scalar.text.as_bytes());
-            if same.is_some_and(|rest| !rest.first().copied().is_some_and(is_in_word)) {
-                return;
-            }
-            let word = rest.get(..end_of_word(rest, 0)).unwrap_or_default();
-            let length = |text: &[u8]| u32::try_from(text.len()).unwrap_or_default();
-            let wider = length(word).wrapping_sub(length(scalar.text.as_bytes()));
-            *moved = moved.wrapping_add(wider);
-            scalar.text = std::str::from_utf8(word).unwrap_or_default().into();
-        }
-        Value::List(items) => {
-            for item in items {
-                renew(item, text, line, moved);
-            }
-        }
-        Value::Map(entries) => {
-            for entry in entries {
-                entry.key_at = to(entry.key_at, *moved);
-                renew(&mut entry.value, text, line, moved);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::cursor::{At, Source};
-    use super::super::document::Document;
-    use super::super::load::{load_texts, said};
-    use super::super::yaml::{self, Parsed};
-    use super::*;
-
-    fn lines_of(count: usize, line: impl Fn(usize) -> String) -> String {
-        (0..count).map(|n| line(n) + "\n").collect()
-    }
-
-    /// The routes of every document, each with its path.
-    fn routes(parsed: Parsed) -> Vec<(String, Node)> {
-        let mut all = Vec::new();
-        for (root, left) in parsed.documents.into_iter().zip(parsed.left) {
-            let source = Source {
-                file: "a.yaml".into(),
-                folder: "".into(),
-            };
-            let document = Document { source, root, left };
-            let root = At::of(&document);
-            if let Some(list) = root.key("routes") {
-                let before = all.len();
-                list.each(|at| all.push((at.field(), at.node().clone())));
-                assert_eq!(list.count(), all.len() - before);
-            }
-        }
-        all
-    }
-
-    /// True where lines were left for later; the routes are what they would have been.
-    fn are_left(text: &str) -> bool {
-        let later = yaml::parse_shared(&Arc::new(text.to_owned()));
-        let left = later.left.iter().any(|left| !left.is_empty());
-        assert_eq!(routes(later), routes(yaml::parse(text)), "{text}");
-        left
-    }
-
-    #[test]
-    fn lines_that_are_left_for_later_become_the_items_that_would_have_been_read() {
-        let long = lines_of(50, |n| {
-            let port = "8".repeat(n % 4 + 1);
-            format!(
-                "  - {{host: h{n}.example, port: {port}, hosts: [a{n}, b], deep: {{at: x{n}}}}}"
-            )
-        });
-        let short = lines_of(40, |n| format!("  - host: h{}", n * n));
-        for text in [
-            format!("routes:\n{long}"),
-            format!("upstreams:\n{short}routes:\n{long}"),
-            format!("routes:\n{long}# a remark\n{short}  - {{host: last}}\n{long}end: 1\n"),
-            format!("routes:\n{long}---\nroutes:\n  - first\n{short}---\n---\nroutes:\n{long}"),
-            format!("\u{feff}# ä\nroutes:\n{short}"),
-            format!("routes:\n{}", short.trim_end()),
-        ] {
-            assert!(are_left(&text), "{text}");
-        }
-    }
-
-    #[test]
-    fn lines_of_another_list_and_of_one_that_may_be_repeated_are_read_at_once() {
-        let list = lines_of(40, |n| format!("  - host: h{n}"));
-        for text in [
-            format!("hosts:\n{list}"),
-            format!("routes: &x\n{list}more: *x\n"),
-            format!("&x\nroutes:\n{list}"),
-            format!("a:\n  routes:\n{}", list.replace("  -", "    -")),
-            list.replace("  -", "-"),
-            format!("routes:\n{list}bad: [\n"),
-        ] {
-            assert!(!are_left(&text), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_list_of_routes_in_a_document_of_another_kind_is_none_of_ours() {
-        let list = lines_of(40, |n| format!("  - host: h{n}"));
-        let text = format!("apiVersion: v1\nkind: Else\nroutes:\n{list}");
-        let loaded = load_texts(&[("a.yaml", &text)]).unwrap();
-        assert!(loaded.config.hosts.is_empty());
-    }
-
-    const UPSTREAM: &str = "upstreams: [{name: bank, endpoints: a:1, tls: {mode: disable}}]\n";
-
-    #[test]
-    fn a_mistake_in_a_line_that_was_left_for_later_is_reported_where_it_stands() {
-        let routes = lines_of(100, |n| match n {
-            50 => "  - {host: h7.example, upstream: bank}".to_owned(),
-            57 => "  - {host: a..b, upstream: bank}".to_owned(),
-            58 => "  - {host: other.example, upstream: bonk}".to_owned(),
-            n => format!("  - {{host: h{n}.example, upstream: bank}}"),
-        });
-        let text = format!("{UPSTREAM}routes:\n{routes}");
-        assert!(are_left(&text));
-        assert_eq!(
-            said(&text),
-            [
-                "a.yaml:53:12: error[SRT0206] routes[50].host: h7.example, any port, is routed \
-                 already at a.yaml:10; keep one of the two, with all the rules of that host",
-                "a.yaml:60:12: error[SRT0106] routes[57].host: \"a..b\" is not a host: the label \"\" \
-                 must have 1 to 63 characters; write a host name, \"*.suffix\" or \"*\"",
-                "a.yaml:61:37: error[SRT0202] routes[58].upstream: there is no upstream \"bonk\" \
-                 (IST0101); did you mean \"bank\"?",
-            ]
-        );
-    }
-
-    #[test]
-    fn lines_that_hold_no_mistake_are_in_the_model_each_with_its_place() {
-        let routes = lines_of(100, |n| {
-            format!("  - {{host: h{n}.example, upstream: bank}}")
-        });
-        let loaded = load_texts(&[("a.yaml", &format!("{UPSTREAM}routes:\n{routes}"))]).unwrap();
-        let shown = loaded.config.hosts.iter().map(|one| {
-            let rule = one.rules.place(&one.rules[0]);
-            format!("{} {} {rule}", one.hosts[0], one.place)
-        });
-        let expected = (0..100).map(|n| format!("h{n}.example a.yaml:{} a.yaml:{}", n + 3, n + 3));
-        assert_eq!(shown.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
-    }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use crate::model::Place;
 
-use super::alike::{LEFT_OUT_OF, Left};
 use super::diagnostic::{Code, Diagnostic, Diagnostics};
 use super::document::Document;
+use super::left::{LEFT_OUT_OF, Left, Line};
 use super::node::{Entry, Mark, Node, ScalarKind, Value, push_key};
 use super::units;
 
@@ -34,6 +34,18 @@ pub struct At<'a> {
     node: &'a Node,
     step: Step<'a>,
     parent: Option<&'a At<'a>>,
+}
+
+/// One item of a list, as [`At::each`] gives it.
+pub enum Item<'i, 'a> {
+    /// It was read and checked with its document.
+    Read(&'i At<'a>),
+    /// The one read last once more: lines like it follow, which were left for later.
+    Model(&'i At<'a>),
+    /// One of them, which is there for the time of this call. Nobody has checked it.
+    Late(&'i At<'a>),
+    /// The same of one that says what the model says, but for this word, a plain scalar; and its line.
+    Word(&'i str, u32),
 }
 
 #[derive(Clone, Copy)]
@@ -116,22 +128,49 @@ impl<'a> At<'a> {
         }
     }
 
-    /// Every item of a list in its turn, those among them that were not read yet: each of these is made for this call
-    /// alone. How a document's list of routes is to be read.
-    pub fn each(&self, mut see: impl FnMut(&At<'_>)) {
+    /// The items of a list that were read, each with its own number: how a document is gone through but for what
+    /// was left for later.
+    pub fn each_read(&self) -> impl Iterator<Item = At<'_>> {
         let mut left = self.left().iter().peekable();
         let mut late = 0;
-        for (index, item) in self.items().enumerate() {
-            see(&At {
-                step: Step::Item(index + late),
-                ..item
-            });
-            while let Some(lines) = left.next_if(|left| left.after == index) {
-                lines.each(item.node, |node| {
-                    late += 1;
-                    see(&self.child(node, Step::Item(index + late)));
-                });
+        self.items().enumerate().map(move |(index, item)| {
+            let number = index + late;
+            if let Some(lines) = left.next_if(|left| left.after == index) {
+                late += lines.count;
             }
+            At {
+                step: Step::Item(number),
+                ..item
+            }
+        })
+    }
+
+    /// Every item of a list in its turn, those among them that were not read yet. How a document's list of routes is to
+    /// be read. `but`: the key of items in whose value alone most of them differ. `see` says by false that it wants
+    /// more than the word.
+    pub fn each(&self, but: &str, mut see: impl FnMut(Item<'_, '_>) -> bool) {
+        let mut left = self.left().iter().peekable();
+        for (index, item) in self.each_read().enumerate() {
+            see(Item::Read(&item));
+            let (Some(lines), Step::Item(read)) =
+                (left.next_if(|left| left.after == index), item.step)
+            else {
+                continue;
+            };
+            see(Item::Model(&item));
+            let but = item.entry(but).map(|entry| &entry.value);
+            let mut number = read;
+            lines.each(item.node, but, |line| match line {
+                Line::Word(word, line) => {
+                    let taken = see(Item::Word(word, line));
+                    number += usize::from(taken);
+                    taken
+                }
+                Line::Item(node) => {
+                    number += 1;
+                    see(Item::Late(&self.child(node, Step::Item(number))))
+                }
+            });
         }
     }
 

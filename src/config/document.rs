@@ -4,8 +4,8 @@
 //! Never: knows what a document means.
 //! Called by: load (makes it), native and istio (read it).
 
-use super::alike::Left;
 use super::cursor::Source;
+use super::left::Left;
 use super::node::Node;
 
 /// One document and its file.

@@ -10,6 +10,7 @@ mod diagnostic;
 mod document;
 mod format;
 mod istio;
+mod left;
 mod listeners;
 mod load;
 mod matching;

@@ -68,7 +68,9 @@ pub fn lower(documents: &[Document], out: &mut Diagnostics) -> Config {
     let lists = || roots().filter_map(|root| Some(root.key("routes")?.count()));
     routes.expect(lists().sum());
     for root in roots() {
-        each(&root, "routes", |at| routes.lower(at, &mut upstreams, out));
+        if let Some(list) = root.key("routes") {
+            routes.read(&list, &mut upstreams, out);
+        }
     }
     if !out.has_errors() {
         for root in roots() {
@@ -98,9 +100,9 @@ pub fn says_unknown_hosts(documents: &[Document]) -> bool {
     roots.any(|root| root.has("unknownHosts"))
 }
 
-fn each(root: &At<'_>, section: &str, lower: impl FnMut(&At<'_>)) {
+fn each(root: &At<'_>, section: &str, mut lower: impl FnMut(&At<'_>)) {
     if let Some(list) = root.key(section) {
-        list.each(lower);
+        list.each_read().for_each(|at| lower(&at));
     }
 }
 

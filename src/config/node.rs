@@ -72,18 +72,26 @@ pub enum ScalarKind {
 impl Scalar {
     /// The kind that YAML gives it.
     pub fn kind(&self) -> ScalarKind {
-        // No other word begins with any other letter.
-        let special = |byte: u8| !byte.is_ascii_alphabetic() || b"nNtTfF".contains(&byte);
-        if !self.plain || self.text.bytes().next().is_some_and(|byte| !special(byte)) {
-            return ScalarKind::Text;
+        match self.plain {
+            true => kind_of_plain(&self.text),
+            false => ScalarKind::Text,
         }
-        match self.text.as_ref() {
-            "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
-            "true" | "True" | "TRUE" => ScalarKind::Bool(true),
-            "false" | "False" | "FALSE" => ScalarKind::Bool(false),
-            text if is_number(text) => ScalarKind::Number,
-            _ => ScalarKind::Text,
-        }
+    }
+}
+
+/// The kind of a plain scalar.
+pub fn kind_of_plain(text: &str) -> ScalarKind {
+    // No other word begins with any other letter.
+    let special = |byte: u8| !byte.is_ascii_alphabetic() || b"nNtTfF".contains(&byte);
+    if text.bytes().next().is_some_and(|byte| !special(byte)) {
+        return ScalarKind::Text;
+    }
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
+        "true" | "True" | "TRUE" => ScalarKind::Bool(true),
+        "false" | "False" | "FALSE" => ScalarKind::Bool(false),
+        text if is_number(text) => ScalarKind::Number,
+        _ => ScalarKind::Text,
     }
 }
 

@@ -6,8 +6,8 @@
 
 use saphyr_parser::Marker;
 
-use super::alike::Left;
 use super::diagnostic::Code;
+use super::left::Left;
 use super::node::{Mark, Node};
 
 /// A mistake of the YAML itself.

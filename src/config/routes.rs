@@ -7,16 +7,19 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Action, HostPattern, HostRoutes, Hosts, NamePlaces, Place, RuleSpec, Rules, Weighted,
+    Action, Host, HostPattern, HostRoutes, Hosts, NameMap, NamePlaces, Place, RuleSpec, Rules,
+    Weighted,
 };
 
-use super::cursor::At;
+use super::cursor::{At, Item};
 use super::diagnostic::{Code, Diagnostics};
 use super::format::Format;
 use super::matching;
+use super::node::{ScalarKind, kind_of_plain};
 use super::rules::{self, RULE};
 use super::shape::{Field, PORT, Shape, Table};
 use super::upstreams::Upstreams;
+use super::validate;
 
 /// Rules for a set of hosts.
 pub static ROUTE: Table = Table::new(
@@ -52,6 +55,8 @@ pub static ROUTE: Table = Table::new(
 )
 .one_of(&[&["host", "hosts"], &["upstream", "rules"]]);
 
+static ROUTE_SHAPE: Shape = Shape::Object(&ROUTE);
+
 /// Routes of all documents.
 #[derive(Default)]
 pub struct Routes {
@@ -60,8 +65,10 @@ pub struct Routes {
     /// Every host and port so far; see `stands`.
     places: NamePlaces,
     stands: Vec<Stands>,
-    /// The route before, where it has the short form.
-    last: Option<Short>,
+    /// The last route of the short form for each upstream that routes of a file lead to.
+    short: NameMap<Arc<str>, Short>,
+    /// The position of the route that those which are told by their host are like.
+    like: Option<usize>,
 }
 
 /// Where a host stands, of which the route has pattern and port.
@@ -74,7 +81,6 @@ struct Stands {
 
 /// A route that says where everything goes, and no more.
 struct Short {
-    upstream: Arc<str>,
     rules: Rules,
     place: Place,
 }
@@ -87,8 +93,62 @@ impl Routes {
         self.places = NamePlaces::with_capacity(count);
     }
 
+    /// The routes of one document.
+    pub fn read(&mut self, list: &At<'_>, upstreams: &mut Upstreams, out: &mut Diagnostics) {
+        let mut quiet = false;
+        let told = |out: &Diagnostics| out.error_count() + out.warning_count();
+        list.each("host", |item| {
+            match item {
+                Item::Read(at) => {
+                    let before = told(out);
+                    self.lower(at, upstreams, out);
+                    quiet = told(out) == before;
+                }
+                Item::Model(at) => self.like = if quiet { self.model(at) } else { None },
+                Item::Word(word, line) => return self.again(word, line).is_some(),
+                Item::Late(at) => {
+                    validate::check(at, &ROUTE_SHAPE, out);
+                    self.lower(at, upstreams, out);
+                }
+            }
+            true
+        });
+    }
+
+    /// The position of the route just read, where others may be told by their host alone.
+    fn model(&self, at: &At<'_>) -> Option<usize> {
+        let mut wrong = Diagnostics::new();
+        validate::check(at, &ROUTE_SHAPE, &mut wrong);
+        let one = |last: &&HostRoutes| matches!(last.hosts, Hosts::One(_));
+        self.list.last().filter(one).filter(|_| wrong.is_empty())?;
+        self.list.len().checked_sub(1)
+    }
+
+    /// The route of the model for another host: a plain scalar, on another line. `None` where there is more to say than
+    /// that it is a host in normal form which stands nowhere else.
+    fn again(&mut self, host: &str, line: u32) -> Option<()> {
+        let like = self.list.get(self.like?)?;
+        let (place, port) = (like.place.clone(), like.port);
+        let rules = like.rules.further_down(line.checked_sub(place.line)?);
+        if kind_of_plain(host) != ScalarKind::Text {
+            return None;
+        }
+        let host = HostPattern::Exact(Host::plain(host)?);
+        if self.stands(&host, port, &[], line).is_some() {
+            return None;
+        }
+        self.list.push(HostRoutes {
+            hosts: Hosts::One(host),
+            port,
+            rules,
+            object: None,
+            place: Place { line, ..place },
+        });
+        Some(())
+    }
+
     /// One more route.
-    pub fn lower(&mut self, at: &At<'_>, upstreams: &mut Upstreams, out: &mut Diagnostics) {
+    fn lower(&mut self, at: &At<'_>, upstreams: &mut Upstreams, out: &mut Diagnostics) {
         let place = at.place();
         let mut route = HostRoutes {
             hosts: Vec::new().into(),
@@ -116,7 +176,7 @@ impl Routes {
         self.list.push(route);
     }
 
-    /// What a route does: what the one before it does, where that is all it says.
+    /// What a route does: what one before it does, where all that both say is the same upstream.
     fn rules(
         &mut self,
         at: &At<'_>,
@@ -126,12 +186,12 @@ impl Routes {
     ) -> Rules {
         let list = at.key("rules");
         let upstream = at.key("upstream");
-        if let (None, Some(last)) = (&list, &self.last)
-            && upstream.as_ref().and_then(At::as_text) == Some(&*last.upstream)
-            && last.place.file == place.file
-            && let Some(lines) = place.line.checked_sub(last.place.line)
+        let name = upstream.as_ref().and_then(At::as_text);
+        if let (None, Some(above)) = (&list, name.and_then(|name| self.short.get(name)))
+            && above.place.file == place.file
+            && let Some(lines) = place.line.checked_sub(above.place.line)
         {
-            return last.rules.further_down(lines);
+            return above.rules.further_down(lines);
         }
         let mut rules = Vec::new();
         let upstream = upstream.and_then(|name| upstreams.refer(&name, out));
@@ -145,11 +205,8 @@ impl Routes {
         }
         let rules = Rules::from(rules);
         if let (None, Some(upstream)) = (list, upstream) {
-            self.last = Some(Short {
-                upstream,
-                rules: rules.clone(),
-                place: place.clone(),
-            });
+            let (rules, place) = (rules.clone(), place.clone());
+            self.short.insert(upstream, Short { rules, place });
         }
         rules
     }
@@ -166,38 +223,53 @@ impl Routes {
             .as_text()
             .and_then(|text| HostPattern::parse(text).ok())?;
         let port = route.port;
+        let Some(place) = self.stands(&host, port, before, at.node().at.line) else {
+            return Some(host);
+        };
+        let stands = self.stands.get(place)?;
+        let there = self.list.get(stands.route as usize).unwrap_or(route);
+        let first = Place {
+            file: Arc::clone(&there.place.file),
+            line: stands.line,
+        };
+        let port = match port {
+            Some(port) => format!("port {port}"),
+            None => "any port".to_owned(),
+        };
+        let problem = format!("{host}, {port}, is routed already at {first}");
+        let advice = "keep one of the two, with all the rules of that host";
+        at.report(out, Code::HostTwice, problem, advice);
+        None
+    }
+
+    /// Where in `stands` a host of the next route stands already; `before`: those of its hosts that are noted. Where it
+    /// does not, it stands on `line` from now on.
+    fn stands(
+        &mut self,
+        host: &HostPattern,
+        port: Option<u16>,
+        before: &[HostPattern],
+        line: u32,
+    ) -> Option<usize> {
+        let (stands, list) = (&self.stands, &self.list);
         let is = |place: usize| {
-            let Some(stands) = self.stands.get(place) else {
+            let Some(stands) = stands.get(place) else {
                 return false;
             };
-            let there = self.list.get(stands.route as usize);
+            let there = list.get(stands.route as usize);
             let (hosts, on) = there.map_or((before, port), |there| (&there.hosts, there.port));
-            on == port && hosts.get(stands.host as usize) == Some(&host)
+            on == port && hosts.get(stands.host as usize) == Some(host)
         };
-        if let Some(place) = self.places.find(&(&host, port), is) {
-            let stands = self.stands.get(place)?;
-            let there = self.list.get(stands.route as usize).unwrap_or(route);
-            let first = Place {
-                file: Arc::clone(&there.place.file),
-                line: stands.line,
-            };
-            let port = match port {
-                Some(port) => format!("port {port}"),
-                None => "any port".to_owned(),
-            };
-            let problem = format!("{host}, {port}, is routed already at {first}");
-            let advice = "keep one of the two, with all the rules of that host";
-            at.report(out, Code::HostTwice, problem, advice);
-            return None;
+        let found = self.places.find_or_insert(&(host, port), stands.len(), is);
+        if found.is_none() {
+            let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+            self.stands.push(Stands {
+                route: number(list.len()),
+                host: number(before.len()),
+                line,
+            });
         }
-        self.places.insert(&(&host, port), self.stands.len());
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        self.stands.push(Stands {
-            route: number(self.list.len()),
-            host: number(before.len()),
-            line: at.node().at.line,
-        });
-        Some(host)
+        found
     }
 }
 
@@ -242,6 +314,8 @@ fn unreachable(list: &At<'_>, rules: &[RuleSpec], out: &mut Diagnostics) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use crate::config::load::{load_texts, said};
 
     fn respond(routes: &str) -> Vec<String> {
@@ -354,6 +428,120 @@ mod tests {
         let routes = "- {host: w, upstream: a}\n- {host: x, upstream: b}\n- {host: y, rules: \
                       [{upstream: b}]}\n- {host: z, upstream: b}\n";
         assert_eq!(rules_of(routes), [(0, 3), (1, 4), (2, 5), (1, 6)]);
+    }
+
+    #[test]
+    fn routes_to_several_upstreams_in_turn_share_the_rules_of_each() {
+        let routes = "- {host: w, upstream: a}\n- {host: x, upstream: b}\n- {host: y, upstream: a}\n- \
+                      {host: z, upstream: b}\n";
+        assert_eq!(rules_of(routes), [(0, 3), (1, 4), (0, 5), (1, 6)]);
+    }
+
+    /// So many lines that most are left for later.
+    fn alike(line: impl Fn(usize) -> String) -> String {
+        (0..40).map(|n| line(n) + "\n").collect()
+    }
+
+    #[test]
+    fn lines_that_are_alike_share_all_that_they_do() {
+        let rules = "[{match: {method: GET}, upstream: a}, {upstream: b}]";
+        let found = rules_of(&alike(|n| {
+            format!("- {{host: h{n}, port: 80, rules: {rules}}}")
+        }));
+        // Those that were read are the first two and the last.
+        assert!(found[2..39].iter().all(|(set, _)| *set == found[1].0));
+        let lines = found.iter().map(|(_, line)| *line);
+        assert!(lines.eq(3..43));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_line_that_others_are_like_is_said_of_each() {
+        for (line, code) in [
+            (
+                "{host: HOST, port: 0, rules: [{respond: {status: 200}}]}",
+                "SRT0105",
+            ),
+            ("{host: HOST, upstream: nobody}", "SRT0202"),
+            ("{host: HOST}", "SRT0102"),
+            (
+                "{host: HOST, rules: [{respond: {status: 200}}, {respond: {status: 404}}]}",
+                "SRT0301",
+            ),
+        ] {
+            let text = alike(|n| format!("- {}", line.replace("HOST", &format!("h{n}"))));
+            let said = respond(&text);
+            let each = said.iter().zip(2..).filter(|(said, line)| {
+                said.starts_with(&format!("a.yaml:{line}:")) && said.contains(code)
+            });
+            assert_eq!(each.count(), 40, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_among_lines_that_are_alike_is_read_as_any_other() {
+        let said = respond(&alike(|n| match n {
+            10 => "- {host: true, rules: [{respond: {status: 200}}]}".to_owned(),
+            11 => "- {host: 1.5, rules: [{respond: {status: 200}}]}".to_owned(),
+            12 => "- {host: H9, rules: [{respond: {status: 200}}]}".to_owned(),
+            13 => "- {host: a..b, rules: [{respond: {status: 200}}]}".to_owned(),
+            14 => "- {host: null, rules: [{respond: {status: 200}}]}".to_owned(),
+            15 => "- {host: 10.0.0.1, rules: [{respond: {status: 200}}]}".to_owned(),
+            n => format!("- {{host: h{n}, rules: [{{respond: {{status: 200}}}}]}}"),
+        }));
+        let starts: Vec<_> = said
+            .iter()
+            .map(|line| &line[..27.min(line.len())])
+            .collect();
+        assert_eq!(
+            starts,
+            [
+                "a.yaml:12:10: error[SRT0103",
+                "a.yaml:13:10: error[SRT0103",
+                "a.yaml:14:10: error[SRT0206",
+                "a.yaml:15:10: error[SRT0106",
+                "a.yaml:16:10: error[SRT0103",
+            ]
+        );
+    }
+
+    /// All that a text means, or all that is wrong with it.
+    fn meaning(text: &str) -> Vec<String> {
+        match load_texts(&[("a.yaml", text)]) {
+            Ok(loaded) => {
+                let warnings = loaded.warnings.iter().map(ToString::to_string);
+                let routes = loaded.config.hosts.iter().map(|group| {
+                    let rule = |rule| (group.rules.place(rule).line, format!("{:?}", rule.action));
+                    let rules: Vec<_> = group.rules.iter().map(rule).collect();
+                    format!(
+                        "{:?} {:?} {} {rules:?}",
+                        group.hosts, group.port, group.place
+                    )
+                });
+                warnings.chain(routes).collect()
+            }
+            Err(all) => all.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn lines_that_are_alike_mean_what_they_mean_one_by_one(
+            port in "(, port: (80|81))?",
+            changes in proptest::collection::vec((0_usize..40, "(true|H9|h2|a..b|10.0.0.1|x, port: 80|x.y)", "(a|other|unknown)"), 0..4),
+        ) {
+            let lines = |end: &str| {
+                alike(|n| match changes.iter().find(|(at, ..)| *at == n) {
+                    Some((_, host, upstream)) => format!("- {{host: {host}, upstream: {upstream}}}{end}"),
+                    None => format!("- {{host: h{n}{port}, upstream: a}}{end}"),
+                })
+            };
+            let upstream = |name| format!("{{name: {name}, endpoints: 'a:1', tls: {{mode: disable}}}}");
+            let upstreams = format!("upstreams: [{}, {}]\n", upstream("a"), upstream("other"));
+            let text = |end| format!("{upstreams}routes:\n{}", lines(end));
+            // A remark behind each line keeps it from being taken for one of many.
+            prop_assert_eq!(meaning(&text("")), meaning(&text(" # one")));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::node::{Node, ScalarKind, Value};
 use super::shape::{Choice, Field, Shape, Table};
 use super::units::{self, DurationError};
 
-/// Reports everything in `at` that `shape` does not allow.
+/// Reports everything in `at` that `shape` does not allow, but for lines of a list that were left for later.
 pub fn check(at: &At<'_>, shape: &Shape, out: &mut Diagnostics) {
     if at.node().is_null() {
         let advice = format!("write {}, or leave the key out", shape.expected());
@@ -326,7 +326,10 @@ fn list(at: &At<'_>, of: &Shape, shape: &Shape, out: &mut Diagnostics) {
             advice,
         );
     }
-    at.each(|item| check(item, of, out));
+    // Lines that are left for later are checked by whoever reads them.
+    for item in at.each_read() {
+        check(&item, of, out);
+    }
 }
 
 fn map(at: &At<'_>, keys: Format, of: &Shape, shape: &Shape, out: &mut Diagnostics) {

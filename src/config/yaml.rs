@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
-use super::alike::{LEFT_OUT_OF, Left, Short};
+use super::alike::Short;
 use super::diagnostic::Code;
+use super::left::{LEFT_OUT_OF, Left};
 use super::node::{Entry, Mark, Node, Scalar, ScalarKind, Value, push_key};
 pub use super::parsed::{Mistake, Parsed};
 use super::parsed::{indented_by_tab, mark};

@@ -54,15 +54,31 @@ impl Hasher for Folding {
             self.0 = fold(self.0 ^ u64::from_le_bytes(*word), PI);
             left = rest;
         }
-        let rest = left
-            .iter()
-            .fold(0, |rest, byte| rest << 8 | u64::from(*byte));
+        // Of a longer name the last word says it, with some bytes that were there before.
+        let rest = match bytes.last_chunk::<8>() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => left
+                .iter()
+                .fold(0, |rest, byte| rest << 8 | u64::from(*byte)),
+        };
         // The length tells bytes that are zero from bytes that are not there.
         self.0 = fold(self.0 ^ rest, E ^ bytes.len() as u64);
     }
 
     fn write_u8(&mut self, byte: u8) {
         self.0 ^= u64::from(byte);
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = fold(self.0 ^ number, PI);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
     }
 
     fn finish(&self) -> u64 {
@@ -113,21 +129,41 @@ impl NamePlaces {
             .find(|place| is(*place))
     }
 
-    /// Adds a name that is not there yet, which the owner has at `place`. Of places beyond what 32 bits hold none is
-    /// ever found; a file has no such number of names.
-    pub fn insert<N: Hash + ?Sized>(&mut self, name: &N, place: usize) {
-        let Ok(place) = u32::try_from(place + 1) else {
-            return;
-        };
-        self.count += 1;
-        let needed = slots_for(self.count);
-        if needed > self.slots.len() {
-            let old = std::mem::replace(&mut self.slots, vec![0; needed]);
-            for slot in old.into_iter().filter(|slot| *slot != 0) {
-                self.put(slot);
+    /// The place of `name` as [`NamePlaces::find`] has it; where it has none, adds it: the owner has it at `place`.
+    /// Of places beyond what 32 bits hold none is ever found; a file has no such number of names.
+    pub fn find_or_insert<N: Hash + ?Sized>(
+        &mut self,
+        name: &N,
+        place: usize,
+        is: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        if self.count >= self.slots.len() - self.slots.len() / 8 {
+            self.grow();
+        }
+        let tag = tag(self.by.hash_one(name));
+        for at in self.from(tag) {
+            let slot = self.slots.get_mut(at)?;
+            if *slot == 0 {
+                *slot = tag << 32 | u64::from(u32::try_from(place + 1).ok()?);
+                self.count += 1;
+                return None;
+            }
+            let there = (*slot & 0xffff_ffff) as usize - 1;
+            if *slot >> 32 == tag && is(there) {
+                return Some(there);
             }
         }
-        self.put(tag(self.by.hash_one(name)) << 32 | u64::from(place));
+        None
+    }
+
+    /// Twice the room.
+    #[cold]
+    fn grow(&mut self) {
+        let slots = (self.slots.len() * 2).max(8);
+        let old = std::mem::replace(&mut self.slots, vec![0; slots]);
+        for slot in old.into_iter().filter(|slot| *slot != 0) {
+            self.put(slot);
+        }
     }
 
     fn put(&mut self, name: u64) {
@@ -195,11 +231,14 @@ mod tests {
         for mut places in [NamePlaces::default(), NamePlaces::with_capacity(10_000)] {
             for (place, name) in names.iter().enumerate() {
                 assert_eq!(places.find(name.as_str(), |at| names[at] == *name), None);
-                places.insert(name.as_str(), place);
+                let is = |at: usize| names[at] == *name;
+                assert_eq!(places.find_or_insert(name.as_str(), place, is), None);
             }
             for (place, name) in names.iter().enumerate() {
                 let found = places.find(name.as_str(), |at| names[at] == *name);
                 assert_eq!(found, Some(place));
+                let is = |at: usize| names[at] == *name;
+                assert_eq!(places.find_or_insert(name.as_str(), 0, is), Some(place));
             }
             let other = "host-10000.example";
             assert_eq!(places.find(other, |at| names[at] == other), None);
@@ -214,7 +253,9 @@ mod tests {
             fn hash<H: Hasher>(&self, _: &mut H) {}
         }
         let mut places = NamePlaces::default();
-        (0..100).for_each(|place| places.insert(&Same, place));
+        for place in 0..100 {
+            assert_eq!(places.find_or_insert(&Same, place, |_| false), None);
+        }
         let found: Vec<_> = (0..101).map(|n| places.find(&Same, |at| at == n)).collect();
         assert_eq!(found[..100], (0..100).map(Some).collect::<Vec<_>>());
         assert_eq!(found[100], None);

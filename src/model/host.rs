@@ -41,6 +41,11 @@ impl Host {
         Host::normalise(text).map(|host| Host(host.as_ref().into()))
     }
 
+    /// The same of a name that [`Host::is_plain`]; `None` of any other text, which may be a host all the same.
+    pub fn plain(name: &str) -> Option<Host> {
+        Host::is_plain(name.as_bytes()).then(|| Host(name.into()))
+    }
+
     /// The normal form of `text`, borrowed when it is normal already (the common case per request).
     pub fn normalise(text: &str) -> Result<Cow<'_, str>, HostError> {
         if Host::is_plain(text.as_bytes()) {
@@ -200,6 +205,16 @@ mod tests {
             ("a_b", "a_b"),
         ] {
             assert_eq!(Host::parse(text).unwrap().as_str(), normal);
+        }
+    }
+
+    #[test]
+    fn a_plain_name_is_the_host_that_parsing_gives_and_no_other_text_is_one() {
+        for text in ["a", "bank.example", "a-1.b_2"] {
+            assert_eq!(Host::plain(text), Host::parse(text).ok(), "{text}");
+        }
+        for text in ["", "A", "a.", "10.0.0.1", "::1", "a..b", "*", "a:80", "1a"] {
+            assert_eq!(Host::plain(text), None, "{text}");
         }
     }
 

@@ -51,27 +51,27 @@ impl Exact {
     }
 
     pub(super) fn get(&self, host: &str) -> Option<&Ports> {
-        let is = |place: usize| self.is(place, host);
+        let is = |place: usize| is_at(&self.hosts, place, host);
         let (_, ports) = self.hosts.get(self.places.find(host, is)?)?;
         Some(ports)
     }
 
-    fn is(&self, place: usize, host: &str) -> bool {
-        let there = self.hosts.get(place);
-        there.is_some_and(|(there, _)| there.as_str() == host)
-    }
-
     pub(super) fn insert(&mut self, host: &Host, port: Option<u16>, group: u32) -> Option<u32> {
-        let name = host.as_str();
-        match self.places.find(name, |place| self.is(place, name)) {
+        let (name, hosts) = (host.as_str(), &self.hosts);
+        let is = |place: usize| is_at(hosts, place, name);
+        match self.places.find_or_insert(name, hosts.len(), is) {
             Some(place) => self.hosts.get_mut(place)?.1.insert(port, group),
             None => {
-                self.places.insert(name, self.hosts.len());
                 self.hosts.push((host.clone(), Ports::One(port, group)));
                 None
             }
         }
     }
+}
+
+fn is_at(hosts: &[(Host, Ports)], place: usize, host: &str) -> bool {
+    let there = hosts.get(place);
+    there.is_some_and(|(there, _)| there.as_str() == host)
 }
 
 impl Ports {
