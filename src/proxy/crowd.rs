@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// More than these are parked as soon as they wait.
-const MOST: usize = 64;
+const MOST: usize = 48;
 
 /// Those of one worker.
 #[derive(Default)]

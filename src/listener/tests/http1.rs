@@ -21,6 +21,11 @@ const GET: &str = "GET /x HTTP/1.1\r\nHost: a.example\r\n";
 
 /// sortie before `there`, which is `a.example`; `own.example` it answers itself.
 fn before(there: SocketAddr, change: impl FnOnce(&mut Limits)) -> Bench {
+    Bench::new(&bounded(there, change))
+}
+
+/// The configuration of one that is [`before`] `there`.
+fn bounded(there: SocketAddr, change: impl FnOnce(&mut Limits)) -> Config {
     let mut config = config(vec![upstream("a", there)], Vec::new());
     let mut own = host(there.port(), "own.example", "a");
     own.rules = vec![RuleSpec::new(
@@ -33,7 +38,7 @@ fn before(there: SocketAddr, change: impl FnOnce(&mut Limits)) -> Bench {
     .into();
     config.hosts = vec![host(there.port(), "a.example", "a"), own];
     change(&mut config.limits);
-    Bench::new(&config)
+    config
 }
 
 /// An origin that says back what it was asked: method, target, body and trailers.
@@ -479,6 +484,23 @@ async fn a_silent_connection_is_served_once_it_speaks_and_ends_when_it_never_doe
     assert_eq!(bench.context.places.available_permits(), 100);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_shorter_time_of_silence_after_a_reload_ends_newcomers_before_those_that_wait_longer() {
+    let there = address("127.0.0.1:9");
+    let idle =
+        |seconds| move |limits: &mut Limits| limits.idle_timeout = Duration::from_secs(seconds);
+    let bench = before(there, idle(60));
+    let began = Instant::now();
+    let mut early = bench.captured(there).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    bench.reload(&bounded(there, idle(5)), &Credentials::default());
+    let mut late = bench.captured(there).await;
+    assert_eq!(rest(&mut late).await, b"");
+    assert_eq!(began.elapsed().as_secs(), 15);
+    assert_eq!(rest(&mut early).await, b"");
+    assert_eq!(began.elapsed().as_secs(), 60);
+}
+
 /// Clients that have each asked once.
 async fn a_hundred(bench: &Bench, there: SocketAddr) -> Vec<TcpStream> {
     let mut waiting = Vec::new();
@@ -502,7 +524,7 @@ async fn of_many_connections_that_asked_once_few_stay_tasks_and_all_are_served_a
     seen().await;
     // The crowd, and those who watch the rest.
     let alive = tasks() - others;
-    assert!(alive <= 64 + 2, "{alive}");
+    assert!(alive <= 48 + 2, "{alive}");
     for _ in 0..3 {
         for client in &mut waiting {
             client.write_all(OWN).await.unwrap();

@@ -23,8 +23,7 @@ pub(super) trait Sink {
     fn wants(&self, name: &[u8]) -> bool;
 
     /// The same of a name that was told already.
-    fn wants_known(&self, known: Known, name: &[u8]) -> bool {
-        let _ = known;
+    fn wants_known(&self, _known: Known, name: &[u8]) -> bool {
         let first = name.first().map(u8::to_ascii_lowercase);
         first.is_some_and(|first| self.watches(first)) && is_wanted(name, self)
     }
