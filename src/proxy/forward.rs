@@ -2,7 +2,7 @@
 //!
 //! Owns: the order of the steps, and that one request sees one snapshot.
 //! Never: opens a connection, compiles a route, or falls back to plaintext.
-//! Called by: `proxy::http1` and `proxy::serve`, once per request.
+//! Called by: `proxy::work`, once per request.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -22,12 +22,12 @@ use tokio::time::Instant;
 use super::alarm::Alarm;
 use super::connection::Connection;
 use super::control::Control;
-use super::forward::forward;
 use super::guarded::Guarded;
 use super::http1::Content;
 use super::record;
 use super::retire::retirement;
 use super::socket::Socket;
+use super::work::Work;
 use crate::drain::DrainGuard;
 use crate::http2::{Inflow, Outflow, to_map};
 use crate::message::Known;
@@ -143,9 +143,7 @@ impl Serving {
         }
         while let Some(request) = ready!(frames.poll_accept(cx)) {
             let (request, respond) = request?;
-            // Boxed first: a task's future is copied several times on its way.
-            let answer = answer(Arc::clone(&self.connection), request, respond);
-            tokio::spawn(Box::pin(answer));
+            tokio::spawn(answer(Arc::clone(&self.connection), request, respond));
         }
         Poll::Ready(Ok(()))
     }
@@ -161,8 +159,8 @@ async fn answer(
     let body = Inflow::new(stream, &head.headers);
     let request = http::Request::from_parts(head, Content::from(body));
     let response = {
-        let mut answering = pin!(forward(connection, request.into()));
-        let answered = poll_fn(|cx| match answering.as_mut().poll(cx) {
+        let mut work = Work::new(connection, request.into());
+        let answered = poll_fn(|cx| match work.poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => respond.poll_reset(cx).map(|_| None),
         });

@@ -50,6 +50,7 @@ mod stream_record;
 pub mod strict;
 mod tee;
 mod tunnel;
+mod work;
 
 pub use admission::{Admission, Before, Inside, Said, admit, before, has_entrances, inside};
 pub use alarm::Alarm;

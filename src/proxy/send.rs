@@ -241,9 +241,9 @@ impl<'a> Tries<'a> {
             avoid: &self.avoid,
             fresh: self.fresh,
         };
-        let sending = self.plan.upstream.send(&ask, request);
+        let upstream = self.plan.upstream;
         let Some(bound) = self.plan.retries.per_try_timeout else {
-            return Ok(sending.await);
+            return Ok(upstream.send(&ask, request).await);
         };
         // Boxed, as rules seldom have such a bound: the futures of all requests would be larger.
         let late = Box::pin(async {
@@ -254,7 +254,7 @@ impl<'a> Tries<'a> {
         });
         tokio::select! {
             biased;
-            sent = sending => Ok(sent),
+            sent = upstream.send(&ask, request) => Ok(sent),
             () = late => Err(bound),
         }
     }

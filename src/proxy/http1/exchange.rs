@@ -1,16 +1,14 @@
-//! One request under way, and its answer on the way to the client.
+//! An answer on its way to the client.
 //!
-//! Owns: the request's future, in memory that the next request of the thread uses again; the pace
-//! of an answer: its body is asked for more only once what it gave has been taken.
+//! Owns: the pace of it: its body is asked for more only once what it gave has been taken.
 //! Never: reads what the client sends.
 //! Called by: `server`.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Mutex;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,58 +16,14 @@ use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tokio_util::sync::ReusableBoxFuture;
 
 use super::batch::{Batch, poll_left};
 use super::encode::{Coder, Length};
 use super::wire::{Wire, lock};
-use crate::message::Response;
 use crate::proxy::alarm::Alarm;
 use crate::proxy::body::AnswerBody;
 use crate::proxy::guarded::Guarded;
 use crate::upstream::BodyError;
-
-/// Futures' memory that one thread keeps.
-const KEPT: usize = 32;
-
-type Boxed = ReusableBoxFuture<'static, Response<AnswerBody>>;
-
-thread_local! {
-    static SPARE: RefCell<Vec<Boxed>> = RefCell::default();
-}
-
-/// A request's future. It is large, and so not part of a connection that waits.
-pub(super) struct Work(Option<Boxed>);
-
-impl Work {
-    pub(super) fn new(future: impl Future<Output = Response<AnswerBody>> + Send + 'static) -> Work {
-        let spare = SPARE.with_borrow_mut(Vec::pop);
-        Work(Some(match spare {
-            Some(mut boxed) => {
-                boxed.set(future);
-                boxed
-            }
-            None => Boxed::new(future),
-        }))
-    }
-
-    /// Not to be polled again once it was ready.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Response<AnswerBody>> {
-        let Some(future) = &mut self.0 else {
-            return Poll::Pending;
-        };
-        let answer = ready!(future.poll(cx));
-        // What has run to its end holds nothing any more.
-        if let Some(done) = self.0.take() {
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < KEPT {
-                    spare.push(done);
-                }
-            });
-        }
-        Poll::Ready(answer)
-    }
-}
 
 /// Whom to give the connection once its protocol has changed.
 pub(super) type Switch = Option<oneshot::Sender<Guarded>>;

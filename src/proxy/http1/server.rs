@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 use super::batch::Batch;
 use super::content::Content;
 use super::encode;
-use super::exchange::{Answering, Cut, Out, Switch, Work, length_of};
+use super::exchange::{Answering, Cut, Out, Switch, length_of};
 use super::head::{self, Facts, Found};
 use super::leaving::Leaving;
 use super::parking;
@@ -33,12 +33,12 @@ use crate::proxy::body::AnswerBody;
 use crate::proxy::connection::Connection;
 use crate::proxy::control::Fault;
 use crate::proxy::crowd::Member;
-use crate::proxy::forward::forward;
 use crate::proxy::guarded::Guarded;
 use crate::proxy::lot::{PATIENCE, can_park};
 use crate::proxy::record;
 use crate::proxy::socket::Socket;
 use crate::proxy::strict::{Framing, Piece, Strict, StrictLimits};
+use crate::proxy::work::Work;
 
 /// After a refusal the client may still be sending; what it sends is read away for this long, as a
 /// socket closed with unread bytes is reset and the refusal lost (RFC 9112 section 9.6).
@@ -260,7 +260,7 @@ impl Server {
         };
         let content = Content::new(&self.wire, framing, receiver);
         let request = Request::from_parts(head, content);
-        let work = Work::new(forward(Arc::clone(&self.connection), request));
+        let work = Work::new(Arc::clone(&self.connection), request);
         State::Asking(work, facts, sender)
     }
 
