@@ -38,8 +38,8 @@ pub struct At<'a> {
 
 /// One item of a list, as [`At::each`] gives it.
 pub enum Item<'i, 'a> {
-    /// It was read and checked with its document.
-    Read(&'i At<'a>),
+    /// It was read and checked with its document; and the one before it, where that was read too.
+    Read(&'i At<'a>, Option<&'i Node>),
     /// The one read last once more: lines like it follow, which were left for later.
     Model(&'i At<'a>),
     /// One of them, which is there for the time of this call. Nobody has checked it.
@@ -150,13 +150,16 @@ impl<'a> At<'a> {
     /// more than the word.
     pub fn each(&self, but: &str, mut see: impl FnMut(Item<'_, '_>) -> bool) {
         let mut left = self.left().iter().peekable();
+        let mut before = None;
         for (index, item) in self.each_read().enumerate() {
-            see(Item::Read(&item));
+            see(Item::Read(&item, before));
+            before = Some(item.node);
             let (Some(lines), Step::Item(read)) =
                 (left.next_if(|left| left.after == index), item.step)
             else {
                 continue;
             };
+            before = None;
             see(Item::Model(&item));
             let but = item.entry(but).map(|entry| &entry.value);
             let mut number = read;

@@ -161,7 +161,7 @@ mod tests {
                 let before = all.len();
                 list.each("", |item| {
                     match item {
-                        Item::Read(at) | Item::Late(at) => {
+                        Item::Read(at, _) | Item::Late(at) => {
                             all.push((at.field(), at.node().clone()))
                         }
                         Item::Model(at) => assert_eq!(at.field(), all[all.len() - 1].0),
@@ -244,7 +244,7 @@ mod tests {
                 Item::Word(_, line) if line.is_multiple_of(not) => return false,
                 Item::Word(word, line) => words.push((word.to_owned(), line)),
                 Item::Late(at) => late.push(at.node().at.line),
-                Item::Read(_) | Item::Model(_) => {}
+                Item::Read(..) | Item::Model(_) => {}
             }
             true
         });

@@ -16,6 +16,12 @@ pub struct Mark {
     pub column: u32,
 }
 
+impl Mark {
+    fn is_below(self, other: Mark, lines: u32) -> bool {
+        self.column == other.column && self.line.checked_sub(other.line) == Some(lines)
+    }
+}
+
 /// A value and where it begins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -116,6 +122,39 @@ impl Node {
     /// True where nothing was written.
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(s) if s.kind() == ScalarKind::Null)
+    }
+
+    /// True where it says what `other` says, `lines` lines further down in the same columns.
+    pub fn is_below(&self, other: &Node, lines: u32) -> bool {
+        if !self.at.is_below(other.at, lines) {
+            return false;
+        }
+        match (&self.value, &other.value) {
+            (Value::Scalar(own), Value::Scalar(other)) => own == other,
+            (Value::List(own), Value::List(other)) => {
+                let mut pairs = own.iter().zip(other);
+                own.len() == other.len() && pairs.all(|(own, other)| own.is_below(other, lines))
+            }
+            (Value::Map(own), Value::Map(other)) => {
+                let mut pairs = own.iter().zip(other);
+                own.len() == other.len()
+                    && pairs.all(|(own, other)| {
+                        own.key == other.key
+                            && own.key_at.is_below(other.key_at, lines)
+                            && own.value.is_below(&other.value, lines)
+                    })
+            }
+            _ => false,
+        }
+    }
+
+    /// The value of a key, where it is a mapping that has it.
+    pub fn key(&self, name: &str) -> Option<&Node> {
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        let entry = entries.iter().find(|entry| *entry.key == *name)?;
+        Some(&entry.value)
     }
 
     /// Keys and values in it, itself included.

@@ -15,7 +15,7 @@ use super::cursor::{At, Item};
 use super::diagnostic::{Code, Diagnostics};
 use super::format::Format;
 use super::matching;
-use super::node::{ScalarKind, kind_of_plain};
+use super::node::{Node, ScalarKind, kind_of_plain};
 use super::rules::{self, RULE};
 use super::shape::{Field, PORT, Shape, Table};
 use super::upstreams::Upstreams;
@@ -99,16 +99,18 @@ impl Routes {
         let told = |out: &Diagnostics| out.error_count() + out.warning_count();
         list.each("host", |item| {
             match item {
-                Item::Read(at) => {
-                    let before = told(out);
-                    self.lower(at, upstreams, out);
-                    quiet = told(out) == before;
+                Item::Read(at, before) => {
+                    let before = before.filter(|_| quiet);
+                    let said = told(out);
+                    let known = before.and_then(|before| self.same_rules(at.node(), before));
+                    self.lower(at, known, upstreams, out);
+                    quiet = told(out) == said;
                 }
                 Item::Model(at) => self.like = if quiet { self.model(at) } else { None },
                 Item::Word(word, line) => return self.again(word, line).is_some(),
                 Item::Late(at) => {
                     validate::check(at, &ROUTE_SHAPE, out);
-                    self.lower(at, upstreams, out);
+                    self.lower(at, None, upstreams, out);
                 }
             }
             true
@@ -147,13 +149,31 @@ impl Routes {
         Some(())
     }
 
-    /// One more route.
-    fn lower(&mut self, at: &At<'_>, upstreams: &mut Upstreams, out: &mut Diagnostics) {
+    /// The rules of the route just read, which is `before`, where `node` says the same ones and nothing is to be said of
+    /// them.
+    fn same_rules(&self, node: &Node, before: &Node) -> Option<Rules> {
+        let lines = node.at.line.checked_sub(before.at.line)?;
+        let own = node.key("rules")?;
+        let same = own.is_below(before.key("rules")?, lines)
+            && node.key("upstream").is_none()
+            && before.key("upstream").is_none();
+        let last = self.list.last().filter(|_| same)?;
+        Some(last.rules.further_down(lines))
+    }
+
+    /// One more route; `known`: its rules.
+    fn lower(
+        &mut self,
+        at: &At<'_>,
+        known: Option<Rules>,
+        upstreams: &mut Upstreams,
+        out: &mut Diagnostics,
+    ) {
         let place = at.place();
         let mut route = HostRoutes {
             hosts: Vec::new().into(),
             port: at.whole("port"),
-            rules: self.rules(at, &place, upstreams, out),
+            rules: known.unwrap_or_else(|| self.rules(at, &place, upstreams, out)),
             object: None,
             place,
         };
@@ -435,6 +455,46 @@ mod tests {
         let routes = "- {host: w, upstream: a}\n- {host: x, upstream: b}\n- {host: y, upstream: a}\n- \
                       {host: z, upstream: b}\n";
         assert_eq!(rules_of(routes), [(0, 3), (1, 4), (0, 5), (1, 6)]);
+    }
+
+    #[test]
+    fn routes_that_say_the_same_rules_one_below_the_other_share_them_and_keep_their_lines() {
+        let rules = |to| {
+            format!("rules:\n  - {{match: {{method: GET}}, upstream: {to}}}\n  - upstream: b\n")
+        };
+        let route = |host, to| format!("- host: {host}\n  {}", rules(to));
+        let text = [
+            route("w", "a"),
+            route("x", "a"),
+            route("y", "b"),
+            route("z", "b"),
+        ]
+        .concat();
+        assert_eq!(rules_of(&text), [(0, 5), (0, 9), (1, 13), (1, 17)]);
+        // In other columns, or on other lines of the route, they would be told at the wrong place.
+        let text = [
+            route("w", "a"),
+            format!("- port: 80\n  host: x\n  {}", rules("a")),
+            format!("-  host: y\n   {}", rules("a").replace("  -", "   -")),
+        ];
+        assert_eq!(rules_of(&text.concat()), [(0, 5), (1, 10), (2, 14)]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_rules_that_several_routes_say_is_said_of_each() {
+        let rules = "  rules:\n  - respond: {status: 200}\n  - respond: {status: 404}\n";
+        let text: String = (0..3).map(|n| format!("- host: h{n}\n{rules}")).collect();
+        let said = respond(&text);
+        let lines = said
+            .iter()
+            .map(|line| line.split(':').nth(1).unwrap_or_default());
+        assert_eq!(lines.collect::<Vec<_>>(), ["5", "9", "13"], "{said:?}");
+        let unknown = text.replace("respond: {status: 200}", "upstream: nobody");
+        assert_eq!(
+            respond(&unknown).len(),
+            3,
+            "an error hides what comes behind"
+        );
     }
 
     /// So many lines that most are left for later.
