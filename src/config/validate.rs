@@ -69,7 +69,8 @@ pub fn did_you_mean<'c>(
         .into_iter()
         .map(|candidate| (distance(candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
+        // Of equally close ones the first by name: candidates come in no order.
+        .min()
         .map(|(_, candidate)| candidate)
 }
 
@@ -490,5 +491,12 @@ mod tests {
             (meant("5"), meant(""), meant(&"x".repeat(1000))),
             (None, None, None)
         );
+        for words in [["bank", "bonk"], ["bonk", "bank"]] {
+            assert_eq!(
+                did_you_mean("bink", words),
+                Some("bank"),
+                "whatever the order"
+            );
+        }
     }
 }
