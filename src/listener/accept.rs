@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -231,6 +232,7 @@ pub async fn run(
         match accepted {
             Ok((stream, peer)) => {
                 pause = BACK_OFF.0;
+                wait_for_bytes(&stream);
                 // At the limit this one waits here and all others in the kernel's queue. A place
                 // taken before accepting would be held by a listener on which nobody calls.
                 let permit = tokio::select! {
@@ -264,6 +266,13 @@ pub async fn run(
         }
     }
     take_what_is_queued(listener, learns, &context, &original_dst, &drain);
+}
+
+/// The runtime takes a new socket for readable until a read has found nothing, and the first bytes mostly come a
+/// moment after the connection: this says so without asking the kernel, which tells of bytes that are there already.
+fn wait_for_bytes(stream: &TcpStream) {
+    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+    let _ = stream.try_io(Interest::READABLE, nothing);
 }
 
 /// Returns when the listener is to go. Whoever could say so being lost does not say so.
