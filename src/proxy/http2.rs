@@ -143,7 +143,9 @@ impl Serving {
         }
         while let Some(request) = ready!(frames.poll_accept(cx)) {
             let (request, respond) = request?;
-            tokio::spawn(answer(Arc::clone(&self.connection), request, respond));
+            // Boxed first: a task's future is copied several times on its way.
+            let answer = answer(Arc::clone(&self.connection), request, respond);
+            tokio::spawn(Box::pin(answer));
         }
         Poll::Ready(Ok(()))
     }
